@@ -1,0 +1,32 @@
+// Package guestmem is the physical memory of a guest: one sealed memory file, mapped once per range of RAM.
+//
+// # Place
+//
+// The bottom of the machine. machine/boot writes kernels and tables into it, machine/virtio reads rings and hands out
+// buffers from it, machine/vmm gives its regions to KVM as memory slots and its file to other processes.
+//
+// # Idea
+//
+// [New] makes one memfd for all ranges and maps each of them shared, so that the same pages can be handed to another
+// process (vhost-user, a new monitor) by descriptor. Everything that comes from a guest is an address and a length; the only
+// way from there to bytes is [Memory.Slice] (or [Memory.ReadAt] and [Memory.WriteAt], which use it), and it answers
+// only when every byte lies inside one region. Views are plain byte slices whose capacity ends with them.
+//
+// The guest runs beside the monitor and changes its memory at any time. A field that both sides use as a signal is read
+// with [Load16] and written with [Store16]; [Fence] orders a store before a later load, which neither of them does. All
+// else is copied to a local first, then checked, then used.
+//
+// # Invariants
+//
+//   - A slice from this package never reaches outside the region it was cut from, neither in length nor in capacity.
+//   - The file is sealed against shrinking and growing, so a mapped page cannot vanish below a reader (SIGBUS), even when
+//     another process holds the descriptor.
+//   - Regions start and end on 4 KiB boundaries in guest memory, in the file and in the monitor's address space: an offset
+//     that is aligned in the guest (up to 4 KiB) is aligned for the atomics too.
+//
+// # Limits
+//
+//   - Memory is reserved when it is touched, not before: a guest larger than its host ends by the kernel's memory killer.
+//   - Close must come after the last user of any slice; nothing here counts them.
+//   - No huge pages, no dirty log of the monitor's own writes, no NUMA placement.
+package guestmem

@@ -1,0 +1,162 @@
+package guestmem
+
+import (
+	"errors"
+	"fmt"
+	"math"
+	"os"
+
+	"golang.org/x/sys/unix"
+)
+
+// ErrOutside is the cause of every refused access: some byte of it lies in no region, or in another than the first.
+var ErrOutside = errors.New("outside guest memory")
+
+// Region is a range of RAM and where its bytes are.
+type Region struct {
+	Range
+	FileOffset int64   // of the first byte, in [Memory.File]
+	HostAddr   uintptr // of the first byte, in this process
+}
+
+// Memory is the RAM of one guest. All methods but Close may be called from any goroutine.
+type Memory struct {
+	file    *os.File
+	size    uint64
+	regions []mapping // in the order of their addresses
+}
+
+type mapping struct {
+	Region
+	bytes []byte
+}
+
+// New makes memory with RAM in the given ranges, all zero. The ranges must be ascending and must not overlap, begin and
+// end on 4 KiB boundaries and lie below 1<<63. Pages take room in the host only when they are touched.
+func New(ranges []Range) (_ *Memory, err error) {
+	m := &Memory{}
+	if m.size, err = total(ranges); err != nil {
+		return nil, err
+	}
+	defer func() {
+		if err != nil {
+			m.Close()
+		}
+	}()
+	if m.file, err = memoryFile(int64(m.size)); err != nil {
+		return nil, err
+	}
+	var off int64
+	for _, r := range ranges {
+		b, err := unix.Mmap(int(m.file.Fd()), off, int(r.Size), unix.PROT_READ|unix.PROT_WRITE, unix.MAP_SHARED|unix.MAP_NORESERVE)
+		if err != nil {
+			return nil, fmt.Errorf("map %d bytes of guest memory: %w", r.Size, err)
+		}
+		m.regions = append(m.regions, mapping{Region{r, off, hostAddr(b)}, b})
+		off += int64(r.Size)
+	}
+	return m, nil
+}
+
+// total checks the ranges and sums them up.
+func total(ranges []Range) (uint64, error) {
+	if len(ranges) == 0 {
+		return 0, errors.New("guest memory: size is 0")
+	}
+	var sum, end uint64
+	for _, r := range ranges {
+		if err := r.check(); err != nil {
+			return 0, err
+		}
+		if r.Start < end {
+			return 0, fmt.Errorf("guest memory at %#x, %d bytes: overlaps or precedes the range before it, which ends at %#x", r.Start, r.Size, end)
+		}
+		end = r.End()
+		sum += r.Size // ranges do not overlap and end below 1<<63: no overflow
+	}
+	if sum > math.MaxInt64 {
+		return 0, fmt.Errorf("guest memory: %d bytes do not fit in a file", sum)
+	}
+	return sum, nil
+}
+
+// memoryFile makes the file of size bytes and fixes its size for good.
+func memoryFile(size int64) (*os.File, error) {
+	const name = "usui-guest"
+	fd, err := unix.MemfdCreate(name, unix.MFD_CLOEXEC|unix.MFD_ALLOW_SEALING)
+	if err != nil {
+		return nil, os.NewSyscallError("memfd_create", err)
+	}
+	f := os.NewFile(uintptr(fd), name)
+	if err := unix.Ftruncate(fd, size); err != nil {
+		f.Close()
+		return nil, fmt.Errorf("make a memory file of %d bytes: %w", size, err)
+	}
+	if _, err := unix.FcntlInt(uintptr(fd), unix.F_ADD_SEALS, unix.F_SEAL_SHRINK|unix.F_SEAL_GROW); err != nil {
+		f.Close()
+		return nil, fmt.Errorf("seal the size of the memory file: %w", err)
+	}
+	return f, nil
+}
+
+// Close unmaps the memory and closes its file. No slice of it may be used any more, not even by another goroutine that
+// is about to finish. Afterwards every access is refused.
+func (m *Memory) Close() error {
+	var errs []error
+	for _, r := range m.regions {
+		errs = append(errs, unix.Munmap(r.bytes))
+	}
+	m.regions = nil
+	if m.file != nil {
+		errs = append(errs, m.file.Close())
+		m.file = nil
+	}
+	return errors.Join(errs...)
+}
+
+// File is the memory file. It stays owned by m; pass its descriptor on, but do not close it. It is nil after Close.
+func (m *Memory) File() *os.File { return m.file }
+
+// Size is the amount of RAM in bytes.
+func (m *Memory) Size() uint64 { return m.size }
+
+// Regions lists the regions in the order of their addresses. It is a copy.
+func (m *Memory) Regions() []Region {
+	rs := make([]Region, len(m.regions))
+	for i, r := range m.regions {
+		rs[i] = r.Region
+	}
+	return rs
+}
+
+// Slice gives the n bytes at gpa as a view of guest memory, with no room behind it. All of them must lie in one region; else
+// the error wraps [ErrOutside]. The guest may change the bytes at any time. Slice does not allocate when it succeeds.
+func (m *Memory) Slice(gpa, n uint64) ([]byte, error) {
+	for i := range m.regions {
+		if r := &m.regions[i]; r.Contains(gpa, n) {
+			off := gpa - r.Start
+			return r.bytes[off : off+n : off+n], nil
+		}
+	}
+	return nil, fmt.Errorf("%d bytes at %#x: %w", n, gpa, ErrOutside)
+}
+
+// ReadAt implements [io.ReaderAt] with guest-physical addresses. It reads all of p from one region or nothing, with an
+// error that wraps [ErrOutside].
+func (m *Memory) ReadAt(p []byte, gpa int64) (int, error) {
+	b, err := m.Slice(uint64(gpa), uint64(len(p)))
+	if err != nil {
+		return 0, err
+	}
+	return copy(p, b), nil
+}
+
+// WriteAt implements [io.WriterAt] with guest-physical addresses. It writes all of p into one region or nothing, with an
+// error that wraps [ErrOutside].
+func (m *Memory) WriteAt(p []byte, gpa int64) (int, error) {
+	b, err := m.Slice(uint64(gpa), uint64(len(p)))
+	if err != nil {
+		return 0, err
+	}
+	return copy(b, p), nil
+}
