@@ -1,0 +1,182 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+)
+
+// shape is one kind of virtual bare-metal machine. A test runs in every shape and skips where the shape
+// lacks what it needs.
+type shape struct {
+	name string
+	args []string // of usui lab
+}
+
+var shapes = []shape{
+	{"lab", []string{"--all-devices"}},
+}
+
+// mustHaveInLab is what every lab offers, so that no test may skip for the want of it.
+const mustHaveInLab = "kvm,hardware-kvm,root,lab"
+
+// labPackage is a package with functions for the lab, and its test binary.
+type labPackage struct{ path, dir, binary string }
+
+// labTier builds the packages that have functions for the lab and runs them in one lab for each shape. all
+// is nil for benchmarks, which are printed instead.
+func labTier(ctx context.Context, o options, all *results) error {
+	packages, err := labPackages(ctx, o)
+	if err != nil || len(packages) == 0 {
+		return err
+	}
+	unlock, err := lockLab(os.Stderr)
+	if err != nil {
+		return err
+	}
+	defer unlock()
+	bin, err := os.MkdirTemp("bin", "lab-tests-") // not in /tmp, which the lab hides behind its own
+	if err != nil {
+		return err
+	}
+	defer os.RemoveAll(bin)
+	packages, failures := build(ctx, o, bin, packages)
+	for _, s := range shapes {
+		each := func(e event) { fmt.Print(e.Output) }
+		if all != nil {
+			each = all.tier(s.name).add
+		}
+		for _, e := range failures {
+			each(e)
+		}
+		if err := runInLab(ctx, s, script(o, packages), packages, each); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// labPackages lists the packages of the patterns that have functions for the lab.
+func labPackages(ctx context.Context, o options) ([]labPackage, error) {
+	args := []string{"list", "-json=Dir,ImportPath,TestGoFiles,XTestGoFiles"}
+	if o.long {
+		args = append(args, "-tags=long")
+	}
+	out, err := command(ctx, "go", append(args, o.packages...)...).Output()
+	if err != nil {
+		return nil, fmt.Errorf("go list: %w", err)
+	}
+	var found []labPackage
+	for list := json.NewDecoder(bytes.NewReader(out)); ; {
+		var p struct {
+			Dir, ImportPath           string
+			TestGoFiles, XTestGoFiles []string
+		}
+		if err := list.Decode(&p); err == io.EOF {
+			return found, nil
+		} else if err != nil {
+			return nil, fmt.Errorf("read what go list says: %w", err)
+		}
+		for _, name := range append(p.TestGoFiles, p.XTestGoFiles...) {
+			text, err := os.ReadFile(filepath.Join(p.Dir, name))
+			if err != nil {
+				return nil, err
+			}
+			if o.selects(text) {
+				found = append(found, labPackage{path: p.ImportPath, dir: p.Dir})
+				break
+			}
+		}
+	}
+}
+
+// prefix is how the names of the wanted functions begin.
+func (o options) prefix() string {
+	switch {
+	case o.bench:
+		return "BenchmarkLab"
+	case o.long:
+		return "TestLabLong"
+	}
+	return "TestLab"
+}
+
+// selects says whether a test file declares a function for the lab.
+func (o options) selects(text []byte) bool {
+	return bytes.Contains(text, []byte("\nfunc "+o.prefix()))
+}
+
+// build makes the test binaries, static ones as the lab's root may be another system's. It returns the
+// packages that could be built and, for the others, the events of a failed build.
+func build(ctx context.Context, o options, dir string, packages []labPackage) (built []labPackage, failures []event) {
+	for i, p := range packages {
+		p.binary, _ = filepath.Abs(filepath.Join(dir, fmt.Sprintf("%d-%s.test", i, filepath.Base(p.path))))
+		args := []string{"test", "-c", "-o", p.binary}
+		if o.long {
+			args = append(args, "-tags=long")
+		}
+		cmd := exec.CommandContext(ctx, "go", append(args, p.path)...)
+		cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
+		if out, err := cmd.CombinedOutput(); err != nil {
+			failures = append(failures,
+				event{Action: "output", Package: p.path, Output: string(out)},
+				event{Action: "fail", Package: p.path})
+			continue
+		}
+		built = append(built, p)
+	}
+	return built, failures
+}
+
+// script runs the packages' binaries one after the other, each in its own folder as go test does.
+func script(o options, packages []labPackage) string {
+	args := "-test.v=test2json -test.timeout=15m -test.run=^" + o.prefix()
+	switch {
+	case o.bench:
+		args = "-test.timeout=3h -test.run=^$ -test.bench=^" + o.prefix()
+	case o.long:
+		args = "-test.v=test2json -test.timeout=3h -test.run=^" + o.prefix()
+	}
+	var b strings.Builder
+	fmt.Fprintf(&b, "export USUI_MUST_HAVE=%s\n", mustHaveInLab)
+	for _, p := range packages {
+		fmt.Fprintf(&b, "printf '\\001begin %%s\\n' %s\ncd %s && %s %s 2>&1\nprintf '\\n\\001end %%d\\n' $?\n",
+			quote(p.path), quote(p.dir), quote(p.binary), args)
+	}
+	return b.String()
+}
+
+func quote(s string) string { return "'" + strings.ReplaceAll(s, "'", `'\''`) + "'" }
+
+// runInLab boots the shape, runs the script in it and hands on the events. A package that the lab does not
+// end is reported as failed, whatever the reason.
+func runInLab(ctx context.Context, s shape, script string, packages []labPackage, each func(event)) error {
+	if len(packages) == 0 {
+		return nil
+	}
+	args := append([]string{"lab"}, s.args...)
+	cmd := command(ctx, usui, append(args, "--", "/bin/sh", "-c", script)...)
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		return err
+	}
+	if err := cmd.Start(); err != nil {
+		return err
+	}
+	frames := frameReader{each: each, open: func(pkg string) (*converter, error) { return newConverter(ctx, pkg, each) }, ended: map[string]bool{}}
+	readErr := frames.readAll(out)
+	waitErr := cmd.Wait()
+	for _, p := range packages {
+		if !frames.ended[p.path] {
+			each(event{Action: "output", Package: p.path, Output: fmt.Sprintf("the lab ended first: %v\n", waitErr)})
+			each(event{Action: "fail", Package: p.path})
+		}
+	}
+	return readErr
+}
