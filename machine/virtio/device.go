@@ -1,0 +1,35 @@
+package virtio
+
+// Feature bits of the rings and the transport (virtio 1.2 section 6). The transport offers these three for every device.
+const (
+	FeatureIndirectDesc = 1 << 28 // a descriptor may refer to a table of descriptors
+	FeatureEventIdx     = 1 << 29 // both sides say from which index on they want to hear from the other
+	FeatureVersion1     = 1 << 32 // not a device from before the specification
+)
+
+// Device is a device model behind the transport. The transport calls its methods one at a time, on the thread of the vCPU
+// that touched a register; that vCPU stands still until they return.
+type Device interface {
+	// ID is the device type: 2 for blk, 3 for console, 4 for rng... (virtio 1.2 section 5).
+	ID() uint16
+
+	// Features are the feature bits of this device type that are offered. Those of rings and transport are added.
+	Features() uint64
+
+	// QueueSizes are the largest sizes of the queues, powers of two up to 32768. The driver may choose smaller ones.
+	QueueSizes() []uint16
+
+	// ReadConfig fills p from the device configuration at off. What lies beyond its end reads as zero.
+	ReadConfig(p []byte, off int)
+
+	// WriteConfig changes the device configuration at off. What is read-only or beyond the end is ignored.
+	WriteConfig(p []byte, off int)
+
+	// Start is called when the driver is ready (DRIVER_OK), with the features that it accepted. A queue that it did not
+	// enable is nil. Start must not block: it starts the goroutines that serve. A Start that fails leaves nothing running.
+	Start(features uint64, queues []*Queue) error
+
+	// Stop ends what Start began, at a reset or with the machine. When it returns, no goroutine and no I/O of the
+	// device touches guest memory any more. Stop without Start is allowed.
+	Stop()
+}
