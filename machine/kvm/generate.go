@@ -1,0 +1,3 @@
+package kvm
+
+//go:generate go run ./internal/gen

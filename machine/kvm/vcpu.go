@@ -1,0 +1,162 @@
+package kvm
+
+import (
+	"os"
+	"sync"
+	"sync/atomic"
+
+	"golang.org/x/sys/unix"
+)
+
+// VCPU is a virtual CPU. All methods but Kick and ID belong to one goroutine on one locked OS thread.
+type VCPU struct {
+	fd    int
+	id    int
+	vm    *VM
+	run   *runState // start of mem; nil when closed
+	bound bool      // Run has told Kick its thread
+
+	kicked atomic.Bool // a Kick that Run has not reported yet
+
+	mu  sync.Mutex // held by Kick, so that Close does not unmap under it
+	mem []byte     // what KVM_RUN shares with us; guarded by mu against Close
+	tid int        // thread that calls Run, 0 before the first time; guarded by mu
+}
+
+// NewVCPU makes the vCPU with the given number, which on amd64 is its APIC ID.
+func (vm *VM) NewVCPU(id int) (*VCPU, error) {
+	fd, e := ioctlValue(vm.fd, kvmCreateVCPU, uintptr(id))
+	if e != nil {
+		return nil, e.about("vcpu %d", id)
+	}
+	mem, err := unix.Mmap(fd, 0, vm.runSize, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_SHARED)
+	if err != nil {
+		unix.Close(fd)
+		return nil, os.NewSyscallError("mmap vcpu", err)
+	}
+	v := &VCPU{fd: fd, id: id, vm: vm, mem: mem, run: runStateOf(mem)}
+	vm.own(v)
+	return v, nil
+}
+
+// Close frees the vCPU. It must not be inside Run, and no view of its last exit may be used any more. Closing twice
+// is allowed. The kernel keeps the vCPU's number in use until the machine is closed too.
+func (v *VCPU) Close() error {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	if v.mem == nil {
+		return nil
+	}
+	mem := v.mem
+	v.mem, v.run, v.tid = nil, nil, 0
+	if err := unix.Munmap(mem); err != nil {
+		return os.NewSyscallError("munmap vcpu", err)
+	}
+	return closeFD(&v.fd)
+}
+
+// ID returns the vCPU's number.
+func (v *VCPU) ID() int { return v.id }
+
+// Run enters the guest and returns why it left. Signals that are no kick, such as those of Go's scheduler, do not end
+// it. It returns [ExitKicked] exactly once for the Kicks since the last [ExitKicked]; when the guest left for a reason
+// of its own at the same time, that reason comes first and ExitKicked from the next Run, which then finishes what the
+// guest waits for (the data of an IN or an MMIO read) but executes no further instruction.
+//
+// An error (an [*Error]) means that the kernel could not run the vCPU; with [unix.EFAULT] the reason may be
+// [ExitMemoryFault].
+//
+// The first Run binds the vCPU to its thread: the caller has locked itself to it (runtime.LockOSThread) and calls Run
+// from no other.
+func (v *VCPU) Run() (ExitReason, error) {
+	if !v.bound {
+		v.bind()
+	}
+	for {
+		switch errno := v.enter(); errno {
+		case 0:
+			return ExitReason(v.run.ExitReason), nil
+		case unix.EINTR, unix.EAGAIN: // EAGAIN: a vCPU that waits for its start was woken
+			if v.takeKick() {
+				return ExitKicked, nil
+			}
+		case unix.EFAULT:
+			return ExitReason(v.run.ExitReason), v.runError(errno)
+		default:
+			return ExitUnknown, v.runError(errno)
+		}
+	}
+}
+
+func (v *VCPU) runError(errno unix.Errno) error {
+	return (&Error{Ioctl: kvmRun.String(), Errno: errno}).about("vcpu %d", v.id)
+}
+
+// bind tells Kick which thread to signal. A Kick that came before has set immediate_exit, which this thread then
+// sees, because both held mu; a Kick that comes later sends its signal.
+func (v *VCPU) bind() {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	if v.mem == nil {
+		return // closed: KVM_RUN says so
+	}
+	v.tid = unix.Gettid()
+	v.bound = true
+}
+
+// Kick makes Run return [ExitKicked] as soon as it can, whether the guest computes, sleeps in HLT or waits for its
+// start; when Run is not under way, the next one does so at once. It may be called from any goroutine at any time,
+// and does nothing after Close. It costs a signal (SIGURG, which Go's runtime takes for one of its own).
+func (v *VCPU) Kick() {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	if v.mem == nil {
+		return
+	}
+	// The order matters. Run clears immediate_exit before it takes the word, so whoever clears our immediate_exit
+	// finds our word; and a thread that is past the kernel's check of immediate_exit gets the signal.
+	v.kicked.Store(true)
+	v.setImmediateExit()
+	if v.tid != 0 {
+		// The thread may be gone already (ESRCH): then nothing runs that would have to stop.
+		_ = unix.Tgkill(os.Getpid(), v.tid, unix.SIGURG)
+	}
+}
+
+// takeKick reports whether Kick was called since it last reported so.
+func (v *VCPU) takeKick() bool {
+	v.clearImmediateExit()
+	return v.kicked.Swap(false)
+}
+
+// EnableCap switches a capability of the vCPU on; see [VM.EnableCap].
+func (v *VCPU) EnableCap(c Cap, args ...uint64) error { return enable(v.fd, c, args) }
+
+// MPState returns the run state, one of MPStateRunnable and its like.
+func (v *VCPU) MPState() (uint32, error) {
+	var x mpState
+	_, e := ioctl(v.fd, kvmGetMPState, &x)
+	return x.MpState, e.about("vcpu %d", v.id)
+}
+
+// SetMPState sets the run state.
+func (v *VCPU) SetMPState(state uint32) error {
+	_, e := ioctl(v.fd, kvmSetMPState, &mpState{state})
+	return e.about("vcpu %d: %d", v.id, state)
+}
+
+// Events returns what exceptions and interrupts the vCPU has in flight.
+func (v *VCPU) Events() (VCPUEvents, error) { return get[VCPUEvents](v, kvmGetVCPUEvents) }
+
+// SetEvents sets them.
+func (v *VCPU) SetEvents(x *VCPUEvents) error { return set(v, kvmSetVCPUEvents, x) }
+
+func get[T any](v *VCPU, r request) (x T, err error) {
+	_, e := ioctl(v.fd, r, &x)
+	return x, e.about("vcpu %d", v.id)
+}
+
+func set[T any](v *VCPU, r request, x *T) error {
+	_, e := ioctl(v.fd, r, x)
+	return e.about("vcpu %d", v.id)
+}

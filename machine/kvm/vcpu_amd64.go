@@ -1,0 +1,101 @@
+package kvm
+
+import "fmt"
+
+// Regs returns the general registers.
+func (v *VCPU) Regs() (Regs, error) { return get[Regs](v, kvmGetRegs) }
+
+// SetRegs sets the general registers.
+func (v *VCPU) SetRegs(x *Regs) error { return set(v, kvmSetRegs, x) }
+
+// Sregs returns the system registers.
+func (v *VCPU) Sregs() (Sregs, error) { return get[Sregs](v, kvmGetSregs) }
+
+// SetSregs sets the system registers.
+func (v *VCPU) SetSregs(x *Sregs) error { return set(v, kvmSetSregs, x) }
+
+// FPU returns the x87 and SSE registers; XSave has the wider ones too.
+func (v *VCPU) FPU() (FPU, error) { return get[FPU](v, kvmGetFPU) }
+
+// SetFPU sets the x87 and SSE registers.
+func (v *VCPU) SetFPU(x *FPU) error { return set(v, kvmSetFPU, x) }
+
+// LAPIC returns the registers of the local APIC in the kernel.
+func (v *VCPU) LAPIC() (LAPICState, error) { return get[LAPICState](v, kvmGetLAPIC) }
+
+// SetLAPIC sets the registers of the local APIC in the kernel.
+func (v *VCPU) SetLAPIC(x *LAPICState) error { return set(v, kvmSetLAPIC, x) }
+
+// DebugRegs returns the debug registers.
+func (v *VCPU) DebugRegs() (DebugRegs, error) { return get[DebugRegs](v, kvmGetDebugRegs) }
+
+// SetDebugRegs sets the debug registers.
+func (v *VCPU) SetDebugRegs(x *DebugRegs) error { return set(v, kvmSetDebugRegs, x) }
+
+// XCRs returns the extended control registers.
+func (v *VCPU) XCRs() (XCRs, error) { return get[XCRs](v, kvmGetXCRs) }
+
+// SetXCRs sets the extended control registers.
+func (v *VCPU) SetXCRs(x *XCRs) error { return set(v, kvmSetXCRs, x) }
+
+// CPUID2 returns the CPUID leaves of the guest.
+func (v *VCPU) CPUID2() ([]CPUIDEntry2, error) {
+	return growing(128, func(n int) ([]CPUIDEntry2, *Error) {
+		list := newFlexible[cpuidHeader, CPUIDEntry2](n)
+		list.header().N = uint32(n)
+		_, e := ioctl(v.fd, kvmGetCPUID2, list.header())
+		return list.entries()[:min(n, int(list.header().N))], e
+	})
+}
+
+// SetCPUID2 sets the CPUID leaves of the guest. It must come before the first Run.
+func (v *VCPU) SetCPUID2(leaves []CPUIDEntry2) error {
+	list := newFlexible[cpuidHeader, CPUIDEntry2](len(leaves))
+	list.header().N = uint32(len(leaves))
+	copy(list.entries(), leaves)
+	_, e := ioctl(v.fd, kvmSetCPUID2, list.header())
+	return e.about("vcpu %d: %d leaves", v.id, len(leaves))
+}
+
+// MSRs reads the registers that the entries name, in order, and returns how many it could read. The error then says
+// which one the kernel refused.
+func (v *VCPU) MSRs(entries []MSREntry) (n int, err error) { return v.msrs(kvmGetMSRs, entries) }
+
+// SetMSRs sets the registers, in order, and returns how many it could set. The error then says which one the kernel
+// refused.
+func (v *VCPU) SetMSRs(entries []MSREntry) (n int, err error) { return v.msrs(kvmSetMSRs, entries) }
+
+// maxMSRs is how many registers the kernel takes at once: MAX_IO_MSRS of its arch/x86/kvm/x86.c.
+const maxMSRs = 256
+
+func (v *VCPU) msrs(r request, entries []MSREntry) (n int, err error) {
+	for n < len(entries) {
+		chunk := entries[n:min(n+maxMSRs, len(entries))]
+		list := newFlexible[msrsHeader, MSREntry](len(chunk))
+		list.header().N = uint32(len(chunk))
+		copy(list.entries(), chunk)
+		done, e := ioctl(v.fd, r, list.header())
+		if e != nil {
+			return n, e.about("vcpu %d: %d registers", v.id, len(chunk))
+		}
+		done = min(done, len(chunk))
+		copy(chunk[:done], list.entries())
+		n += done
+		if done < len(chunk) {
+			return n, fmt.Errorf("%v vcpu %d: register %#x refused", r, v.id, chunk[done].Index)
+		}
+	}
+	return n, nil
+}
+
+// TSCKHz returns the frequency of the guest's time stamp counter in kHz.
+func (v *VCPU) TSCKHz() (int, error) {
+	khz, e := ioctlValue(v.fd, kvmGetTSCKHz, 0)
+	return khz, e.about("vcpu %d", v.id)
+}
+
+// SetTSCKHz sets the frequency, where the kernel has [CapTSCControl] or it is the host's own.
+func (v *VCPU) SetTSCKHz(khz int) error {
+	_, e := ioctlValue(v.fd, kvmSetTSCKHz, uintptr(khz))
+	return e.about("vcpu %d: %d kHz", v.id, khz)
+}
