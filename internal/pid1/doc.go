@@ -1,0 +1,2 @@
+// Package pid1 is the first process of usui's guests.
+package pid1

@@ -1,0 +1,142 @@
+package pid1
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"runtime"
+	"runtime/debug"
+	"strings"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"usui/internal/pid1/wire"
+)
+
+// Marker is the first line that init writes to the console. Benchmarks of several monitors look for it.
+const Marker = "usui-init: up"
+
+// markerOnly on the kernel command line makes init end the machine right after [Marker].
+const markerOnly = "usui.marker-only"
+
+// How long a session gives to the processes that outlive the command, see [Config].
+const (
+	drainTime = 2 * time.Second
+	stopTime  = 5 * time.Second
+)
+
+// Main is the whole life of a guest's first process. It returns, with an error, only when it is not the first process.
+func Main() error {
+	if os.Getpid() != 1 {
+		return errors.New("usui-init is the first process of a guest and does nothing elsewhere")
+	}
+	defer rescue()
+	boot := uptime()
+	openConsole()
+	console(Marker)
+	if err := live(boot); err != nil {
+		console("usui-init: " + err.Error())
+	}
+	powerOff()
+	return nil
+}
+
+// live is all between the marker and the power-off. Its error goes to the console, the one way out that is always there.
+func live(boot time.Duration) error {
+	hello := wire.Hello{Protocol: wire.Protocol, Init: boot}
+	if err := mountAll(); err != nil {
+		return err
+	}
+	if cmdlineHas(markerOnly) {
+		return nil
+	}
+	hello.Mounts = uptime()
+	remarks := loadModules(moduleList)
+	hello.Modules = uptime()
+	if err := raiseLoopback(); err != nil {
+		remarks = append(remarks, err.Error())
+	}
+	ports, err := openPorts()
+	if err != nil {
+		return errors.Join(append([]error{err}, asErrors(remarks)...)...)
+	}
+	defer ports.Close()
+	hello.Control = uptime()
+	describe(&hello)
+	return Serve(ports, Config{
+		Hello:   hello,
+		Remarks: remarks,
+		Do:      do,
+		Kill:    killAll,
+		Settle:  settle,
+		Drain:   drainTime,
+		Stop:    stopTime,
+	})
+}
+
+// describe fills in what the kernel says of itself.
+func describe(h *wire.Hello) {
+	var u unix.Utsname
+	if unix.Uname(&u) == nil { // fails for a bad pointer only
+		h.Kernel = unix.ByteSliceToString(u.Release[:])
+	}
+	var si unix.Sysinfo_t
+	if unix.Sysinfo(&si) == nil { // ditto
+		h.MemoryBytes = int64(si.Totalram) * int64(si.Unit)
+	}
+	h.CPUs = runtime.NumCPU()
+}
+
+// uptime is the time since the kernel's clock began.
+func uptime() time.Duration {
+	var ts unix.Timespec
+	if err := unix.ClockGettime(unix.CLOCK_BOOTTIME, &ts); err != nil {
+		return 0
+	}
+	return time.Duration(ts.Nano())
+}
+
+// cmdlineHas reports whether word stands on the kernel command line.
+func cmdlineHas(word string) bool {
+	line, err := os.ReadFile("/proc/cmdline")
+	if err != nil {
+		return false
+	}
+	for _, w := range strings.Fields(string(line)) {
+		if w == word {
+			return true
+		}
+	}
+	return false
+}
+
+func asErrors(texts []string) []error {
+	list := make([]error, len(texts))
+	for i, t := range texts {
+		list[i] = errors.New(t)
+	}
+	return list
+}
+
+// guarded starts f as a goroutine whose panic is seen.
+func guarded(f func()) {
+	go func() {
+		defer rescue()
+		f()
+	}()
+}
+
+// rescue prints a panic of PID 1 and ends the machine: if the first process just died, the kernel would panic and bury
+// the cause. In any other process the panic goes on.
+func rescue() {
+	v := recover()
+	if v == nil {
+		return
+	}
+	if os.Getpid() != 1 {
+		panic(v)
+	}
+	console(fmt.Sprintf("usui-init: panic: %v\n%s", v, debug.Stack()))
+	powerOff()
+}

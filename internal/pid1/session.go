@@ -1,0 +1,322 @@
+package pid1
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"usui/internal/pid1/wire"
+)
+
+// reportTimeout bounds one write to the control port. A host that went away while we report would hold us for ever.
+const reportTimeout = 10 * time.Second
+
+// errOver is the cause when the host wants the guest to end, by poweroff or by closing the control port.
+var errOver = errors.New("the host ends the session")
+
+// Ports are the guest's ends of the four ports.
+type Ports struct {
+	Control, Stdin, Stdout, Stderr io.ReadWriteCloser
+}
+
+// Close closes all four.
+func (p Ports) Close() error {
+	return errors.Join(p.Control.Close(), p.Stdin.Close(), p.Stdout.Close(), p.Stderr.Close())
+}
+
+// Config is what a session needs from the system around it. [Main] fills it with the deeds of PID 1, tests with harmless
+// ones.
+type Config struct {
+	// Hello is sent first.
+	Hello wire.Hello
+	// Remarks are sent to the host's log after Hello.
+	Remarks []string
+	// Do carries out one step of the run request.
+	Do func(wire.Step) error
+	// Kill sends a signal to all other processes of the guest. All of them must become children of this process when
+	// their parents end.
+	Kill func(unix.Signal) error
+	// Settle brings the file systems to a consistent state on their disks. It returns remarks for the host's log.
+	Settle func() []string
+	// Drain is how long processes that outlive the command may keep its output open; then they are stopped.
+	Drain time.Duration
+	// Stop is how long they may take to end after SIGTERM, and again after SIGKILL.
+	Stop time.Duration
+}
+
+// session is one conversation with the host. One goroutine runs its methods; it alone starts and reaps processes, so a
+// child cannot end unseen between its start and the note of its process id.
+type session struct {
+	cfg   Config
+	ports Ports
+
+	requests chan wire.Request
+	gone     chan struct{} // closed when the control port ended
+	done     chan struct{} // closed when the session ends, for the reader of requests
+	children chan os.Signal
+
+	cmd       *command      // nil before the run request
+	childless chan struct{} // if not nil, closed when no child is left
+	ending    bool          // nobody listens to the host any more
+}
+
+// Serve holds one conversation with the host over ports and returns when the guest is to end. All processes are stopped
+// and file systems settled then, on errors too. It does not close ports: its goroutines end when the caller does.
+func Serve(ports Ports, cfg Config) error {
+	s := &session{
+		cfg:      cfg,
+		ports:    ports,
+		requests: make(chan wire.Request),
+		gone:     make(chan struct{}),
+		done:     make(chan struct{}),
+		children: make(chan os.Signal, 1),
+	}
+	signal.Notify(s.children, unix.SIGCHLD)
+	defer signal.Stop(s.children)
+	defer close(s.done)
+	guarded(s.readRequests)
+
+	err := s.converse()
+	if errors.Is(err, errOver) {
+		err = nil
+	}
+	s.end()
+	return err
+}
+
+// readRequests runs until the control port ends or says something that is no request.
+func (s *session) readRequests() {
+	defer close(s.gone)
+	r := wire.NewRequestReader(s.ports.Control)
+	for {
+		m, err := r.Next()
+		if err != nil {
+			return
+		}
+		select {
+		case s.requests <- m:
+		case <-s.done:
+			return
+		}
+	}
+}
+
+// converse is the conversation in its order.
+func (s *session) converse() error {
+	if err := s.report(wire.Report{Hello: &s.cfg.Hello}); err != nil {
+		return err
+	}
+	if err := s.remark(s.cfg.Remarks); err != nil {
+		return err
+	}
+	run, err := s.awaitRun()
+	if err != nil {
+		return err
+	}
+	if err = s.prepare(run); err == nil {
+		s.cmd, err = start(run, s.ports)
+	}
+	if err != nil {
+		return errors.Join(s.report(wire.Report{Error: &wire.Error{Message: err.Error()}}), s.wait(nil, 0))
+	}
+	if s.cmd.pid > 0 {
+		if err := s.report(wire.Report{Started: &wire.Started{PID: s.cmd.pid}}); err != nil {
+			return err
+		}
+		if err := s.wait(s.cmd.exited, 0); err != nil {
+			return err
+		}
+	}
+	return s.finish()
+}
+
+// finish takes the command's last output, ends all processes, settles the file systems and reports the exit. It returns
+// when the host has got all of it.
+func (s *session) finish() error {
+	s.cmd.closeStdin()
+	if err := s.wait(s.cmd.drained, s.cfg.Drain); err != nil {
+		return err
+	}
+	if err := s.stopProcesses(); err != nil {
+		return err
+	}
+	s.cmd.cutIdle()
+	if err := s.wait(s.cmd.drained, 0); err != nil {
+		return err
+	}
+	exit := s.cmd.exit
+	exit.StdoutBytes, exit.StderrBytes = s.cmd.copied()
+	if err := s.remark(s.cfg.Settle()); err != nil {
+		return err
+	}
+	if err := s.report(wire.Report{Exit: &exit}); err != nil {
+		return err
+	}
+	return s.wait(nil, 0)
+}
+
+// end stops what a conversation that broke off left behind. After one that did not, it finds nothing to do.
+func (s *session) end() {
+	if s.cmd != nil {
+		s.cmd.closeStdin()
+		s.cmd.closeOutput(wire.Stdout)
+		s.cmd.closeOutput(wire.Stderr)
+	}
+	s.ending = true
+	// What is left of errors and remarks has no reader.
+	_ = s.stopProcesses()
+	s.cfg.Settle()
+}
+
+func (s *session) awaitRun() (*wire.Run, error) {
+	for {
+		select {
+		case m := <-s.requests:
+			switch {
+			case m.Run != nil:
+				return m.Run, nil
+			case m.Poweroff != nil:
+				return nil, errOver
+			}
+		case <-s.children:
+			s.reap()
+		case <-s.gone:
+			return nil, errOver
+		}
+	}
+}
+
+// prepare carries out the steps of the request.
+func (s *session) prepare(run *wire.Run) error {
+	for i, step := range run.Steps {
+		if err := s.cfg.Do(step); err != nil {
+			return fmt.Errorf("step %d of %d, %v: %w", i+1, len(run.Steps), step, err)
+		}
+	}
+	return nil
+}
+
+// wait serves the host and reaps children until done is closed or, if it is not 0, the time is up.
+func (s *session) wait(done <-chan struct{}, limit time.Duration) error {
+	var late <-chan time.Time
+	if limit > 0 {
+		t := time.NewTimer(limit)
+		defer t.Stop()
+		late = t.C
+	}
+	requests, gone := s.requests, s.gone
+	if s.ending {
+		requests, gone = nil, nil
+	}
+	for {
+		select {
+		case <-done:
+			return nil
+		case <-late:
+			return nil
+		case <-s.children:
+			s.reap()
+		case m := <-requests:
+			if err := s.serve(m); err != nil {
+				return err
+			}
+		case <-gone:
+			return errOver
+		}
+	}
+}
+
+// serve carries out one request that came after the run request.
+func (s *session) serve(m wire.Request) error {
+	switch {
+	case m.Run != nil:
+		return s.report(wire.Report{Error: &wire.Error{Message: "run request refused: there was one already"}})
+	case m.Poweroff != nil:
+		return errOver
+	case s.cmd == nil:
+		return nil // its steps went wrong; the host does not know yet
+	case m.Winsize != nil:
+		return s.note(s.cmd.resize(*m.Winsize))
+	case m.Signal != nil:
+		return s.note(s.cmd.signal(m.Signal.Name))
+	case m.StdinEOF != nil:
+		return s.note(s.cmd.endStdin(m.StdinEOF.Bytes))
+	case m.Close != nil:
+		s.cmd.closeOutput(m.Close.Stream)
+	}
+	return nil
+}
+
+// reap takes the status of every child that ended, the command and orphans alike.
+func (s *session) reap() {
+	for {
+		var ws unix.WaitStatus
+		pid, err := unix.Wait4(-1, &ws, unix.WNOHANG, nil)
+		switch {
+		case err == unix.EINTR:
+			continue
+		case err == unix.ECHILD:
+			if s.childless != nil {
+				close(s.childless)
+				s.childless = nil
+			}
+			return
+		case err != nil || pid == 0:
+			return
+		case s.cmd != nil && pid == s.cmd.pid:
+			s.cmd.ended(ws)
+		}
+	}
+}
+
+// stopProcesses ends all other processes, first as asked, then by force, and returns when the last is reaped or, for one
+// that the kernel does not let go, the time is up twice.
+func (s *session) stopProcesses() error {
+	for _, sig := range []unix.Signal{unix.SIGTERM, unix.SIGKILL} {
+		none := make(chan struct{})
+		s.childless = none
+		s.reap()
+		select {
+		case <-none:
+			return nil
+		default:
+		}
+		if err := s.cfg.Kill(sig); err != nil {
+			return fmt.Errorf("send %s to all processes: %w", unix.SignalName(sig), err)
+		}
+		if err := s.wait(none, s.cfg.Stop); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (s *session) report(m wire.Report) error {
+	if d, ok := s.ports.Control.(interface{ SetWriteDeadline(time.Time) error }); ok {
+		// A port that knows no deadlines is written to without one.
+		_ = d.SetWriteDeadline(time.Now().Add(reportTimeout))
+	}
+	return wire.WriteReport(s.ports.Control, m)
+}
+
+func (s *session) remark(list []string) error {
+	for _, text := range list {
+		if err := s.report(wire.Report{Log: &wire.Log{Message: text}}); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// note tells the host's log about a small request that could not be carried out, which is no reason to end.
+func (s *session) note(err error) error {
+	if err == nil {
+		return nil
+	}
+	return s.remark([]string{err.Error()})
+}
