@@ -2,11 +2,16 @@ package kvm
 
 import "fmt"
 
-// ExitReason says why the guest left. The constants are KVM_EXIT_ of the same name; [ExitKicked] is ours.
+// ExitReason says why the guest left. The constants are the kernel's KVM_EXIT_ ones; [ExitKicked] is ours.
 type ExitReason uint32
 
-// ExitKicked is the reason of a Run that a [VCPU.Kick] ended.
-const ExitKicked ExitReason = 1 << 31
+const (
+	// ExitKicked is the reason of a Run that a [VCPU.Kick] ended.
+	ExitKicked ExitReason = ExitReasons - 1
+	// ExitReasons is above every reason that Run returns, the length of a table by reason. The kernel's own
+	// stay far below it.
+	ExitReasons = 64
+)
 
 // String returns the kernel's name.
 func (r ExitReason) String() string {

@@ -62,3 +62,9 @@ func (f flexible[H, E]) entries() []E {
 	first := unsafe.Add(unsafe.Pointer(&f.words[0]), unsafe.Sizeof(*f.header()))
 	return unsafe.Slice((*E)(first), f.n)
 }
+
+// bytesOf returns the start of p for a structure that passes a pointer on, nil when p is empty.
+func bytesOf[T any](p []T) *byte {
+	// SAFETY: the callers see to it that the kernel uses no more than len(p) elements.
+	return (*byte)(unsafe.Pointer(unsafe.SliceData(p)))
+}

@@ -74,9 +74,9 @@ const (
 
 // Chips of an [IRQRoute].
 const (
-	ChipPICMaster = 0x0
-	ChipPICSlave  = 0x1
-	ChipIOAPIC    = 0x2
+	IRQChipPICMaster = 0x0
+	IRQChipPICSlave  = 0x1
+	IRQChipIOAPIC    = 0x2
 )
 
 // Flags of a [CPUIDEntry2].
@@ -298,6 +298,16 @@ type msrsHeader struct {
 }
 type msrListHeader struct {
 	N uint32
+}
+type exitMSR struct {
+	Error  uint8
+	Pad    [7]uint8
+	Reason uint32
+	Index  uint32
+	Data   uint64
+}
+type exitEOI struct {
+	Vector uint8
 }
 
 // requestNameArch returns the kernel's name of x, empty when this file has none.

@@ -353,13 +353,6 @@ type exitSystemEvent struct {
 	Ndata uint32
 	Data  [16]uint64
 }
-type exitMSR struct {
-	Error  uint8
-	Pad    [7]uint8
-	Reason uint32
-	Index  uint32
-	Data   uint64
-}
 type exitMemoryFault struct {
 	Flags uint64
 	Gpa   uint64

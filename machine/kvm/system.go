@@ -1,6 +1,7 @@
 package kvm
 
 import (
+	"errors"
 	"fmt"
 	"io/fs"
 
@@ -54,6 +55,20 @@ func (s *System) Extension(c Cap) (int, error) { return extension(s.fd, c) }
 func extension(fd int, c Cap) (int, error) {
 	n, e := ioctlValue(fd, kvmCheckExtension, uintptr(c))
 	return n, e.about("%v", c)
+}
+
+// growing asks for a list with room for n entries, and for twice as many as long as the kernel has more.
+func growing[E any](n int, ask func(n int) ([]E, *Error)) ([]E, error) {
+	for {
+		list, e := ask(n)
+		if e == nil {
+			return list, nil
+		}
+		if !errors.Is(e, unix.E2BIG) || n > 1<<16 {
+			return nil, e.about("%d entries", n)
+		}
+		n *= 2
+	}
 }
 
 // closeFD closes a descriptor once; -1 makes later calls with it fail instead of reaching another file.

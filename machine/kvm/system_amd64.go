@@ -1,11 +1,5 @@
 package kvm
 
-import (
-	"errors"
-
-	"golang.org/x/sys/unix"
-)
-
 func (s *System) machineType() (uintptr, error) { return 0, nil }
 
 // SupportedCPUID returns the CPUID leaves that host and kernel offer to a guest, made for [VCPU.SetCPUID2].
@@ -26,18 +20,4 @@ func (s *System) MSRIndexList() ([]uint32, error) {
 		_, e := ioctl(s.fd, kvmGetMSRIndexList, list.header())
 		return list.entries()[:min(n, int(list.header().N))], e
 	})
-}
-
-// growing asks for a list with room for n entries, and for twice as many as long as the kernel has more.
-func growing[E any](n int, ask func(n int) ([]E, *Error)) ([]E, error) {
-	for {
-		list, e := ask(n)
-		if e == nil {
-			return list, nil
-		}
-		if !errors.Is(e, unix.E2BIG) || n > 1<<16 {
-			return nil, e.about("%d entries", n)
-		}
-		n *= 2
-	}
 }

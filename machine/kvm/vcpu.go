@@ -1,6 +1,8 @@
 package kvm
 
 import (
+	"errors"
+	"fmt"
 	"os"
 	"sync"
 	"sync/atomic"
@@ -14,7 +16,8 @@ type VCPU struct {
 	id    int
 	vm    *VM
 	run   *runState // start of mem; nil when closed
-	bound bool      // Run has told Kick its thread
+	stats *statsFile
+	bound bool // Run has told Kick its thread
 
 	kicked atomic.Bool // a Kick that Run has not reported yet
 
@@ -24,17 +27,25 @@ type VCPU struct {
 }
 
 // NewVCPU makes the vCPU with the given number, which on amd64 is its APIC ID.
-func (vm *VM) NewVCPU(id int) (*VCPU, error) {
+func (vm *VM) NewVCPU(id int) (_ *VCPU, err error) {
 	fd, e := ioctlValue(vm.fd, kvmCreateVCPU, uintptr(id))
 	if e != nil {
 		return nil, e.about("vcpu %d", id)
 	}
-	mem, err := unix.Mmap(fd, 0, vm.runSize, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_SHARED)
-	if err != nil {
-		unix.Close(fd)
-		return nil, os.NewSyscallError("mmap vcpu", err)
+	v := &VCPU{fd: fd, id: id, vm: vm}
+	defer func() {
+		if err != nil {
+			v.Close()
+		}
+	}()
+	if v.mem, err = unix.Mmap(fd, 0, vm.runSize, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_SHARED); err != nil {
+		return nil, fmt.Errorf("map vcpu %d: %w", id, err)
 	}
-	v := &VCPU{fd: fd, id: id, vm: vm, mem: mem, run: runStateOf(mem)}
+	v.run = runStateOf(v.mem)
+	// Now, because a running vCPU would not answer.
+	if v.stats, err = openStats(fd); err != nil {
+		return nil, fmt.Errorf("vcpu %d: %w", id, err)
+	}
 	vm.own(v)
 	return v, nil
 }
@@ -44,15 +55,15 @@ func (vm *VM) NewVCPU(id int) (*VCPU, error) {
 func (v *VCPU) Close() error {
 	v.mu.Lock()
 	defer v.mu.Unlock()
-	if v.mem == nil {
-		return nil
+	var errs []error
+	if v.mem != nil {
+		errs = append(errs, unix.Munmap(v.mem))
+		v.mem, v.run = nil, nil
 	}
-	mem := v.mem
-	v.mem, v.run, v.tid = nil, nil, 0
-	if err := unix.Munmap(mem); err != nil {
-		return os.NewSyscallError("munmap vcpu", err)
+	if v.stats != nil {
+		errs = append(errs, v.stats.close())
 	}
-	return closeFD(&v.fd)
+	return errors.Join(append(errs, closeFD(&v.fd))...)
 }
 
 // ID returns the vCPU's number.
@@ -75,17 +86,25 @@ func (v *VCPU) Run() (ExitReason, error) {
 	for {
 		switch errno := v.enter(); errno {
 		case 0:
-			return ExitReason(v.run.ExitReason), nil
+			return v.reason(), nil
 		case unix.EINTR, unix.EAGAIN: // EAGAIN: a vCPU that waits for its start was woken
 			if v.takeKick() {
 				return ExitKicked, nil
 			}
 		case unix.EFAULT:
-			return ExitReason(v.run.ExitReason), v.runError(errno)
+			return v.reason(), v.runError(errno)
 		default:
 			return ExitUnknown, v.runError(errno)
 		}
 	}
+}
+
+// reason returns the kernel's exit reason; one that this package has no room for is unknown.
+func (v *VCPU) reason() ExitReason {
+	if r := ExitReason(v.run.ExitReason); r < ExitKicked {
+		return r
+	}
+	return ExitUnknown
 }
 
 func (v *VCPU) runError(errno unix.Errno) error {

@@ -38,6 +38,43 @@ func (v *VCPU) XCRs() (XCRs, error) { return get[XCRs](v, kvmGetXCRs) }
 // SetXCRs sets the extended control registers.
 func (v *VCPU) SetXCRs(x *XCRs) error { return set(v, kvmSetXCRs, x) }
 
+// XSave returns all registers that XSAVE saves, in the layout of CPUID leaf 0xd: 4096 bytes, or more when the host
+// has large features on ([CapXSave2]).
+func (v *VCPU) XSave() ([]byte, error) {
+	size, r, err := v.xsaveSize()
+	if err != nil {
+		return nil, err
+	}
+	area := make([]byte, size)
+	_, e := ioctl(v.fd, r, bytesOf(area))
+	return area, e.about("vcpu %d", v.id)
+}
+
+// SetXSave sets all registers that XSAVE saves; area is as long as XSave returns it.
+func (v *VCPU) SetXSave(area []byte) error {
+	size, _, err := v.xsaveSize()
+	if err != nil {
+		return err
+	}
+	if len(area) != size {
+		return fmt.Errorf("%v vcpu %d: %d bytes, want %d", kvmSetXSave, v.id, len(area), size)
+	}
+	_, e := ioctl(v.fd, kvmSetXSave, bytesOf(area))
+	return e.about("vcpu %d", v.id)
+}
+
+// xsaveBytes is the size of struct kvm_xsave without its flexible array.
+const xsaveBytes = 4096
+
+// xsaveSize returns how many bytes the kernel reads and writes, and the request that reads them.
+func (v *VCPU) xsaveSize() (int, request, error) {
+	size, err := v.vm.Extension(CapXSave2)
+	if size <= xsaveBytes {
+		return xsaveBytes, kvmGetXSave, err
+	}
+	return size, kvmGetXSave2, err
+}
+
 // CPUID2 returns the CPUID leaves of the guest.
 func (v *VCPU) CPUID2() ([]CPUIDEntry2, error) {
 	return growing(128, func(n int) ([]CPUIDEntry2, *Error) {

@@ -39,3 +39,21 @@ func (v *VCPU) clearImmediateExit() {
 	// SAFETY: as above.
 	atomic.AndUint32((*uint32)(unsafe.Pointer(v.run)), ^uint32(immediateExit))
 }
+
+// popCoalesced takes an entry out of the ring of coalesced writes. The kernel fills the entry before it moves Last on,
+// and takes an entry for free only after we have moved First on: hence the atomic loads and stores.
+func (v *VCPU) popCoalesced() (coalescedEntry, bool) {
+	page := v.mem[coalescedPage*pageSize:][:pageSize]
+	// SAFETY: the page is aligned, and holds a ring of as many whole entries as fit behind its header
+	// (KVM_COALESCED_MMIO_MAX of linux/kvm.h).
+	ring := (*coalescedRing)(unsafe.Pointer(&page[0]))
+	entries := unsafe.Slice((*coalescedEntry)(unsafe.Add(unsafe.Pointer(ring), unsafe.Sizeof(*ring))),
+		(pageSize-uint64(unsafe.Sizeof(*ring)))/uint64(unsafe.Sizeof(coalescedEntry{})))
+	first := atomic.LoadUint32(&ring.First)
+	if first == atomic.LoadUint32(&ring.Last) || int(first) >= len(entries) {
+		return coalescedEntry{}, false
+	}
+	entry := entries[first]
+	atomic.StoreUint32(&ring.First, (first+1)%uint32(len(entries)))
+	return entry, true
+}

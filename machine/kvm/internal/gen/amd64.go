@@ -74,9 +74,9 @@ const (
 
 // Chips of an [IRQRoute].
 const (
-	ChipPICMaster = C.KVM_IRQCHIP_PIC_MASTER
-	ChipPICSlave  = C.KVM_IRQCHIP_PIC_SLAVE
-	ChipIOAPIC    = C.KVM_IRQCHIP_IOAPIC
+	IRQChipPICMaster = C.KVM_IRQCHIP_PIC_MASTER
+	IRQChipPICSlave  = C.KVM_IRQCHIP_PIC_SLAVE
+	IRQChipIOAPIC    = C.KVM_IRQCHIP_IOAPIC
 )
 
 // Flags of a [CPUIDEntry2].
@@ -149,3 +149,5 @@ type pitConfig C.struct_kvm_pit_config
 type cpuidHeader C.cpuid_header
 type msrsHeader C.msrs_header
 type msrListHeader C.msr_list_header
+type exitMSR C.exit_msr
+type exitEOI C.exit_eoi

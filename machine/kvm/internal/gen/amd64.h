@@ -3,6 +3,9 @@
 #include <stddef.h>
 #include <linux/kvm.h>
 
+typedef __typeof__(((struct kvm_run *)0)->msr) exit_msr;
+typedef __typeof__(((struct kvm_run *)0)->eoi) exit_eoi;
+
 // What precedes the flexible arrays.
 typedef struct { __u32 n, padding; } cpuid_header;
 _Static_assert(sizeof(cpuid_header) == sizeof(struct kvm_cpuid2), "kvm_cpuid2");

@@ -221,5 +221,4 @@ type exitMMIO C.exit_mmio
 type exitHypercall C.exit_hypercall
 type exitInternal C.exit_internal
 type exitSystemEvent C.exit_system_event
-type exitMSR C.exit_msr
 type exitMemoryFault C.exit_memory_fault

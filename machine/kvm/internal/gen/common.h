@@ -11,7 +11,6 @@ exit_type(exit_mmio, mmio);
 exit_type(exit_hypercall, hypercall);
 exit_type(exit_internal, internal);
 exit_type(exit_system_event, system_event);
-exit_type(exit_msr, msr);
 exit_type(exit_memory_fault, memory_fault);
 
 // The kernel passes user pointers as __u64 or in unions; with a pointer type in their place Go's garbage collector
