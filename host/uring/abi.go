@@ -27,7 +27,8 @@ const (
 
 	enterGetEvents = 1 << 0 // IORING_ENTER_GETEVENTS
 
-	registerFiles = 2 // IORING_REGISTER_FILES
+	registerFiles   = 2 // IORING_REGISTER_FILES
+	unregisterFiles = 3 // IORING_UNREGISTER_FILES
 )
 
 // sqe is struct io_uring_sqe.

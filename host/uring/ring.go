@@ -318,6 +318,7 @@ func (r *Ring) Close() error {
 			err = r.Wait()
 		}
 	}
+	unregister(r.fd) // at once: the kernel frees a ring later, and would hold the file's locks until then
 	r.release()
 	return err
 }

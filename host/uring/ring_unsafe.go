@@ -26,6 +26,11 @@ func register(ring, fd int) error {
 	return nil
 }
 
+// unregister gives file number 0 back. It fails only when there is none.
+func unregister(ring int) {
+	_, _, _ = unix.Syscall6(unix.SYS_IO_URING_REGISTER, uintptr(ring), unregisterFiles, 0, 0, 0, 0)
+}
+
 // enter is io_uring_enter(2). It tells the scheduler first, because it may sleep.
 func enter(ring int, submit, wait uint32, flags uintptr) (uint32, unix.Errno) {
 	n, _, errno := unix.Syscall6(unix.SYS_IO_URING_ENTER, uintptr(ring), uintptr(submit), uintptr(wait), flags, 0, 0)
