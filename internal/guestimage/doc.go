@@ -1,0 +1,2 @@
+// Package guestimage makes the default guest.
+package guestimage

@@ -1,0 +1,93 @@
+package lab
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"usui/internal/debian"
+	"usui/internal/initrd"
+)
+
+// layout is part of the key of cached images: a change of what is in them that the other parts do not show gets a new number.
+const layout = "1"
+
+// modules lists what the machine needs before the host's file system, with all other modules, is there, and the drivers of its
+// devices: who asked for a device finds it bound.
+func (cfg Config) modules() []string {
+	list := []string{"virtio_pci", "virtio_console", "9pnet_virtio", "9p", "overlay"}
+	if cfg.Arch == "amd64" {
+		list = append(list, "kvm-amd")
+	}
+	list = append(list, "tun", "loop", "vhost_net", "vhost_vsock")
+	if len(cfg.Disks) > 0 {
+		list = append(list, "virtio_blk")
+	}
+	if len(cfg.NVMe) > 0 {
+		list = append(list, "nvme")
+	}
+	if len(cfg.AHCI) > 0 {
+		list = append(list, "ahci", "sd_mod")
+	}
+	if cfg.E1000E {
+		list = append(list, "e1000e")
+	}
+	if len(cfg.NVDIMM) > 0 {
+		list = append(list, "nfit", "nd_pmem", "device_dax")
+	}
+	if cfg.IOMMU {
+		list = append(list, "vfio-pci", "vfio_iommu_type1")
+	}
+	return list
+}
+
+// Folders of the initramfs in which overlays keep their changes.
+const (
+	overlayTmp = "/usui/tmp"
+	overlayLib = "/usui/lib"
+)
+
+// image returns the initramfs for cfg, from the cache or built.
+func (cfg Config) image(ctx context.Context, cacheDir string, k debian.Kernel, program string) (string, error) {
+	programKey, err := initrd.KeyOfFile(program)
+	if err != nil {
+		return "", err
+	}
+	names := cfg.modules()
+	key := initrd.Key(layout, cfg.Arch, k.ID, programKey, strings.Join(names, " "))
+	return initrd.Cached(filepath.Join(cacheDir, "lab"), "initrd", key, func(out io.Writer) error {
+		if cfg.Progress != nil {
+			fmt.Fprintf(cfg.Progress, "usui: build the lab's initramfs for %s\n", k.Release)
+		}
+		return cfg.writeImage(ctx, out, k, program, names)
+	})
+}
+
+func (cfg Config) writeImage(ctx context.Context, out io.Writer, k debian.Kernel, program string, names []string) error {
+	m, err := initrd.OpenModules(ctx, k.Dir, k.Release)
+	if err != nil {
+		return err
+	}
+	files, err := m.Closure(names...)
+	if err != nil {
+		return fmt.Errorf("kernel %s: %w", k.Release, err)
+	}
+	content, err := os.ReadFile(program)
+	if err != nil {
+		return err
+	}
+	w := initrd.NewWriter(out)
+	w.Char("dev/console", 0o600, 5, 1)
+	w.File("init", 0o755, content)
+	for _, overlay := range []string{overlayTmp, overlayLib} {
+		w.Dir(overlay+"/upper", 0o755)
+		w.Dir(overlay+"/work", 0o755)
+	}
+	if err := w.Modules(m, files); err != nil {
+		return err
+	}
+	return w.Close()
+}
