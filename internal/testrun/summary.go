@@ -26,7 +26,7 @@ type skip struct {
 }
 
 // needed matches the skip message of package host/need.
-var needed = regexp.MustCompile(`(?m)need ([a-z0-9:_-]+): (.*)$`)
+var needed = regexp.MustCompile(`(?m)need ([a-z0-9:._-]+): (.*)$`)
 
 // sum counts every test once. labRan says that the lab was among the tiers, so that the want of a lab
 // excuses nothing.
