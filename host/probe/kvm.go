@@ -37,6 +37,9 @@ type KVMState struct {
 	Remedy string // what to do; empty if nothing can be done
 }
 
+// Usable says that a stock kernel can boot.
+func (s KVMState) Usable() bool { return s.State == KVMHardware }
+
 // Numbers of the KVM API; see Documentation/virt/kvm/api.rst, sections 4.1 and 4.2.
 const (
 	kvmGetAPIVersion = 0xae00

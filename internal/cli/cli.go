@@ -23,7 +23,7 @@ type Command struct {
 	Name  string // as typed; lower-case
 	Usage string // what follows the name, as in "[flags] [-- command [argument...]]"; may be empty
 	Short string // one line for the list of commands, without a period
-	Long  string // paragraphs for "help NAME", wrapped by their author; examples are indented by two spaces
+	Long  string // paragraphs for "help NAME"; lines that begin with spaces are examples and are not wrapped
 
 	// Setup declares the command's flags in f and returns the function that runs it. A flag's value
 	// gets its name in the help from back quotes in its usage text, as package flag says.

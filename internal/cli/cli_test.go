@@ -53,7 +53,7 @@ func call(t *testing.T, args ...string) said {
 		}
 	}
 	s.Status = execute(t.Context(), &Env{strings.NewReader(""), &out, &errs}, "prog", "prog does things.", []Command{
-		{Name: "run", Usage: "[flags] [-- command]", Short: "boot a kernel", Long: "Boots.\n\nExamples:\n  prog run -- id\n", Setup: run},
+		{Name: "run", Usage: "[flags] [-- command]", Short: "boot a kernel", Long: "Boots, and wraps a paragraph that its author wrote in one line of\nmore than eighty letters.\n\n  prog run -- id      runs one command, and this line stays as long as it was written by its author\n\nEnds.", Setup: run},
 		{Name: "fail", Short: "fail", Setup: fails(errors.New("read it:\nline two\x1b[31m"))},
 		{Name: "seven", Short: "exit with 7", Setup: fails(fmt.Errorf("wrapped: %w", ExitStatus(7)))},
 		{Name: "wrong", Short: "be called wrongly", Setup: fails(UsageError("memory %q: not a size", "x"))},
@@ -149,10 +149,12 @@ commands:
 
 usage: prog run [flags] [-- command]
 
-Boots.
+Boots, and wraps a paragraph that its author wrote in one line of more than
+eighty letters.
 
-Examples:
-  prog run -- id
+  prog run -- id      runs one command, and this line stays as long as it was written by its author
+
+Ends.
 
 flags:
   --cpus number     number of virtual CPUs (default 1)

@@ -90,12 +90,33 @@ func (t *tree) explain(w io.Writer, c *Command) {
 	}
 	fmt.Fprintf(w, "%s %s: %s\n\nusage: %s %s %s\n", t.program, c.Name, c.Short, t.program, c.Name, usage)
 	if long := strings.TrimSpace(c.Long); long != "" {
-		fmt.Fprintf(w, "\n%s\n", long)
+		fmt.Fprintf(w, "\n%s\n", reflow(long))
 	}
 	flags := flag.NewFlagSet(c.Name, flag.ContinueOnError)
 	c.Setup(flags) // a second set: values given on this command line are no defaults
 	fmt.Fprint(w, "\nflags:\n")
 	printRows(w, flagRows(flags))
+}
+
+// reflow wraps the paragraphs of text. Lines that begin with a space are examples and stay as they are.
+func reflow(text string) string {
+	var out, paragraph []string
+	flush := func() {
+		if len(paragraph) > 0 {
+			out = append(out, wrap(strings.Join(paragraph, " "), columns)...)
+		}
+		paragraph = nil
+	}
+	for line := range strings.SplitSeq(text, "\n") {
+		if line == "" || line[0] == ' ' {
+			flush()
+			out = append(out, line)
+			continue
+		}
+		paragraph = append(paragraph, line)
+	}
+	flush()
+	return strings.Join(out, "\n")
 }
 
 // flagRows returns one row for each flag, with the name of its value and its default.
