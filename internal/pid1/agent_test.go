@@ -19,6 +19,9 @@ import (
 	"usui/internal/pid1/wire"
 )
 
+// agentError is the exit status of an agent whose session ended with an error.
+const agentError = 3
+
 // agentVariable in the environment makes the test binary a guest's init without a guest: an ordinary process that holds
 // one session over the descriptors 3 to 6 and, as a subreaper, gets the orphans that PID 1 would get.
 const agentVariable = "USUI_TEST_PID1_AGENT"
@@ -28,7 +31,7 @@ func TestMain(m *testing.M) {
 		os.Unsetenv(agentVariable)
 		if err := agent(); err != nil {
 			fmt.Fprintln(os.Stderr, "agent:", err)
-			os.Exit(1)
+			os.Exit(agentError)
 		}
 		os.Exit(0)
 	}
@@ -104,6 +107,12 @@ func children(pid int) []int {
 // itself, and well.
 func startAgent(t *testing.T) attach.Conns {
 	t.Helper()
+	return startAgentThat(t, 0)
+}
+
+// startAgentThat is startAgent for an agent that ends with another exit status.
+func startAgentThat(t *testing.T, status int) attach.Conns {
+	t.Helper()
 	self, err := os.Executable()
 	if err != nil {
 		t.Fatal(err)
@@ -131,8 +140,9 @@ func startAgent(t *testing.T) attach.Conns {
 	conns := attach.Conns{Control: host[0], Stdin: host[1], Stdout: host[2], Stderr: host[3]}
 	t.Cleanup(func() {
 		conns.Close()
-		if err := agent.Wait(); err != nil {
-			t.Errorf("agent: %v\n%s", err, words.Bytes())
+		err := agent.Wait()
+		if got := agent.ProcessState.ExitCode(); got != status {
+			t.Errorf("agent ended with %v, want status %d\n%s", err, status, words.Bytes())
 		}
 	})
 	return conns

@@ -20,6 +20,9 @@ const (
 	statusSignal        = 128
 )
 
+// errNotFound is the cause when no directory of PATH has the program.
+var errNotFound = errors.New("command not found")
+
 const defaultPath = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 // command is the one command of a guest's life. Its methods belong to the session's goroutine.
@@ -48,6 +51,9 @@ func start(run *wire.Run, ports Ports) (*command, error) {
 	dir := path.Join("/", run.Dir)
 	file, err := lookPath(run.Argv[0], dir, env)
 	if err == nil {
+		err = enterable(dir)
+	}
+	if err == nil {
 		c.pid, err = syscall.ForkExec(file, run.Argv, &syscall.ProcAttr{
 			Dir:   dir,
 			Env:   env,
@@ -66,7 +72,7 @@ func start(run *wire.Run, ports Ports) (*command, error) {
 func (c *command) refuse(run *wire.Run, err error, child childEnds) {
 	c.pid = 0
 	c.exit.Status = statusNotExecutable
-	if errors.Is(err, unix.ENOENT) {
+	if errors.Is(err, errNotFound) || errors.Is(err, unix.ENOENT) {
 		c.exit.Status = statusNotFound
 	}
 	// Shorter than a pipe's buffer, so it never waits; when it cannot be written the status still tells.
@@ -173,27 +179,24 @@ func lookup(env []string, name string) string {
 	return ""
 }
 
-// lookPath finds the file that a shell in dir would execute. Its error wraps [unix.ENOENT] if there is none, and
-// otherwise says why the first that was found will not do.
+// lookPath finds the file that a shell in dir would execute. If there is none its error is errNotFound, or says why the
+// first that was found will not do.
 func lookPath(name, dir string, env []string) (string, error) {
-	if fi, err := os.Stat(dir); err != nil || !fi.IsDir() {
-		return "", fmt.Errorf("working directory %q: %w", dir, unix.ENOTDIR)
-	}
 	if strings.Contains(name, "/") {
 		return name, executable(absolute(name, dir))
 	}
-	first := fmt.Errorf("command not found: %w", unix.ENOENT)
+	found := errNotFound
 	for _, d := range strings.Split(lookup(env, "PATH"), ":") {
 		file := absolute(d, dir) + "/" + name
 		err := executable(file)
 		if err == nil {
 			return file, nil
 		}
-		if !errors.Is(err, unix.ENOENT) && !errors.Is(err, unix.ENOTDIR) && errors.Is(first, unix.ENOENT) {
-			first = err
+		if found == errNotFound && err != unix.ENOENT && err != unix.ENOTDIR {
+			found = err
 		}
 	}
-	return "", first
+	return "", found
 }
 
 func absolute(name, dir string) string {
@@ -205,13 +208,27 @@ func absolute(name, dir string) string {
 
 func executable(file string) error {
 	fi, err := os.Stat(file)
+	var cause *os.PathError
 	switch {
-	case err != nil:
-		return err.(*os.PathError).Err
+	case errors.As(err, &cause):
+		return cause.Err
 	case fi.IsDir():
 		return unix.EISDIR
 	case fi.Mode()&0o111 == 0:
 		return unix.EACCES
+	}
+	return nil
+}
+
+// enterable says what is wrong with a working directory. execve(2) would give the same errors as for the program.
+func enterable(dir string) error {
+	fi, err := os.Stat(dir)
+	if err == nil && !fi.IsDir() {
+		err = unix.ENOTDIR
+	}
+	if err != nil {
+		// Not wrapped: a missing directory is no missing program.
+		return fmt.Errorf("working directory: %v", err)
 	}
 	return nil
 }

@@ -57,6 +57,7 @@ type session struct {
 
 	requests chan wire.Request
 	gone     chan struct{} // closed when the control port ended
+	why      error         // set before gone is closed: errOver or what was no request
 	done     chan struct{} // closed when the session ends, for the reader of requests
 	children chan os.Signal
 
@@ -66,7 +67,8 @@ type session struct {
 }
 
 // Serve holds one conversation with the host over ports and returns when the guest is to end. All processes are stopped
-// and file systems settled then, on errors too. It does not close ports: its goroutines end when the caller does.
+// and file systems settled then, on errors too. It does not close ports: its goroutines end when the caller does. That the
+// host went away is no error.
 func Serve(ports Ports, cfg Config) error {
 	s := &session{
 		cfg:      cfg,
@@ -96,6 +98,10 @@ func (s *session) readRequests() {
 	for {
 		m, err := r.Next()
 		if err != nil {
+			s.why = fmt.Errorf("control port: %w", err)
+			if errors.Is(err, io.EOF) || errors.Is(err, unix.ECONNRESET) {
+				s.why = errOver
+			}
 			return
 		}
 		select {
@@ -186,7 +192,7 @@ func (s *session) awaitRun() (*wire.Run, error) {
 		case <-s.children:
 			s.reap()
 		case <-s.gone:
-			return nil, errOver
+			return nil, s.why
 		}
 	}
 }
@@ -226,7 +232,7 @@ func (s *session) wait(done <-chan struct{}, limit time.Duration) error {
 				return err
 			}
 		case <-gone:
-			return errOver
+			return s.why
 		}
 	}
 }
