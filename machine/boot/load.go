@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"strings"
 
 	"usui/machine/guestmem"
 )
@@ -65,6 +66,9 @@ type Entry struct {
 // returns an error that wraps ctx.Err() when ctx ends first, and one that wraps [errors.ErrUnsupported] for an image that is
 // whole and for this architecture, but cannot be entered.
 func Load(ctx context.Context, cfg Config) (Entry, error) {
+	if cfg.Memory.Regions()[0].Start != 0 {
+		return Entry{}, errors.New("guest memory does not start at 0")
+	}
 	var k *kernel
 	err := withMapped(cfg.Kernel, func(image []byte) (err error) {
 		k, err = loadKernel(ctx, cfg.Memory, image, machine)
@@ -73,8 +77,8 @@ func Load(ctx context.Context, cfg Config) (Entry, error) {
 	if err != nil {
 		return Entry{}, err
 	}
-	if n := uint64(len(cfg.Cmdline)); n > k.cmdlineSize {
-		return Entry{}, fmt.Errorf("command line of %d bytes; this kernel takes at most %d", n, k.cmdlineSize)
+	if err := checkCmdline(cfg.Cmdline, k); err != nil {
+		return Entry{}, err
 	}
 	initrd, err := loadInitrd(ctx, cfg.Memory, cfg.Initrd, k)
 	if err != nil {
@@ -150,6 +154,16 @@ func newKernel(e *elfImage, p Protocol, h *setupHeader) (*kernel, error) {
 	return k, nil
 }
 
+func checkCmdline(line string, k *kernel) error {
+	if n := uint64(len(line)); n > k.cmdlineSize {
+		return fmt.Errorf("command line of %d bytes; this kernel takes at most %d", n, k.cmdlineSize)
+	}
+	if i := strings.IndexByte(line, 0); i >= 0 {
+		return fmt.Errorf("command line with a zero byte at %d, where the kernel would stop reading", i)
+	}
+	return nil
+}
+
 // loadInitrd reads the initial RAM disk to the highest place that the kernel allows, where it is least in the way.
 func loadInitrd(ctx context.Context, mem *guestmem.Memory, f *os.File, k *kernel) (guestmem.Range, error) {
 	if f == nil {
@@ -158,6 +172,9 @@ func loadInitrd(ctx context.Context, mem *guestmem.Memory, f *os.File, k *kernel
 	fileSize, err := regular(f)
 	if err != nil {
 		return guestmem.Range{}, err
+	}
+	if fileSize == 0 {
+		return guestmem.Range{}, fmt.Errorf("%s: empty; leave the initial RAM disk out instead", f.Name())
 	}
 	size := uint64(fileSize)
 	low := mem.Regions()[0]

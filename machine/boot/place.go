@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"slices"
 
+	"golang.org/x/sys/unix"
+
 	"usui/machine/guestmem"
 )
 
@@ -53,6 +55,8 @@ func loadBzImage(ctx context.Context, mem *guestmem.Memory, h *setupHeader) (*el
 	if err != nil {
 		return nil, err
 	}
+	// Decompressors store here and there; one call for all pages costs half of a fault for each. Kernels before 5.14 refuse.
+	_ = unix.Madvise(window, unix.MADV_POPULATE_WRITE)
 	if err := unpack(ctx, window, h.payload); err != nil {
 		return nil, err
 	}

@@ -10,6 +10,7 @@ import (
 	"hash/crc32"
 	"hash/crc64"
 	"io"
+	"runtime/debug"
 	"slices"
 
 	"github.com/ulikunitz/xz/lzma"
@@ -58,6 +59,7 @@ func unpackXZ(ctx context.Context, dst, src []byte) (int, error) {
 	if err != nil {
 		return 0, err
 	}
+	defer debug.FreeOSMemory() // dictionaries of up to the kernel's size, which nobody needs any more
 	r := bytes.NewReader(src[xzHeaderSize:])
 	for n := 0; ; {
 		b, err := readXZBlockHeader(r)

@@ -1,7 +1,6 @@
 package boot
 
 import (
-	"errors"
 	"fmt"
 
 	"usui/machine/guestmem"
@@ -75,9 +74,6 @@ func memoryMap(mem *guestmem.Memory, reserved []guestmem.Range) ([]memoryRange, 
 
 // writeTables writes the command line and what the entry's protocol wants beside it.
 func writeTables(cfg Config, k *kernel, initrd guestmem.Range) (Entry, error) {
-	if cfg.Memory.Regions()[0].Start != 0 {
-		return Entry{}, errors.New("guest memory does not start at 0")
-	}
 	mm, err := memoryMap(cfg.Memory, cfg.Reserved)
 	if err != nil {
 		return Entry{}, err
