@@ -131,7 +131,7 @@ func (h Host) bpfLSM() Fact {
 		f.Detail = "active: " + text
 	}
 	if f.OK {
-		f.Detail, f.Remedy = "active", ""
+		f.Detail, f.Remedy = "active; whether programs load, only loading one tells", ""
 	}
 	return f
 }
