@@ -1,0 +1,158 @@
+package vmm
+
+import (
+	"context"
+	"fmt"
+	"io"
+
+	"usui/machine/boot"
+	"usui/machine/boot/acpi"
+	"usui/machine/guestmem"
+	"usui/machine/kvm"
+)
+
+// newChips makes KVM's PIC, I/O APIC and local APICs. The 8259s come with the set but no table tells the guest of them, and there is no
+// PIT: a hardware-reduced ACPI machine has neither, and kernels spend time on probing them.
+func (m *Machine) newChips() error {
+	if err := m.vm.SetIdentityMapAddr(identityMapAddr); err != nil {
+		return err
+	}
+	if err := m.vm.SetTSSAddr(tssAddr); err != nil {
+		return err
+	}
+	return m.vm.NewIRQChip()
+}
+
+// appendPins adds the I/O APIC's own inputs to a routing table, one to one.
+func appendPins(table []kvm.IRQRoute) []kvm.IRQRoute {
+	for pin := range uint32(ioapicPins) {
+		table = append(table, kvm.ChipRoute(pin, kvm.IRQChipIOAPIC, pin))
+	}
+	return table
+}
+
+// checkMSI refuses addresses that are no interrupt on this architecture (Intel SDM volume 3, 11.11.1): the guest meant memory, and KVM would
+// deliver to whatever the bits happen to name.
+func checkMSI(addr uint64) error {
+	if addr>>20 != lapicAddr>>20 {
+		return fmt.Errorf("message-signalled interrupt to %#x: not in %#x-%#x", addr, lapicAddr, lapicAddr+0xfffff)
+	}
+	return nil
+}
+
+// buildBuses makes the platform devices and the tables that vCPUs dispatch by.
+func (m *Machine) buildBuses(cfg Config) error {
+	out := cfg.Serial
+	if out == nil {
+		out = io.Discard
+	}
+	irq, err := m.newLine(serialIRQ)
+	if err != nil {
+		return err
+	}
+	if m.button, err = m.newLine(buttonIRQ); err != nil {
+		return err
+	}
+	m.serial = newSerial(out, irq)
+	ports := func(start, n uint64) guestmem.Range { return guestmem.Range{Start: start, Size: n} }
+	if m.ports, err = newBus([]busEntry{
+		{"serial", ports(serialPort, 8), m.serial},
+		{"pvpanic", ports(panicPort, 1), pvpanic{m.end}},
+		{"power", ports(powerPort, powerPorts), power{m.end}},
+	}); err != nil {
+		return err
+	}
+	m.mmio, err = newBus([]busEntry{
+		{"pci configuration", ecam, m.pci.Config()},
+		{"pci memory", window32, m.pci.Window32()},
+		{"pci memory above 4 GiB", window64(m.mem), m.pci.Window64()},
+	})
+	return err
+}
+
+// load writes the tables and the kernel into memory.
+func (m *Machine) load(ctx context.Context, cfg Config) (boot.Entry, error) {
+	rsdp, err := acpi.Write(m.mem, acpi.Config{
+		CPUs: cfg.CPUs, ECAM: ecam, Window32: window32, Window64: window64(m.mem), IOAPICAddr: ioapicAddr, LAPICAddr: lapicAddr,
+		SerialPort: serialPort, SerialIRQ: serialIRQ, PanicPort: panicPort, PowerButtonGSI: buttonIRQ,
+		SleepControlPort: powerPort + sleepControl, SleepStatusPort: powerPort + sleepStatus,
+		ResetPort: powerPort + resetControl, ResetValue: resetValue,
+	})
+	if err != nil {
+		return boot.Entry{}, err
+	}
+	return boot.Load(ctx, boot.Config{
+		Kernel: cfg.Kernel, Initrd: cfg.Initrd, Cmdline: cfg.Cmdline, Memory: m.mem, RSDP: rsdp, Reserved: []guestmem.Range{ecam},
+	})
+}
+
+// Model-specific registers that firmware would have set (Intel SDM volume 4, table 2-2).
+const (
+	msrMiscEnable = 0x1a0
+	miscFastMove  = 1 // fast string operations
+	msrMTRRType   = 0x2ff
+	mtrrEnabled   = 0x800 // E
+	mtrrWriteBack = 6     // default type: all of memory is write-back
+)
+
+// newVCPU makes vCPU id of n. The first stands at the kernel's entry; the others wait for the first to start them (INIT, SIPI).
+func (m *Machine) newVCPU(id, n int, entry boot.Entry) (_ *vcpu, err error) {
+	c := &vcpu{machine: m}
+	if c.kvm, err = m.vm.NewVCPU(id); err != nil {
+		return nil, err
+	}
+	defer func() {
+		if err != nil {
+			c.kvm.Close()
+		}
+	}()
+	supported, err := m.sys.SupportedCPUID()
+	if err != nil {
+		return nil, err
+	}
+	deadline, err := m.vm.Extension(kvm.CapTSCDeadlineTimer)
+	if err != nil {
+		return nil, err
+	}
+	if err := c.kvm.SetCPUID2(guestCPUID(supported, id, n, deadline != 0)); err != nil {
+		return nil, err
+	}
+	if _, err := c.kvm.SetMSRs([]kvm.MSREntry{
+		{Index: msrMiscEnable, Data: miscFastMove},
+		{Index: msrMTRRType, Data: mtrrEnabled | mtrrWriteBack},
+	}); err != nil {
+		return nil, err
+	}
+	if id > 0 {
+		return c, nil
+	}
+	return c, c.enter(entry)
+}
+
+// enter sets the registers that the boot protocol asks for.
+func (c *vcpu) enter(entry boot.Entry) error {
+	sregs, err := c.kvm.Sregs()
+	if err != nil {
+		return err
+	}
+	setSystemRegisters(&sregs, entry)
+	if err := c.kvm.SetSregs(&sregs); err != nil {
+		return err
+	}
+	return c.kvm.SetRegs(&kvm.Regs{Rip: entry.RIP, Rsi: entry.RSI, Rbx: entry.RBX, Rflags: 2}) // bit 1 of RFLAGS is always set
+}
+
+// unexpected describes an exit that ends the machine: KVM could not run the guest on.
+func (c *vcpu) unexpected(reason kvm.ExitReason) error {
+	where := ""
+	if regs, err := c.kvm.Regs(); err == nil {
+		where = fmt.Sprintf(" at rip %#x", regs.Rip)
+	}
+	switch reason {
+	case kvm.ExitInternalError:
+		return fmt.Errorf("vcpu %d%s: KVM cannot go on: %v", c.kvm.ID(), where, c.kvm.InternalError())
+	case kvm.ExitFailEntry:
+		return fmt.Errorf("vcpu %d%s: the processor refused to enter the guest: %v", c.kvm.ID(), where, c.kvm.FailEntry())
+	}
+	return fmt.Errorf("vcpu %d%s: exit %v: this machine gives the guest nothing that exits so", c.kvm.ID(), where, reason)
+}

@@ -1,0 +1,59 @@
+package vmm
+
+import (
+	"testing"
+
+	"usui/machine/kvm"
+)
+
+func TestGuestCPUIDNumbersTheCPUs(t *testing.T) {
+	host := func() []kvm.CPUIDEntry2 { // a host CPU with identifier 0x55 among 64
+		return []kvm.CPUIDEntry2{
+			{Function: 0, Eax: 0x1f, Ebx: 0x68747541},
+			{Function: leafFeatures, Ebx: 0x55400800, Edx: featureHTT, Ecx: 1},
+			{Function: leafCache, Index: 0, Eax: 0xfc00c121},
+			{Function: leafCache, Index: 3, Eax: 0xfc0fc163},
+			{Function: leafTopology, Index: 0, Eax: 1, Ebx: 2, Ecx: 0x100, Edx: 0x55},
+			{Function: leafTopology, Index: 1, Eax: 6, Ebx: 64, Ecx: 0x201, Edx: 0x55},
+			{Function: leafTopology, Index: 2, Eax: 6, Ebx: 64, Ecx: 0x202, Edx: 0x55},
+			{Function: leafTopologyV2, Index: 0, Edx: 0x55},
+			{Function: leafAMDSizes, Eax: 0x3028, Ecx: 0x603f},
+			{Function: leafAMDTopology, Eax: 0x55, Ebx: 0x12a, Ecx: 3},
+		}
+	}
+	for _, tt := range []struct {
+		id, n int
+		width uint32
+	}{{0, 1, 0}, {1, 2, 1}, {2, 3, 2}, {253, 254, 8}} {
+		got := map[[2]uint32]kvm.CPUIDEntry2{}
+		for _, e := range guestCPUID(host(), tt.id, tt.n, true) {
+			got[[2]uint32{e.Function, e.Index}] = e
+		}
+		id, n := uint32(tt.id), uint32(tt.n)
+		check := func(what string, got, want uint32) {
+			if got != want {
+				t.Errorf("CPU %d of %d: %s = %#x, want %#x", tt.id, tt.n, what, got, want)
+			}
+		}
+		l1 := got[[2]uint32{leafFeatures, 0}]
+		check("APIC identifier and count", l1.Ebx, id<<24|n<<16|0x0800)
+		check("features", l1.Ecx, featureHypervisor|featureX2APIC|featureTSCDeadline|1)
+		check("HTT", l1.Edx>>28, min(n-1, 1))
+		check("sharers of the first cache", got[[2]uint32{leafCache, 0}].Eax>>14&0xfff, 0)
+		check("sharers of the last cache", got[[2]uint32{leafCache, 3}].Eax>>14&0xfff, n-1)
+		check("cores", got[[2]uint32{leafCache, 3}].Eax>>26, (n-1)&0x3f)
+		check("threads of a core", got[[2]uint32{leafTopology, 0}].Ebx, 1)
+		check("core level", got[[2]uint32{leafTopology, 1}].Ecx, 0x201)
+		check("cores of the package", got[[2]uint32{leafTopology, 1}].Ebx, n)
+		check("width", got[[2]uint32{leafTopology, 1}].Eax, tt.width)
+		check("x2APIC identifier", got[[2]uint32{leafTopology, 1}].Edx, id)
+		check("AMD cores", got[[2]uint32{leafAMDSizes, 0}].Ecx, tt.width<<12|(n-1))
+		check("AMD identifier", got[[2]uint32{leafAMDTopology, 0}].Eax, id)
+		if _, ok := got[[2]uint32{leafTopologyV2, 0}]; ok {
+			t.Error("the host's topology leaf 0x1f reached the guest")
+		}
+		if _, ok := got[[2]uint32{leafTopology, 2}]; ok {
+			t.Error("the host's third topology level reached the guest")
+		}
+	}
+}
