@@ -31,8 +31,8 @@ type Chain struct {
 	OutLen, InLen int      // bytes in Out and in In; together at most 4 GiB - 1
 }
 
-func (c *Chain) reset(head uint16) {
-	c.Head, c.Out, c.In, c.OutLen, c.InLen = head, c.Out[:0], c.In[:0], 0, 0
+func (c *Chain) reset() {
+	c.Head, c.Out, c.In, c.OutLen, c.InLen = 0, c.Out[:0], c.In[:0], 0, 0
 }
 
 // descriptor is a copy of one: the guest cannot change it between check and use.
@@ -53,24 +53,21 @@ func readDescriptor(table []byte, i uint16) descriptor {
 	}
 }
 
-// gather collects the buffers of the chain that begins at head.
+// gather collects the buffers of the chain that begins at head, which is in the queue's table, into an empty c.
 func (q *Queue) gather(head uint16, c *Chain) error {
-	c.reset(head)
+	c.Head = head
 	if err := q.walk(c, q.desc, head, false); err != nil {
-		c.reset(head)
+		c.reset()
 		return fmt.Errorf("chain %d: %w", head, err)
 	}
 	return nil
 }
 
-// walk follows a chain through table, from descriptor next on. A chain without a loop has no more steps than its table
+// walk follows a chain through table, from descriptor next on, which is in it. A chain without a loop has no more steps than its table
 // has descriptors; the one step into an indirect table is the last in its own.
 func (q *Queue) walk(c *Chain, table []byte, next uint16, indirect bool) error {
 	n := len(table) / descSize
 	for range n {
-		if int(next) >= n {
-			return fmt.Errorf("descriptor %d is outside its table of %d", next, n)
-		}
 		d := readDescriptor(table, next)
 		if d.flags&descIndirect != 0 {
 			if indirect {
@@ -88,7 +85,9 @@ func (q *Queue) walk(c *Chain, table []byte, next uint16, indirect bool) error {
 		if d.flags&descNext == 0 {
 			return nil
 		}
-		next = d.next
+		if next = d.next; int(next) >= n {
+			return fmt.Errorf("descriptor %d is outside its table of %d", next, n)
+		}
 	}
 	return fmt.Errorf("a loop: more steps than the %d descriptors of the table", n)
 }

@@ -114,10 +114,11 @@ func newQueue(c QueueConfig, broken *atomic.Bool) (*Queue, error) {
 // Size is the number of entries, the most chains that can be in flight.
 func (q *Queue) Size() int { return int(q.size) }
 
-// Pop takes the next chain off the available ring into c, and says whether there was one. An error means that the driver
+// Pop takes the next chain off the available ring into c, and says whether there was one; else c is empty. An error means that the driver
 // broke the protocol: the device is already marked, so all that is left for the caller is to stop serving. Errors do not
 // go away before a reset.
 func (q *Queue) Pop(c *Chain) (bool, error) {
+	c.reset()
 	if q.broken.Load() {
 		return false, ErrBroken
 	}
@@ -138,7 +139,6 @@ func (q *Queue) Pop(c *Chain) (bool, error) {
 		return false, q.fail(fmt.Errorf("chain %d is made available while it is in flight", head))
 	}
 	if err := q.gather(head, c); err != nil {
-		c.reset(head)
 		return false, q.fail(err)
 	}
 	q.nextAvail++
