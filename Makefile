@@ -29,20 +29,20 @@ help: ## list the targets
 run: deps-run native ## boot a Debian kernel to a shell under usui
 	@bin/usui run
 
-test: deps-test build ## run all tests: host and lab tiers, one table at the end
-	@$(GO) run ./internal/testrun
+test: deps-test build bin/testrun ## run all tests: host and lab tiers, one table at the end
+	@bin/testrun
 
-test-long-%: deps-test build ## run the long tests of one capability, as in make test-long-machine
-	@$(GO) run ./internal/testrun --long --name $*
+test-long-%: deps-test build bin/testrun ## run the long tests of one capability, as in make test-long-machine
+	@bin/testrun --long --name $*
 
-bench: deps-test build bench-start ## run all benchmarks
-	@$(GO) run ./internal/testrun --bench
+bench: deps-test build bin/testrun ## run all benchmarks
+	@bin/testrun --bench
 
 bench-start: native ## compare the start of bin/usui with that of an empty Go program
 	@$(GO) test -run '^$$' -bench '^BenchmarkStart$$' ./internal/archtest
 
-bench-%: deps-test build ## run the benchmarks of one capability, as in make bench-machine
-	@$(GO) run ./internal/testrun --bench --name $*
+bench-%: deps-test build bin/testrun ## run the benchmarks of one capability, as in make bench-machine
+	@bin/testrun --bench --name $*
 
 lint: ## check format, vet, staticcheck and go.mod
 	@files=$$(gofmt -l .) && test -z "$$files" || { echo "gofmt -w these:" $$files; exit 1; }
@@ -58,6 +58,9 @@ generate: ## make generated code again (fetches kernel headers); it must not dif
 build: native ## build all binaries, static, into bin/
 	$(BUILD) -o bin/ ./cmd/...
 	GOARCH=arm64 $(BUILD) -o bin/arm64/ ./cmd/...
+
+bin/testrun: $(wildcard internal/testrun/*.go)
+	@$(GO) build -o $@ ./internal/testrun
 
 native:
 	@$(BUILD) -o bin/ ./cmd/...

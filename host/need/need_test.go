@@ -100,3 +100,12 @@ func unset(t *testing.T, name string) {
 		t.Fatal(err)
 	}
 }
+
+// TestLabOffersABareMachine holds what internal/testrun promises to every test in the lab.
+func TestLabOffersABareMachine(t *testing.T) {
+	Lab(t, "kvm")
+	KVM(t)
+	HardwareKVM(t)
+	Root(t)
+	URing(t)
+}

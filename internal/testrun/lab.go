@@ -20,7 +20,7 @@ type shape struct {
 }
 
 var shapes = []shape{
-	{"lab", []string{"--all-devices"}},
+	{"lab", []string{"--all-devices", "--timeout=3h"}},
 }
 
 // mustHaveInLab is what every lab offers, so that no test may skip for the want of it.
@@ -49,13 +49,17 @@ func labTier(ctx context.Context, o options, all *results) error {
 	packages, failures := build(ctx, o, bin, packages)
 	for _, s := range shapes {
 		each := func(e event) { fmt.Print(e.Output) }
+		end := func() {}
 		if all != nil {
-			each = all.tier(s.name).add
+			tier := all.tier(s.name)
+			each, end = tier.add, tier.end
 		}
 		for _, e := range failures {
 			each(e)
 		}
-		if err := runInLab(ctx, s, script(o, packages), packages, each); err != nil {
+		err := runInLab(ctx, s, script(o, packages), packages, each)
+		end()
+		if err != nil {
 			return err
 		}
 	}

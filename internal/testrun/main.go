@@ -129,6 +129,7 @@ func hostTier(ctx context.Context, o options, mustHave []string, all *results) e
 		return err
 	}
 	tier := all.tier("host")
+	defer tier.end()
 	if err := readEvents(out, tier.add); err != nil {
 		return fmt.Errorf("read go test's events: %w", err)
 	}

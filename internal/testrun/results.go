@@ -60,6 +60,9 @@ func (r *results) tier(name string) *tier {
 	return t
 }
 
+// end notes how long the tier took.
+func (t *tier) end() { t.took = time.Since(t.began) }
+
 // add takes one event of go test -json.
 func (t *tier) add(e event) {
 	id := test{e.Package, e.Test}
@@ -158,7 +161,7 @@ func said(text string) string { return strings.TrimSpace(frame.ReplaceAllString(
 // show prints a headline and, indented, what belongs to it.
 func (t *tier) show(headline, text string) {
 	fmt.Fprintln(t.all.out, headline)
-	for line := range strings.Lines(frame.ReplaceAllString(text, "")) {
+	for line := range strings.Lines(strings.TrimRight(frame.ReplaceAllString(text, ""), "\n")) {
 		fmt.Fprintf(t.all.out, "      %s\n", strings.TrimRight(line, "\n"))
 	}
 }

@@ -69,12 +69,11 @@ func (s *summary) ok() bool {
 }
 
 func (s *summary) print(w io.Writer, took time.Duration) {
-	if len(s.skips) > 0 {
-		fmt.Fprintf(w, "\nskipped, because this machine lacks what they need\n")
-		for _, k := range s.skips {
-			if k.fault == "" {
-				fmt.Fprintf(w, "  %-14s %s\n                 %s\n", k.need, k.test, k.reason)
-			}
+	title := "\nskipped, because this machine lacks what they need\n"
+	for _, k := range s.skips {
+		if k.fault == "" {
+			fmt.Fprintf(w, "%s  %-14s %s\n                 %s\n", title, k.need, k.test, k.reason)
+			title = "" // printed once
 		}
 	}
 	for _, k := range s.skips {
