@@ -21,7 +21,9 @@ func AddBusybox(w *initrd.Writer, path string) error {
 	}
 	w.File("bin/busybox", 0o755, program)
 	for _, name := range commands {
-		w.Symlink("bin/"+name, "busybox")
+		if name != "busybox" { // a command too, where it is not to become a link to itself
+			w.Symlink("bin/"+name, "busybox")
+		}
 	}
 	w.Symlink("sbin", "bin")
 	w.Symlink("usr/bin", "../bin")
