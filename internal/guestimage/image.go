@@ -30,7 +30,7 @@ type Image struct {
 }
 
 // layout is part of the key of cached images: a change of what is in them that the other parts do not show gets a new number.
-const layout = "1"
+const layout = "2"
 
 // modules are what the guest needs of its kernel; those that are built in take no room. pvpanic_mmio tells the monitor of a panic.
 var modules = [...]string{"virtio_pci", "virtio_console", "virtio_blk", "virtio_rng", "ext4", "crc32c_generic", "pvpanic_mmio"}

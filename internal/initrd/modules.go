@@ -3,6 +3,7 @@ package initrd
 import (
 	"bytes"
 	"context"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -161,7 +162,8 @@ func (m *Modules) visit(name string, state map[string]visit, files []string) ([]
 	return append(files, m.paths[name]), nil
 }
 
-// Read returns the module in a file that [Modules.Closure] named, unpacked.
+// Read returns the module in a file that [Modules.Closure] named, unpacked and without its signature: apt has verified the package
+// that it comes from, and to verify it again takes an emulated guest a good part of its boot. The kernel notes that in its taint.
 func (m *Modules) Read(file string) ([]byte, error) {
 	packed, err := os.ReadFile(filepath.Join(m.dir, file))
 	if err != nil {
@@ -171,5 +173,25 @@ func (m *Modules) Read(file string) ([]byte, error) {
 	if err != nil {
 		return nil, fmt.Errorf("module %s: %w", file, err)
 	}
-	return module, nil
+	return withoutSignature(module), nil
+}
+
+// Layout of a signed module's end (scripts/sign-file.c, include/linux/module_signature.h): signature, description, magic.
+const (
+	signatureMagic       = "~Module signature appended~\n"
+	signatureDescription = 12 // bytes; the last four are the length of the signature, big-endian
+)
+
+// withoutSignature cuts a signature off; a module that has none, or one that makes no sense, stays as it is.
+func withoutSignature(module []byte) []byte {
+	body, signed := bytes.CutSuffix(module, []byte(signatureMagic))
+	if !signed || len(body) < signatureDescription {
+		return module
+	}
+	length := int64(binary.BigEndian.Uint32(body[len(body)-4:]))
+	end := int64(len(body)) - signatureDescription - length
+	if end < 0 {
+		return module
+	}
+	return module[:end]
 }

@@ -233,3 +233,23 @@ func TestParseDep(t *testing.T) {
 		t.Errorf("%d paths, want 9", len(paths))
 	}
 }
+
+func TestReadCutsTheSignatureOff(t *testing.T) {
+	const description = "\x00\x00\x02\x00\x00\x00\x00\x00\x00\x00\x00"
+	for _, tt := range []struct{ name, module, want string }{
+		{"signed", "ELF" + "SIGN" + description + "\x04" + signatureMagic, "ELF"},
+		{"not signed", "ELF", "ELF"},
+		{"signature longer than the file", "ELF" + description + "\x04" + signatureMagic, ""},
+		{"magic alone", signatureMagic, ""},
+	} {
+		want := tt.want
+		if want == "" {
+			want = tt.module
+		}
+		m := openSample(t, map[string]string{"kernel/a.ko": tt.module})
+		got, err := m.Read("kernel/a.ko")
+		if err != nil || string(got) != want {
+			t.Errorf("%s: Read = %q, %v, want %q", tt.name, got, err, want)
+		}
+	}
+}

@@ -13,7 +13,7 @@ import (
 )
 
 // layout is part of the key of cached images: a change of what is in them that the other parts do not show gets a new number.
-const layout = "1"
+const layout = "2"
 
 // modules lists what the machine needs before the host's file system, with all other modules, is there, and the drivers of its
 // devices: who asked for a device finds it bound.

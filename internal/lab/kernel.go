@@ -18,7 +18,7 @@ func (cfg Config) bootable(cacheDir string, k debian.Kernel) (string, error) {
 	if cfg.Arch != "amd64" {
 		return k.Image, nil
 	}
-	return initrd.Cached(filepath.Join(cacheDir, "lab"), "vmlinux", initrd.Key(layout, k.ID), func(out io.Writer) error {
+	return initrd.Cached(filepath.Join(cacheDir, "lab"), "vmlinux", initrd.Key(k.ID), func(out io.Writer) error {
 		if cfg.Progress != nil {
 			fmt.Fprintf(cfg.Progress, "usui: unpack the lab's kernel %s\n", k.Release)
 		}
