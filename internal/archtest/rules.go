@@ -36,14 +36,14 @@ func (p place) allows(file string) bool {
 // owners are the outside modules with the folders that may import them. RATIONALE.md has a line on each.
 var owners = map[string]place{
 	"github.com/google/go-cmp":        testFiles,
-	"github.com/klauspost/compress":   {folders: []string{"machine/boot", "internal/debian", "internal/initrd"}},
+	"github.com/klauspost/compress":   {folders: []string{"machine/boot", "internal/initrd"}},
 	"github.com/pierrec/lz4/v4":       {folders: []string{"machine/boot"}},
 	"github.com/rogpeppe/go-internal": testFiles,
 	"github.com/spf13/cobra":          {folders: []string{"internal/cli"}},
 	"github.com/spf13/pflag":          {folders: []string{"internal/cli"}},
-	"github.com/ulikunitz/xz":         {folders: []string{"machine/boot", "internal/debian", "internal/initrd"}},
+	"github.com/ulikunitz/xz":         {folders: []string{"machine/boot", "internal/initrd"}},
 	"golang.org/x/sys":                {folders: []string{"machine", "host", "internal", "cmd"}, suffixes: []string{"_linux.go", "_darwin.go"}},
-	"golang.org/x/term":               {folders: []string{"cmd/usui", "internal/attach"}},
+	"golang.org/x/term":               {folders: []string{"cmd/usui"}},
 	"honnef.co/go/tools":              {}, // a tool: run, never imported
 }
 
