@@ -48,12 +48,16 @@ func check(tree fs.FS) ([]string, error) {
 		return nil, err
 	}
 	c.checkModules(string(gomod))
+	if err := c.checkDocuments(tree); err != nil {
+		return nil, err
+	}
 	return c.problems, nil
 }
 
 type checker struct {
 	files    *token.FileSet
 	packages map[string]*pkg // by folder
+	tests    []string        // "FOLDER TestName" of all test functions
 	problems []string
 }
 

@@ -2,6 +2,7 @@ package archtest
 
 import (
 	"go/ast"
+	"path"
 	"strings"
 	"unicode"
 )
@@ -10,8 +11,15 @@ import (
 func (c *checker) checkCode(name string, f *ast.File) {
 	generated := ast.IsGenerated(f)
 	for _, d := range f.Decls {
-		if fn, ok := d.(*ast.FuncDecl); ok && fn.Name.Name == "init" && fn.Recv == nil && !generated {
+		fn, ok := d.(*ast.FuncDecl)
+		if !ok || fn.Recv != nil {
+			continue
+		}
+		if fn.Name.Name == "init" && !generated {
 			c.report(fn.Pos(), "func init: wiring is explicit, in constructors and in cmd/")
+		}
+		if strings.HasSuffix(name, "_test.go") {
+			c.tests = append(c.tests, path.Dir(name)+" "+fn.Name.Name)
 		}
 	}
 	ast.Inspect(f, func(n ast.Node) bool {

@@ -20,6 +20,7 @@
 //   - A rule is never widened to fix a build: what two layers share moves down a stratum.
 //   - An outside module that the table does not name is refused, and so is a name in the table that
 //     go.mod no longer requires.
+//   - What SPECIFICATION.md and the code map of ARCHITECTURE.md name is there.
 //   - The checks are syntactic: they need neither a build nor the network.
 //
 // # Limits
