@@ -119,6 +119,16 @@ func (q *Queue) Put(bufs ...Buffer) uint16 {
 	return chain[0]
 }
 
+// Again is Add for the chain of n descriptors that Take or Wait returned last, as it still stands in the table. It
+// allocates nothing.
+func (q *Queue) Again(head uint16, n int) {
+	rest := len(q.free) - n
+	q.held[head] = q.free[rest:len(q.free):len(q.free)]
+	q.free = q.free[:rest]
+	q.PutAvailable(head)
+	q.Publish()
+}
+
 // PutIndirect is Put with an indirect table: it needs one descriptor, and may have more buffers than the queue has entries.
 func (q *Queue) PutIndirect(bufs ...Buffer) uint16 {
 	q.d.t.Helper()

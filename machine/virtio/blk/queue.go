@@ -1,0 +1,202 @@
+package blk
+
+import (
+	"errors"
+	"sync"
+
+	"usui/machine/block"
+	"usui/machine/virtio"
+)
+
+// A group of requests goes to the backend when it has one of these sizes: many small ones share a system call, and the driver
+// does not wait for many large ones to get the first.
+const (
+	groupRequests = 32
+	groupBytes    = 512 << 10
+)
+
+// queue serves one virtqueue. Its goroutine has the available side; the used side is whoever holds mu.
+type queue struct {
+	dev      *Blk
+	vq       *virtio.Queue
+	features uint64
+
+	// Of the goroutine.
+	chain virtio.Chain
+	group []block.Request
+
+	mu         sync.Mutex
+	slots      []slot    // a slot in flight belongs to the backend's completion, a free one to mu
+	free       []int     // guarded by mu
+	submitting bool      // guarded by mu; the goroutine will notify
+	starved    bool      // guarded by mu; the goroutine waits for a free slot
+	idle       sync.Cond // all slots are free
+
+	done block.Completion // complete, made once
+}
+
+func newQueue(d *Blk, vq *virtio.Queue, features uint64) *queue {
+	n := min(vq.Size(), d.geometry.Depth)
+	q := &queue{dev: d, vq: vq, features: features, slots: make([]slot, n), group: make([]block.Request, 0, groupRequests)}
+	q.idle.L = &q.mu
+	q.done = q.complete
+	for i := n - 1; i >= 0; i-- {
+		q.free = append(q.free, i)
+	}
+	return q
+}
+
+// serve runs until Stop, or until the driver breaks the queue.
+func (q *queue) serve() {
+	for !q.dev.stopping.Load() { // a driver that goes on while it is reset does not keep us here
+		starved, err := q.collect()
+		if err != nil {
+			return
+		}
+		if len(q.group) > 0 {
+			q.submit()
+			continue
+		}
+		q.notify() // of what was answered without the backend
+		if !starved && q.vq.Arm() {
+			continue
+		}
+		if !q.vq.Wait() {
+			return
+		}
+		q.dev.counters.wakeups.Add(1)
+		q.vq.Disarm()
+	}
+}
+
+// collect makes a group of the next requests. starved says that it ended for want of a slot: a completion will wake us.
+func (q *queue) collect() (starved bool, err error) {
+	q.group = q.group[:0]
+	for bytes := int64(0); len(q.group) < groupRequests && bytes < groupBytes; {
+		i, ok := q.take()
+		if !ok {
+			return len(q.group) == 0, nil
+		}
+		ok, err := q.vq.Pop(&q.chain)
+		if err != nil || !ok {
+			q.giveBack(i)
+			return false, err
+		}
+		s, r := &q.slots[i], block.Request{}
+		submit, status := q.parse(&q.chain, s, &r)
+		if !submit {
+			q.answer(i, status)
+			continue
+		}
+		r.Tag = uint64(i)
+		q.group = append(q.group, r)
+		bytes += s.length
+	}
+	return false, nil
+}
+
+// submit hands the group over. Completions that arrive before it returns are notified once, by it.
+func (q *queue) submit() {
+	q.mu.Lock()
+	q.submitting = true
+	q.mu.Unlock()
+	q.dev.counters.groups.Add(1)
+	if err := q.dev.backend.Submit(q.group, q.done); err != nil {
+		for i := range q.group {
+			q.complete(q.group[i].Tag, err)
+		}
+	}
+	q.mu.Lock()
+	q.submitting = false
+	q.vq.Notify()
+	q.mu.Unlock()
+}
+
+// complete is the backend's [block.Completion].
+func (q *queue) complete(tag uint64, err error) {
+	s := &q.slots[tag]
+	if err == nil && s.op == block.Write && !s.flushed && q.features&FeatureFlush == 0 {
+		s.flushed = true
+		err = q.dev.backend.Submit([]block.Request{{Op: block.Flush, Tag: tag}}, q.done)
+		if err == nil {
+			return
+		}
+	}
+	status := byte(statusOK)
+	if err != nil {
+		q.dev.failed(err)
+		status = statusIOErr
+		if errors.Is(err, block.ErrUnsupported) {
+			status = statusUnsupported
+		}
+	}
+	q.dev.counters.count(s)
+	q.answer(int(tag), status)
+}
+
+// answer returns a request to the driver. It interrupts it, unless a submit is going on, which will.
+func (q *queue) answer(i int, status byte) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	s := &q.slots[i]
+	if s.status != nil {
+		s.status[0] = status
+	}
+	written := s.done
+	if status != statusOK {
+		written = s.failed
+	}
+	q.vq.Push(s.head, written)
+	s.reset()
+	q.release(i)
+	if !q.submitting {
+		q.vq.Notify()
+	}
+}
+
+// take gets a free slot for the goroutine.
+func (q *queue) take() (int, bool) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	n := len(q.free)
+	if n == 0 {
+		q.starved = true
+		return 0, false
+	}
+	i := q.free[n-1]
+	q.free = q.free[:n-1]
+	return i, true
+}
+
+func (q *queue) giveBack(i int) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.release(i)
+}
+
+// release frees a slot. It is called with mu.
+func (q *queue) release(i int) {
+	q.free = append(q.free, i)
+	if q.starved {
+		q.starved = false
+		q.vq.Wake()
+	}
+	if len(q.free) == len(q.slots) {
+		q.idle.Broadcast()
+	}
+}
+
+func (q *queue) notify() {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.vq.Notify()
+}
+
+// drain waits until nothing is in flight. The goroutine has ended.
+func (q *queue) drain() {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	for len(q.free) < len(q.slots) {
+		q.idle.Wait()
+	}
+}
