@@ -6,8 +6,6 @@ import (
 	"fmt"
 	"slices"
 
-	"golang.org/x/sys/unix"
-
 	"usui/machine/guestmem"
 )
 
@@ -55,8 +53,10 @@ func loadBzImage(ctx context.Context, mem *guestmem.Memory, h *setupHeader) (*el
 	if err != nil {
 		return nil, err
 	}
-	// Decompressors store here and there; one call for all pages costs half of a fault for each. Kernels before 5.14 refuse.
-	_ = unix.Madvise(window, unix.MADV_POPULATE_WRITE)
+	// Decompressors store here and there: a fault for each page would cost more than all of them at once.
+	if err := mem.Populate(base, h.unpackedSize); err != nil {
+		return nil, err
+	}
 	if err := unpack(ctx, window, h.payload); err != nil {
 		return nil, err
 	}

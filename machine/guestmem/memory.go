@@ -48,7 +48,7 @@ func New(ranges []Range) (_ *Memory, err error) {
 	}
 	var off int64
 	for _, r := range ranges {
-		b, err := unix.Mmap(int(m.file.Fd()), off, int(r.Size), unix.PROT_READ|unix.PROT_WRITE, unix.MAP_SHARED|unix.MAP_NORESERVE)
+		b, err := mapFile(int(m.file.Fd()), off, r.Size)
 		if err != nil {
 			return nil, fmt.Errorf("map %d bytes of guest memory: %w", r.Size, err)
 		}
@@ -104,7 +104,7 @@ func memoryFile(size int64) (*os.File, error) {
 func (m *Memory) Close() error {
 	var errs []error
 	for _, r := range m.regions {
-		errs = append(errs, unix.Munmap(r.bytes))
+		errs = append(errs, unmapFile(r.bytes))
 	}
 	m.regions = nil
 	if m.file != nil {
