@@ -1,0 +1,172 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"os"
+	"strings"
+
+	"usui/internal/cli"
+	"usui/machine/vmm"
+)
+
+// Exit statuses of "usui run" for machines that end otherwise than by power-off or with a command's own status. They lie where
+// programs rarely have theirs.
+const (
+	statusReset       cli.ExitStatus = 120
+	statusPanic       cli.ExitStatus = 121
+	statusTripleFault cli.ExitStatus = 122
+)
+
+var runCommand = cli.Command{
+	Name:  "run",
+	Usage: "[flags] [-- command [argument...]]",
+	Short: "boot a Linux kernel in a thin virtual machine",
+	Long: `Boots a virtual machine. Without --kernel and --initrd it is the default guest: a stock Debian cloud kernel and
+a small initramfs, fetched and built on first use.
+
+  usui run                          a shell in the default guest; without a terminal, a short tour of the machine
+  usui run -- uname -a              one command: its streams and its exit status are the command's
+  usui run --disk d.img -- sh -c 'mount /dev/vda /mnt && ls /mnt'
+  usui run --kernel vmlinuz --initrd initrd.img --disk root.img --cmdline 'console=ttyS0 root=/dev/vda1'
+
+With --kernel or --initrd the machine's serial port COM1 is on the standard streams and nothing of ours runs inside.
+
+Where /dev/kvm cannot run a stock kernel, the machine runs inside the lab, an emulated computer that can ("usui help lab").
+"usui doctor" says what this host can do.
+
+The first interrupt goes to the command in the guest, the second ends the machine. Exit status: that of the command; without
+one 0 after power-off, 120 after a reset, 121 after a kernel panic, 122 after a triple fault; 2 for a wrong call, 1 for the rest.`,
+	Setup: func(f *flag.FlagSet) cli.Run {
+		o := runOptions{memory: 512 << 20}
+		f.IntVar(&o.cpus, "cpus", 1, "`number` of virtual CPUs")
+		f.Var(&o.memory, "memory", "`size` of the guest's memory, with K, M or G")
+		f.StringVar(&o.kernel, "kernel", "", "boot the kernel in `file`: bzImage, vmlinux, or an ELF image with a PVH entry")
+		f.StringVar(&o.initrd, "initrd", "", "give the kernel the initial RAM disk in `file`")
+		f.StringVar(&o.cmdline, "cmdline", "", "the kernel's command line; with the default guest, `words` added to it")
+		f.Func("disk", "attach the raw image or block device `file[,ro]` as a virtio disk; may be repeated", o.addDisk)
+		f.StringVar(&o.guest, "guest", "cloud", "`kind` of the default guest's Debian kernel: cloud or generic")
+		f.BoolVar(&o.json, "json", false, "print events, and what the guest writes, as JSON lines on stdout")
+		f.BoolVar(&o.noLab, "no-lab", false, "refuse to go on inside the lab where /dev/kvm cannot run a stock kernel")
+		return func(ctx context.Context, env *cli.Env, args []string) error {
+			o.args = args
+			if err := o.check(); err != nil {
+				return err
+			}
+			return o.run(ctx, env)
+		}
+	},
+}
+
+// runOptions is one call of "usui run".
+type runOptions struct {
+	cpus    int
+	memory  sizeValue
+	kernel  string
+	initrd  string
+	cmdline string
+	disks   []diskOption
+	guest   string
+	json    bool
+	noLab   bool
+	args    []string // the command in the guest; empty for a shell or the tour
+}
+
+// diskOption is one --disk.
+type diskOption struct {
+	path     string
+	readOnly bool
+}
+
+// addDisk parses file[,ro].
+func (o *runOptions) addDisk(text string) error {
+	path, option, found := strings.Cut(text, ",")
+	if path == "" || found && option != "ro" {
+		return fmt.Errorf("%q is no disk: write FILE or FILE,ro", text)
+	}
+	o.disks = append(o.disks, diskOption{path: path, readOnly: found})
+	return nil
+}
+
+// check refuses calls that make no sense on any host.
+func (o *runOptions) check() error {
+	switch {
+	case o.cpus < 1 || o.cpus > vmm.MaxCPUs:
+		return cli.UsageError("--cpus %d: a machine has 1 to %d", o.cpus, vmm.MaxCPUs)
+	case o.memory < 32<<20:
+		return cli.UsageError("--memory %s: a Linux kernel needs at least 32M", &o.memory)
+	case o.memory%4096 != 0:
+		return cli.UsageError("--memory %s: must be a multiple of 4K", &o.memory)
+	case len(o.disks) > maxDisks:
+		return cli.UsageError("%d disks: a machine has at most %d", len(o.disks), maxDisks)
+	case o.ownSystem() && len(o.args) > 0:
+		return cli.UsageError("command %q: with --kernel or --initrd nothing of usui runs in the guest that could start it; put it into --cmdline or leave --kernel and --initrd out", o.args[0])
+	case o.guest != "cloud" && o.guest != "generic":
+		return cli.UsageError("--guest %q: must be cloud or generic", o.guest)
+	}
+	return nil
+}
+
+// maxDisks leaves slots of the one PCI bus for the console and the random number generator.
+const maxDisks = 24
+
+// ownSystem says that the user brought the system to boot, so that nothing of ours runs in it.
+func (o *runOptions) ownSystem() bool { return o.kernel != "" || o.initrd != "" }
+
+// run chooses where the machine runs.
+func (o *runOptions) run(ctx context.Context, env *cli.Env) error {
+	if err := o.checkHost(); err != nil {
+		return err
+	}
+	ev := newEvents(env, o.json)
+	state := kvmState()
+	if state.Usable() {
+		return o.here(ctx, env, ev)
+	}
+	if o.noLab {
+		return fmt.Errorf("%s; --no-lab forbids to go on inside the lab", state.Reason)
+	}
+	ev.note("lab", state.Reason+": going on inside the lab")
+	return o.inLab(ctx, env)
+}
+
+// checkHost refuses before anything starts what this host cannot give.
+func (o *runOptions) checkHost() error {
+	if total, err := hostMemory(); err == nil && uint64(o.memory) > total {
+		return fmt.Errorf("--memory %s: this host has %d MiB", &o.memory, total>>20)
+	}
+	for _, path := range []string{o.kernel, o.initrd} {
+		if path == "" {
+			continue
+		}
+		f, err := os.Open(path)
+		if err != nil {
+			return err
+		}
+		f.Close()
+	}
+	return nil
+}
+
+// outcome turns the end of a machine into the command's result.
+func outcome(cause vmm.Cause, err error, console *tail) error {
+	if err != nil {
+		console.show()
+		return err
+	}
+	switch cause {
+	case vmm.PowerOff:
+		return nil
+	case vmm.Reset:
+		return statusReset
+	case vmm.Panic:
+		console.show()
+		return statusPanic
+	case vmm.TripleFault:
+		console.show()
+		return statusTripleFault
+	}
+	return errors.New("the machine ended for no known cause")
+}
