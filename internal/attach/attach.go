@@ -92,6 +92,10 @@ type session struct {
 // before there is something to read; for another reader the goroutine in it remains until the Read returns, and what it
 // has read is lost. When ctx ends while a Write to Stdout or Stderr blocks, Run leaves it after a second.
 func Run(ctx context.Context, conns Conns, cmd Command, stdio Stdio) (int, error) {
+	if err := cmd.Check(); err != nil {
+		conns.Close()
+		return -1, err
+	}
 	s := &session{
 		conns: conns, cmd: cmd, stdio: stdio,
 		reports: make(chan wire.Report),
@@ -146,8 +150,8 @@ func (s *session) converse(ctx context.Context) (int, error) {
 	if status, err := s.greet(ctx); status != 0 || err != nil {
 		return status, err
 	}
-	if err := wire.WriteRequest(s.conns.Control, wire.Request{Run: &s.cmd}); err != nil {
-		return -1, fmt.Errorf("ask the guest to run %q: %w", s.cmd.Argv[0], err)
+	if err := s.request(wire.Request{Run: &s.cmd}); err != nil {
+		return -1, err
 	}
 	s.stdin.start()
 	s.stdout.start()

@@ -115,7 +115,7 @@ func TestHostTalksNonsense(t *testing.T) {
 func TestRunThatCannotBe(t *testing.T) {
 	for _, line := range []string{
 		`{"run":{"argv":[]}}`, `{"run":{"argv":[""]}}`, `{"run":{"argv":["AA=="]}}`, `{"run":{"argv":["%%"]}}`,
-		`{"run":{"argv":["YQ=="],"env":["YQ=="]}}`, `{"run":{"argv":["YQ=="],"rows":70000}}`,
+		`{"run":{"argv":["YQ=="],"env":["AA=="]}}`, `{"run":{"argv":["YQ=="],"rows":70000}}`,
 		`{"run":{"argv":["YQ=="],"dir":"\u0000"}}`, `{"run":{"argv":["YQ=="],"steps":[{"do":"mount","target":"\u0000"}]}}`,
 		`{"run":{"argv":["YQ=="],"steps":[` + strings.Repeat(`{},`, 2000) + `{}]}}`,
 	} {

@@ -26,6 +26,9 @@ const (
 	stopTime  = 5 * time.Second
 )
 
+// settleTime bounds unmounting: the server of a network file system may be gone, and the kernel waits for it for ever.
+const settleTime = 30 * time.Second
+
 // Main is the whole life of a guest's first process. It returns, with an error, only when it is not the first process.
 func Main() error {
 	if os.Getpid() != 1 {
@@ -69,7 +72,7 @@ func live(boot time.Duration) error {
 		Remarks: remarks,
 		Do:      do,
 		Kill:    killAll,
-		Settle:  settle,
+		Settle:  func() []string { return within(settleTime, settle) },
 		Drain:   drainTime,
 		Stop:    stopTime,
 	})

@@ -5,6 +5,7 @@ import (
 	"os"
 	"runtime"
 	"strings"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -20,6 +21,20 @@ func killAll(sig unix.Signal) error {
 		err = unix.Kill(-1, unix.SIGCONT)
 	}
 	return err
+}
+
+// within returns what work does, or says that it took longer than limit and leaves it behind.
+func within(limit time.Duration, work func() []string) []string {
+	done := make(chan []string, 1)
+	guarded(func() { done <- work() })
+	t := time.NewTimer(limit)
+	defer t.Stop()
+	select {
+	case remarks := <-done:
+		return remarks
+	case <-t.C:
+		return []string{fmt.Sprintf("file systems are not unmounted after %v", limit)}
+	}
 }
 
 // settle unmounts what can be unmounted, last mounted first, and makes the rest read-only, so that each disk holds a

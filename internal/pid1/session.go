@@ -307,7 +307,11 @@ func (s *session) report(m wire.Report) error {
 		// A port that knows no deadlines is written to without one.
 		_ = d.SetWriteDeadline(time.Now().Add(reportTimeout))
 	}
-	return wire.WriteReport(s.ports.Control, m)
+	err := wire.WriteReport(s.ports.Control, m)
+	if errors.Is(err, unix.EPIPE) || errors.Is(err, unix.ECONNRESET) {
+		return errOver
+	}
+	return err
 }
 
 func (s *session) remark(list []string) error {

@@ -10,6 +10,9 @@ import (
 // maxSteps bounds the length of [Run.Steps]; a lab with every module and device needs about a hundred.
 const maxSteps = 1024
 
+// maxArgs bounds, in bytes, argv and env together. Linux gives them a quarter of the stack limit of 8 MiB.
+const maxArgs = 2 << 20
+
 // maxText bounds, in bytes, one text of the guest that the host shows to its user.
 const maxText = 8 << 10
 
@@ -22,7 +25,7 @@ func (r *Request) check() error {
 	}
 	switch {
 	case r.Run != nil:
-		return r.Run.check()
+		return r.Run.Check()
 	case r.StdinEOF != nil && r.StdinEOF.Bytes < 0:
 		return fmt.Errorf("stdinEOF after %d bytes", r.StdinEOF.Bytes)
 	case r.Close != nil && r.Close.Stream != Stdout && r.Close.Stream != Stderr:
@@ -31,28 +34,31 @@ func (r *Request) check() error {
 	return nil
 }
 
-func (r *Run) check() error {
+// Check says what is wrong with a run request before it is sent.
+func (r *Run) Check() error {
 	if len(r.Argv) == 0 || r.Argv[0] == "" {
 		return errors.New("run without a program")
 	}
-	for _, s := range r.Argv {
-		if strings.ContainsRune(s, 0) {
-			return fmt.Errorf("argument %q holds a NUL byte", s)
+	size := 0
+	for _, list := range []Strings{r.Argv, r.Env} {
+		for _, s := range list {
+			size += len(s)
+			if strings.IndexByte(s, 0) >= 0 {
+				return fmt.Errorf("%.80q in argv or env holds a NUL byte", s)
+			}
 		}
 	}
-	for _, s := range r.Env {
-		if strings.ContainsRune(s, 0) || strings.IndexByte(s, '=') < 1 {
-			return fmt.Errorf("environment entry %q is not NAME=VALUE", s)
-		}
+	if size > maxArgs {
+		return fmt.Errorf("arguments and environment of %d bytes, limit %d", size, maxArgs)
 	}
-	if strings.ContainsRune(r.Dir, 0) {
+	if strings.IndexByte(r.Dir, 0) >= 0 {
 		return fmt.Errorf("directory %q holds a NUL byte", r.Dir)
 	}
 	if len(r.Steps) > maxSteps {
 		return fmt.Errorf("run with %d steps, limit %d", len(r.Steps), maxSteps)
 	}
 	for i, s := range r.Steps {
-		if strings.ContainsRune(s.Type+s.Source+s.Target+s.Options, 0) {
+		if strings.IndexByte(s.Type+s.Source+s.Target+s.Options, 0) >= 0 {
 			return fmt.Errorf("step %d, %v, holds a NUL byte", i+1, s)
 		}
 	}

@@ -9,8 +9,7 @@ import (
 	"io"
 )
 
-// Longest line of each direction, in bytes with its newline. Linux itself refuses an argv and env above 6 MiB, and one
-// above 2 MiB with the usual stack limit; base64 adds a third.
+// Longest line of each direction, in bytes with its newline: base64 adds a third to argv and env, and steps need room too.
 const (
 	MaxRequest = 4 << 20
 	MaxReport  = 64 << 10

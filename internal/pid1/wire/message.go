@@ -39,7 +39,7 @@ type Run struct {
 	Steps []Step `json:"steps,omitempty"`
 	// Argv is the program and its arguments. A program without a slash is looked for in the PATH of Env, after the steps.
 	Argv Strings `json:"argv"`
-	// Env holds KEY=VALUE pairs. PATH and HOME get a default when they are absent.
+	// Env is the environment, NAME=VALUE. PATH and HOME get a default when they are absent.
 	Env Strings `json:"env,omitempty"`
 	// Dir is the working directory; empty means "/".
 	Dir string `json:"dir,omitempty"`

@@ -106,12 +106,27 @@ func TestTextOfTheGuestIsHarmless(t *testing.T) {
 
 func TestWriteRefuses(t *testing.T) {
 	for _, m := range []Request{
-		{}, {Run: &Run{}}, {Run: &Run{Argv: []string{"a\x00"}}}, {Run: &Run{Argv: []string{"a"}, Env: []string{"=x"}}},
-		{Run: &Run{Argv: []string{"a", strings.Repeat("x", MaxRequest)}}}, {StdinEOF: &StdinEOF{Bytes: -1}},
+		{}, {Run: &Run{}}, {Run: &Run{Argv: []string{"a\x00"}}}, {Run: &Run{Argv: []string{"a"}, Env: []string{"A=\x00"}}},
+		{Run: &Run{Argv: []string{"a", strings.Repeat("x", maxArgs)}}}, {StdinEOF: &StdinEOF{Bytes: -1}},
 	} {
 		if err := WriteRequest(io.Discard, m); err == nil {
 			t.Errorf("WriteRequest(%.80v) wrote it", m)
 		}
+	}
+}
+
+// What is just in bounds fits into a line.
+func TestLargestRunFits(t *testing.T) {
+	m := Request{Run: &Run{Argv: []string{"a", strings.Repeat("x", maxArgs-1)}}}
+	for range maxSteps {
+		m.Run.Steps = append(m.Run.Steps, Mount("overlay", "overlay", strings.Repeat("t", 400), strings.Repeat("o", 400)))
+	}
+	var line bytes.Buffer
+	if err := WriteRequest(&line, m); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := NewRequestReader(&line).Next(); err != nil {
+		t.Error(err)
 	}
 }
 
