@@ -32,9 +32,9 @@ shell. The command finds this host's files, read-only, its own environment and w
 Inside, USUI_LAB lists the features of the machine. A folder of /tmp that the command names is visible; its changes are lost.
 The first interrupt goes to the command, the second ends the lab.`,
 	Setup: func(f *flag.FlagSet) cli.Run {
-		o := labOptions{memory: 4 << 30}
+		var o labOptions
 		f.IntVar(&o.CPUs, "cpus", 2, "`number` of CPUs")
-		f.Var(&o.memory, "memory", "`size` of the memory, with K, M or G")
+		f.Func("memory", "`size` of the memory, with K, M or G; 4G where the host has twice that", o.setMemory)
 		f.Func("disk", "attach `file[,ro]`, a raw image or a block device, as a virtio disk at its own path; may be repeated", o.addDisk)
 		f.Func("nvme", "attach the image `file` to an NVMe controller; may be repeated", appendTo(&o.NVMe))
 		f.Func("ahci", "attach the image `file` to an AHCI controller; may be repeated", appendTo(&o.AHCI))
@@ -46,11 +46,11 @@ The first interrupt goes to the command, the second ends the lab.`,
 		f.StringVar(&o.Arch, "arch", "amd64", "`architecture`: amd64 or arm64")
 		f.StringVar(&o.Results, "results", "", "`folder` of the host that is writable inside, at $USUI_RESULTS")
 		f.DurationVar(&o.Timeout, "timeout", 0, "end a lab that takes longer than this `time`, as in 90s; 0 for none")
+		f.BoolVar(&o.Update, "update", false, "fetch the newest kernel of its kind first")
 		f.BoolVar(&o.verbose, "verbose", false, "print the phases of the boot and the machine's console on stderr")
 		return func(ctx context.Context, env *cli.Env, args []string) error {
-			o.args = args
-			if err := o.check(); err != nil {
-				return err
+			if o.args = args; o.CPUs == 0 {
+				return cli.UsageError("--cpus 0: a lab has at least 1") // 0 is the default in a lab.Config
 			}
 			return o.run(ctx, env)
 		}
@@ -60,9 +60,20 @@ The first interrupt goes to the command, the second ends the lab.`,
 // labOptions is one call of "usui lab".
 type labOptions struct {
 	lab.Config
-	memory  sizeValue
 	verbose bool
 	args    []string
+}
+
+// setMemory parses a size.
+func (o *labOptions) setMemory(text string) error {
+	var size sizeValue
+	if err := size.Set(text); err != nil {
+		return err
+	}
+	if o.MemoryBytes = int64(size); size == 0 {
+		return errors.New("a lab needs some, as in 2G")
+	}
+	return nil
 }
 
 // addDisk parses file[,ro].
@@ -86,23 +97,10 @@ func appendTo(list *[]string) func(string) error {
 	}
 }
 
-// check refuses what a zero value of lab.Config would hide.
-func (o *labOptions) check() error {
-	switch {
-	case o.CPUs == 0:
-		return cli.UsageError("--cpus 0: a lab has at least 1")
-	case o.memory == 0:
-		return cli.UsageError("--memory 0: a lab needs some, as in 2G")
-	case o.Timeout < 0:
-		return cli.UsageError("--timeout %v: write a time such as 90s, or 0 for none", o.Timeout)
-	}
-	return nil
-}
-
 // run runs the command, or a shell, and ends with its status.
 func (o *labOptions) run(ctx context.Context, env *cli.Env) error {
 	cfg := o.Config
-	cfg.MemoryBytes, cfg.Progress = int64(o.memory), env.Stderr
+	cfg.Progress = env.Stderr
 	if o.verbose {
 		cfg.Verbose = env.Stderr
 	}
@@ -131,16 +129,18 @@ func runInLab(ctx context.Context, env *cli.Env, cfg lab.Config, cmd lab.Command
 	defer end()
 	stdio.Signals = signals
 	if isTerminal(env) {
-		t, err := openTerminal(env)
-		if err != nil {
-			return err
-		}
+		t := &labTerminal{env: env, sizes: make(chan attach.Winsize), ended: make(chan struct{})}
 		defer t.close()
-		size := t.size()
+		size := (&terminal{fd: int(env.Stdin.(*os.File).Fd())}).size()
 		cmd.TTY, cmd.Rows, cmd.Cols = true, size.Rows, size.Cols
 		stdio.Winsize = t.sizes
+		stdio.OnStarted = func(int) { stopOnError(stop, t.open()) }
 	}
 	status, err := lab.Run(ctx, cfg, cmd, stdio)
+	var wrong lab.ConfigError
+	if errors.As(err, &wrong) {
+		return cli.UsageError("%s", wrong)
+	}
 	var failure *lab.Error
 	if errors.As(err, &failure) && failure.Console != "" && !errors.Is(err, errInterrupted) {
 		fmt.Fprintf(env.Stderr, "last lines of the lab's console:\n%s\n", failure.Console)
@@ -154,6 +154,50 @@ func runInLab(ctx context.Context, env *cli.Env, cfg lab.Config, cmd lab.Command
 		return cli.ExitStatus(status)
 	}
 	return nil
+}
+
+// labTerminal is the user's terminal. It becomes raw when the command inside starts: until then ^C is for us.
+type labTerminal struct {
+	env   *cli.Env
+	raw   *terminal // nil before open
+	sizes chan attach.Winsize
+	ended chan struct{}
+}
+
+// open makes the terminal raw and begins to pass on its sizes.
+func (t *labTerminal) open() (err error) {
+	if t.raw, err = openTerminal(t.env); err != nil {
+		return err
+	}
+	go func() { // ended by close
+		for size := t.raw.size(); ; { // the first one may have changed while the lab booted
+			select {
+			case t.sizes <- size:
+			case <-t.ended:
+				return
+			}
+			select {
+			case size = <-t.raw.sizes:
+			case <-t.ended:
+				return
+			}
+		}
+	}()
+	return nil
+}
+
+// close gives the terminal back as it was.
+func (t *labTerminal) close() {
+	close(t.ended)
+	if t.raw != nil {
+		t.raw.close()
+	}
+}
+
+func stopOnError(stop context.CancelCauseFunc, err error) {
+	if err != nil {
+		stop(err)
+	}
 }
 
 var errInterrupted = errors.New("interrupted twice")

@@ -48,8 +48,7 @@ const indexFresh = 10 * time.Minute
 // update reads the index anew, unless that was done just now. A source that cannot be reached is no error as long as an index is
 // there.
 func (a apt) update(ctx context.Context, progress io.Writer) error {
-	stamp := filepath.Join(a.dir, "updated")
-	if info, err := os.Stat(stamp); err == nil && time.Since(info.ModTime()).Abs() < indexFresh {
+	if info, err := os.Stat(a.stamp()); err == nil && time.Since(info.ModTime()).Abs() < indexFresh {
 		return nil
 	}
 	fmt.Fprintf(progress, "usui: read Debian's package index for %s\n", a.arch)
@@ -61,7 +60,16 @@ func (a apt) update(ctx context.Context, progress io.Writer) error {
 	if _, err := run(ctx, a.dir, "apt-get", append(a.options(), "update")...); err != nil {
 		return err
 	}
-	return os.WriteFile(stamp, nil, 0o644)
+	return os.WriteFile(a.stamp(), nil, 0o644)
+}
+
+// stamp is the file whose time says when the index was read.
+func (a apt) stamp() string { return filepath.Join(a.dir, "updated") }
+
+// forget lets the next update read the index whatever its age.
+func (a apt) forget() {
+	// If the stamp cannot be removed, the next update is late by a few minutes.
+	_ = os.Remove(a.stamp())
 }
 
 // resolve finds the newest version of a package, or of the kernel package that a metapackage depends on.

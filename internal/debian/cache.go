@@ -17,6 +17,7 @@ import (
 type Config struct {
 	Dir      string    // the cache folder; see [Dir]
 	Progress io.Writer // one line for each download and each unpacking; nil: none
+	Refresh  bool      // look for newer versions of what is in the cache
 }
 
 // Cache finds unpacked packages, and fetches the ones that are not there. Its methods may be called from several goroutines and
@@ -24,6 +25,7 @@ type Config struct {
 type Cache struct {
 	dir      string
 	progress io.Writer
+	refresh  bool
 }
 
 // Package is an unpacked package.
@@ -46,22 +48,17 @@ func Open(cfg Config) *Cache {
 	if cfg.Progress == nil {
 		cfg.Progress = io.Discard
 	}
-	return &Cache{dir: cfg.Dir, progress: cfg.Progress}
+	return &Cache{dir: cfg.Dir, progress: cfg.Progress, refresh: cfg.Refresh}
 }
 
 // Get returns the package that name stands for, from the cache or, if it is not there, the newest one from the archive.
 // A kernel's metapackage such as linux-image-cloud-amd64 stands for the kernel package that it depends on. arch is a Debian
 // architecture such as amd64.
 func (c *Cache) Get(ctx context.Context, name, arch string) (Package, error) {
-	if p, ok := c.find(name, arch); ok {
+	if p, ok := c.find(name, arch); ok && !c.refresh {
 		return p, nil
 	}
-	return c.fetch(ctx, name, arch, false)
-}
-
-// Refresh is Get, but looks for a newer version even if there is one in the cache.
-func (c *Cache) Refresh(ctx context.Context, name, arch string) (Package, error) {
-	return c.fetch(ctx, name, arch, true)
+	return c.fetch(ctx, name, arch)
 }
 
 func (c *Cache) archDir(arch string) string { return filepath.Join(c.dir, "debian", arch) }
@@ -78,7 +75,7 @@ func (c *Cache) find(name, arch string) (Package, bool) {
 }
 
 // fetch gets the newest package of a name into the cache.
-func (c *Cache) fetch(ctx context.Context, name, arch string, refresh bool) (_ Package, err error) {
+func (c *Cache) fetch(ctx context.Context, name, arch string) (_ Package, err error) {
 	defer func() {
 		if err != nil {
 			err = fmt.Errorf("fetch debian package %s for %s: %w", name, arch, err)
@@ -94,7 +91,7 @@ func (c *Cache) fetch(ctx context.Context, name, arch string, refresh bool) (_ P
 	}
 	defer unlock()
 	// Whoever held the lock may have fetched the same package.
-	if p, ok := c.find(name, arch); ok && !refresh {
+	if p, ok := c.find(name, arch); ok && !c.refresh {
 		return p, nil
 	}
 	if err := removeAll(filepath.Join(dir, "partial-*")); err != nil {
@@ -106,6 +103,7 @@ func (c *Cache) fetch(ctx context.Context, name, arch string, refresh bool) (_ P
 	}
 	newest, err := a.resolve(ctx, name)
 	if err != nil {
+		a.forget() // the index may be none because there was no network
 		return Package{}, err
 	}
 	return c.install(ctx, a, name, newest)

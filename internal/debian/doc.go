@@ -9,7 +9,7 @@
 // apt fetches and verifies: its signed index says which version of a package is the newest and what its bytes must hash to, and
 // a well-kept tool beats code of our own. A [Cache] gives apt an index and a cache folder of its own, so that a foreign
 // architecture works like the host's own, no root is needed and nothing of the system changes. A package that is in the cache is
-// used as it is, without apt and without a network; only [Cache.Refresh] looks for a newer one.
+// used as it is, without apt and without a network; only with Config.Refresh a newer one is looked for.
 //
 // The cache folder, $XDG_CACHE_HOME/usui or ~/.cache/usui, holds:
 //

@@ -11,6 +11,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"usui/internal/debian"
 )
 
 // Features of a lab, as USUI_LAB lists them inside.
@@ -37,6 +39,7 @@ type Config struct {
 
 	Results string        // an existing folder of the host, writable inside; empty for none
 	Timeout time.Duration // from the start of QEMU to the end of the command; 0 for none
+	Update  bool          // look for a newer kernel than the one in the cache
 
 	CacheDir string    // usui's cache folder; empty for [usui/internal/debian.Dir]
 	Init     string    // static usui-init for Arch; empty for the one beside the running executable
@@ -50,11 +53,20 @@ type Disk struct {
 	ReadOnly bool
 }
 
+// ConfigError is a value in a [Config] that makes no sense on any host.
+type ConfigError string
+
+// Error implements error.
+func (e ConfigError) Error() string { return string(e) }
+
+func configError(format string, args ...any) error { return ConfigError(fmt.Sprintf(format, args...)) }
+
 // Limits of what the machine types take.
 const (
 	maxCPUs   = 64
 	minMemory = 256 << 20 // bytes; a Debian kernel of the 6.12 series does not boot with less
-	maxDisks  = 16        // of one kind: slots of a PCI bus
+	maxDisks  = 6         // of one kind, so that all find a slot on the one PCI bus
+	maxAHCI   = 6         // ports of an ICH9's controller
 )
 
 // complete checks cfg and fills in what is left out.
@@ -75,23 +87,32 @@ func (cfg Config) complete() (Config, error) {
 	if cfg.MemoryBytes == 0 {
 		cfg.MemoryBytes = min(4<<30, hostMemory/2&^(1<<20-1))
 	}
-	return cfg, errors.Join(cfg.checkMachine(hostMemory), cfg.checkFiles())
+	if err := cfg.checkMachine(hostMemory); err != nil {
+		return cfg, err
+	}
+	return cfg, cfg.checkFiles()
 }
 
 func (cfg Config) checkMachine(hostMemory int64) error {
-	switch {
+	switch _, err := debian.KernelPackage(cfg.Kernel, cfg.Arch); {
 	case machines(cfg.Arch) == nil:
-		return fmt.Errorf("architecture %q: a lab is amd64 or arm64", cfg.Arch)
+		return configError("architecture %q: a lab is amd64 or arm64", cfg.Arch)
+	case err != nil:
+		return ConfigError(err.Error())
 	case cfg.CPUs < 1 || cfg.CPUs > maxCPUs:
-		return fmt.Errorf("%d CPUs: a lab has 1 to %d", cfg.CPUs, maxCPUs)
+		return configError("%d CPUs: a lab has 1 to %d", cfg.CPUs, maxCPUs)
 	case cfg.MemoryBytes < minMemory:
-		return fmt.Errorf("memory of %d MiB: a lab needs %d MiB", cfg.MemoryBytes>>20, minMemory>>20)
+		return configError("memory of %d MiB: a lab needs %d MiB", cfg.MemoryBytes>>20, minMemory>>20)
 	case cfg.MemoryBytes > hostMemory:
 		return fmt.Errorf("memory of %d MiB: this host has %d MiB", cfg.MemoryBytes>>20, hostMemory>>20)
 	case cfg.Timeout < 0:
-		return fmt.Errorf("timeout of %v: use a positive one, or none", cfg.Timeout)
+		return configError("timeout of %v: use a positive one, or none", cfg.Timeout)
 	case cfg.Arch != "amd64" && (cfg.IOMMU || len(cfg.NVDIMM) > 0):
-		return fmt.Errorf("IOMMU and NVDIMM: only an amd64 lab has them")
+		return configError("IOMMU and NVDIMM: only an amd64 lab has them")
+	case len(cfg.Disks) > maxDisks || len(cfg.NVMe) > maxDisks || len(cfg.NVDIMM) > maxDisks:
+		return configError("more than %d disks of one kind: a lab has no room for them", maxDisks)
+	case len(cfg.AHCI) > maxAHCI:
+		return configError("%d AHCI disks: the controller has %d ports", len(cfg.AHCI), maxAHCI)
 	}
 	return nil
 }
@@ -102,14 +123,6 @@ func (cfg Config) checkFiles() error {
 		if err := checkDisk(d); err != nil {
 			return err
 		}
-	}
-	for _, files := range [][]string{cfg.NVMe, cfg.AHCI, cfg.NVDIMM} {
-		if len(files) > maxDisks {
-			return fmt.Errorf("%d disks of one kind: a lab takes %d", len(files), maxDisks)
-		}
-	}
-	if len(cfg.Disks) > maxDisks {
-		return fmt.Errorf("%d disks: a lab takes %d", len(cfg.Disks), maxDisks)
 	}
 	if cfg.Results == "" {
 		return nil

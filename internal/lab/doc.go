@@ -33,6 +33,6 @@
 // # Limits
 //
 // Software emulation is 10 to 50 times slower than a processor; VM exits inside are slower still, so times measured in a lab mean
-// something only as ratios. There is no network inside but loopback. The guest's clock runs freely. An arm64 lab on another
+// something only as ratios. What changes on the host while a lab runs is not seen inside, but for the results folder. There is no network inside but loopback. The guest's clock runs freely. An arm64 lab on another
 // host cannot run the host's programs: its root is an initramfs with busybox, and the host's files are below /host.
 package lab

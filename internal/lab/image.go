@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"usui/internal/debian"
+	"usui/internal/guestimage"
 	"usui/internal/initrd"
 )
 
@@ -50,41 +51,52 @@ const (
 	overlayLib = "/usui/lib"
 )
 
+// imageParts are the files that an initramfs is made of.
+type imageParts struct {
+	kernel  debian.Kernel
+	init    string
+	busybox string // for a root of its own; empty when the host's file system becomes the root
+}
+
 // image returns the initramfs for cfg, from the cache or built.
-func (cfg Config) image(ctx context.Context, cacheDir string, k debian.Kernel, program string) (string, error) {
-	programKey, err := initrd.KeyOfFile(program)
+func (cfg Config) image(ctx context.Context, cacheDir string, p imageParts) (string, error) {
+	initKey, err := initrd.KeyOfFile(p.init)
 	if err != nil {
 		return "", err
 	}
-	names := cfg.modules()
-	key := initrd.Key(layout, cfg.Arch, k.ID, programKey, strings.Join(names, " "))
+	key := initrd.Key(layout, cfg.Arch, p.kernel.ID, initKey, p.busybox, strings.Join(cfg.modules(), " "))
 	return initrd.Cached(filepath.Join(cacheDir, "lab"), "initrd", key, func(out io.Writer) error {
 		if cfg.Progress != nil {
-			fmt.Fprintf(cfg.Progress, "usui: build the lab's initramfs for %s\n", k.Release)
+			fmt.Fprintf(cfg.Progress, "usui: build the lab's initramfs for %s\n", p.kernel.Release)
 		}
-		return cfg.writeImage(ctx, out, k, program, names)
+		return cfg.writeImage(ctx, out, p)
 	})
 }
 
-func (cfg Config) writeImage(ctx context.Context, out io.Writer, k debian.Kernel, program string, names []string) error {
-	m, err := initrd.OpenModules(ctx, k.Dir, k.Release)
+func (cfg Config) writeImage(ctx context.Context, out io.Writer, p imageParts) error {
+	m, err := initrd.OpenModules(ctx, p.kernel.Dir, p.kernel.Release)
 	if err != nil {
 		return err
 	}
-	files, err := m.Closure(names...)
+	files, err := m.Closure(cfg.modules()...)
 	if err != nil {
-		return fmt.Errorf("kernel %s: %w", k.Release, err)
+		return fmt.Errorf("kernel %s: %w", p.kernel.Release, err)
 	}
-	content, err := os.ReadFile(program)
+	init, err := os.ReadFile(p.init)
 	if err != nil {
 		return err
 	}
 	w := initrd.NewWriter(out)
 	w.Char("dev/console", 0o600, 5, 1)
-	w.File("init", 0o755, content)
+	w.File("init", 0o755, init)
 	for _, overlay := range []string{overlayTmp, overlayLib} {
 		w.Dir(overlay+"/upper", 0o755)
 		w.Dir(overlay+"/work", 0o755)
+	}
+	if p.busybox != "" {
+		if err := guestimage.AddBusybox(w, p.busybox); err != nil {
+			return err
+		}
 	}
 	if err := w.Modules(m, files); err != nil {
 		return err

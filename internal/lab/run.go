@@ -8,6 +8,7 @@ import (
 	"net"
 	"os"
 	"strings"
+	"syscall"
 	"time"
 
 	"usui/internal/attach"
@@ -17,8 +18,8 @@ import (
 
 // Environment variables that the lab sets for the command inside.
 const (
-	EnvFeatures = "USUI_LAB"     // the features, separated by commas
-	EnvResults  = "USUI_RESULTS" // the results folder inside
+	EnvFeatures = "USUI_LAB"     // the features, with commas between
+	EnvResults  = "USUI_RESULTS" // the results folder inside, if there is one
 )
 
 // Command is what is to run inside.
@@ -61,8 +62,8 @@ func Run(ctx context.Context, cfg Config, cmd Command, stdio attach.Stdio) (int,
 		return -1, err
 	}
 	defer func() { closeAll(l.scratch) }()
-	if err := l.prepare(ctx); err != nil {
-		return -1, err
+	if status, err := l.prepareUntilSignal(ctx, stdio.Signals); status != 0 || err != nil {
+		return status, err
 	}
 	run, err := l.command(cmd)
 	if err != nil {
@@ -87,6 +88,26 @@ type boot struct {
 	scratch []*os.File // inherited by QEMU behind its ends of the ports
 }
 
+// prepareUntilSignal is prepare, which a signal ends with the status of a shell for it, as attach.Run ends before there is a command.
+func (l *boot) prepareUntilSignal(ctx context.Context, signals <-chan os.Signal) (int, error) {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	prepared := make(chan error, 1)
+	go func() { prepared <- l.prepare(ctx) }() // always waited for below
+	for {
+		select {
+		case err := <-prepared:
+			return 0, err
+		case sig := <-signals:
+			if n, ok := sig.(syscall.Signal); ok {
+				cancel()
+				<-prepared
+				return 128 + int(n), nil
+			}
+		}
+	}
+}
+
 // prepare gets all that QEMU needs: the kernel and the initramfs may have to be fetched and built.
 func (l *boot) prepare(ctx context.Context) error {
 	var err error
@@ -99,7 +120,7 @@ func (l *boot) prepare(ctx context.Context) error {
 			return err
 		}
 	}
-	cache := debian.Open(debian.Config{Dir: cacheDir, Progress: l.cfg.Progress})
+	cache := debian.Open(debian.Config{Dir: cacheDir, Progress: l.cfg.Progress, Refresh: l.cfg.Update})
 	if l.kernel, err = cache.Kernel(ctx, l.cfg.Kernel, l.cfg.Arch); err != nil {
 		return err
 	}
@@ -122,7 +143,13 @@ func (l *boot) prepare(ctx context.Context) error {
 		}
 	}
 	l.start = start{cfg: l.cfg, ports: map[string]int{}, sizes: sizes}
-	if l.start.initrd, err = l.cfg.image(ctx, cacheDir, l.kernel, program); err != nil {
+	parts := imageParts{kernel: l.kernel, init: program}
+	if !l.cfg.runsHostPrograms() {
+		if parts.busybox, err = cache.Busybox(ctx, l.cfg.Arch); err != nil {
+			return err
+		}
+	}
+	if l.start.initrd, err = l.cfg.image(ctx, cacheDir, parts); err != nil {
 		return err
 	}
 	l.start.kernel, err = l.cfg.bootable(cacheDir, l.kernel)
@@ -143,7 +170,10 @@ func (l *boot) command(cmd Command) (attach.Command, error) {
 	if l.cfg.Results != "" {
 		env = append(env, EnvResults+"="+guestResults)
 	}
-	return attach.Command{Steps: steps, Argv: cmd.Argv, Env: env, Dir: dir, TTY: cmd.TTY, Rows: cmd.Rows, Cols: cmd.Cols}, nil
+	argv := append([]string{l.cfg.programInside(cmd.Argv[0])}, cmd.Argv[1:]...)
+	return attach.Command{
+		Steps: steps, Argv: argv, Env: env, Dir: l.cfg.inside(dir), TTY: cmd.TTY, Rows: cmd.Rows, Cols: cmd.Cols,
+	}, nil
 }
 
 // run starts QEMU, runs the command and ends QEMU.

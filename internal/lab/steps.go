@@ -18,44 +18,61 @@ const (
 	resultsTag = "results"
 )
 
-// Where things are inside. newRoot is the host's file system before it becomes the root.
+// Where things are inside. newRoot is the host's file system before it becomes the root; on a processor of another kind the
+// initramfs stays the root and the host's file system remains at hostRoot.
 const (
 	newRoot      = "/newroot"
+	hostRoot     = "/host"
 	guestResults = "/run/usui/results"
 	mergedTmp    = overlayTmp + "/merged"
 )
 
-// mountOptions of the 9p exports. cache=mmap is the least that programs can be run from; a lab does not see changes that the
-// host makes to a file while the lab has it open.
-const mountOptions = "trans=virtio,version=9p2000.L,msize=1048576,cache=mmap"
+// commonOptions of the 9p exports. cache=mmap is the least that programs can be run from. The host's files are cached for good
+// instead: looking up a path is several times faster so, and a lab that does not see what changes on the host while it runs is
+// no worse.
+const (
+	commonOptions  = "trans=virtio,version=9p2000.L,msize=1048576"
+	hostOptions    = commonOptions + ",cache=loose,ro"
+	resultsOptions = commonOptions + ",cache=mmap"
+)
 
 // steps are what the guest does to get from its initramfs to the host's file system. paths are what the command names: those that
 // lie in the host's /tmp are made visible in the lab's.
 func (cfg Config) steps(k debian.Kernel, paths []string) ([]attach.Step, error) {
-	steps := []attach.Step{wire.Mount("9p", hostTag, newRoot, mountOptions+",ro")}
-	tmp, err := tmpSteps(paths)
+	host := cfg.mountPoint()
+	steps := []attach.Step{wire.Mount("9p", hostTag, host, hostOptions)}
+	if cfg.runsHostPrograms() {
+		steps = append(steps, tmpSteps(paths)...)
+	}
+	modules, err := cfg.moduleSteps(k)
 	if err != nil {
 		return nil, err
 	}
-	steps = append(steps, tmp...)
-	lib, err := libSteps(k)
-	if err != nil {
-		return nil, err
-	}
-	steps = append(steps, lib...)
+	steps = append(steps, modules...)
 	if cfg.Results != "" {
-		steps = append(steps, wire.Mount("9p", resultsTag, guestResults, mountOptions))
+		steps = append(steps, wire.Mount("9p", resultsTag, guestResults, resultsOptions))
 	}
 	disks, err := cfg.diskSteps()
 	if err != nil {
 		return nil, err
 	}
 	steps = append(steps, disks...)
-	return append(steps, wire.Root(newRoot)), nil
+	if cfg.runsHostPrograms() {
+		steps = append(steps, wire.Root(host))
+	}
+	return steps, nil
+}
+
+// mountPoint is where the initramfs mounts the host's file system.
+func (cfg Config) mountPoint() string {
+	if cfg.runsHostPrograms() {
+		return newRoot
+	}
+	return hostRoot
 }
 
 // tmpSteps makes the entries of the host's /tmp that paths lead through visible in the lab's /tmp. Changes to them stay in memory.
-func tmpSteps(paths []string) ([]attach.Step, error) {
+func tmpSteps(paths []string) []attach.Step {
 	var steps []attach.Step
 	seen := map[string]bool{}
 	for _, path := range paths {
@@ -65,7 +82,7 @@ func tmpSteps(paths []string) ([]attach.Step, error) {
 		}
 		entry, _, _ := strings.Cut(rest, "/")
 		if _, err := os.Stat("/tmp/" + entry); err != nil || seen[entry] {
-			continue
+			continue // an argument that only looks like a path of the host's
 		}
 		seen[entry] = true
 		if len(steps) == 0 {
@@ -73,28 +90,29 @@ func tmpSteps(paths []string) ([]attach.Step, error) {
 		}
 		steps = append(steps, wire.Bind(mergedTmp+"/"+entry, "/tmp/"+entry))
 	}
-	return steps, nil
+	return steps
 }
 
-// libSteps puts the kernel's modules at /lib/modules, for modprobe. Hosts without a kernel package have no such folder: then the
+// moduleSteps puts the kernel's modules at /lib/modules, for modprobe. Hosts without a kernel package have no such folder: then the
 // folder above gets an overlay, in which it can be made.
-func libSteps(k debian.Kernel) ([]attach.Step, error) {
-	lib, err := filepath.EvalSymlinks("/lib")
-	if err != nil {
-		return nil, err
-	}
+func (cfg Config) moduleSteps(k debian.Kernel) ([]attach.Step, error) {
 	source, err := absolute(filepath.Join(k.Dir, "lib/modules", k.Release))
 	if err != nil {
 		return nil, err
 	}
-	modules := newRoot + lib + "/modules"
-	var steps []attach.Step
-	if info, err := os.Stat(lib + "/modules"); err == nil && info.IsDir() {
-		steps = append(steps, wire.Mount("tmpfs", "modules", modules, "mode=0755"))
-	} else {
-		steps = append(steps, overlay(newRoot+lib, newRoot+lib, overlayLib))
+	source = cfg.mountPoint() + source
+	if !cfg.runsHostPrograms() {
+		return []attach.Step{wire.Bind(source, "/lib/modules/"+k.Release)}, nil
 	}
-	return append(steps, wire.Bind(newRoot+source, modules+"/"+k.Release)), nil
+	lib, err := filepath.EvalSymlinks("/lib")
+	if err != nil {
+		return nil, err
+	}
+	place := overlay(newRoot+lib, newRoot+lib, overlayLib)
+	if info, err := os.Stat(lib + "/modules"); err == nil && info.IsDir() {
+		place = wire.Mount("tmpfs", "modules", newRoot+lib+"/modules", "mode=0755")
+	}
+	return []attach.Step{place, wire.Bind(source, newRoot+lib+"/modules/"+k.Release)}, nil
 }
 
 // overlay mounts lower at target, with changes in the folders that the initramfs has below upper.
@@ -111,13 +129,16 @@ func (cfg Config) diskSteps() ([]attach.Step, error) {
 			return nil, err
 		}
 		node := fmt.Sprintf("/dev/vd%c", 'a'+i)
-		steps = append(steps, wire.Wait(node), wire.Bind(node, beforeRoot(path)))
+		steps = append(steps, wire.Wait(node), wire.Bind(node, cfg.beforeRoot(path)))
 	}
 	return steps, nil
 }
 
-// beforeRoot is where a path of the final root lies before the root is changed: some folders of the initramfs move along.
-func beforeRoot(path string) string {
+// beforeRoot is where a path of the host lies before the root is changed: some folders of the initramfs move along.
+func (cfg Config) beforeRoot(path string) string {
+	if !cfg.runsHostPrograms() {
+		return hostRoot + path
+	}
 	for _, moved := range []string{"/dev/", "/proc/", "/sys/", "/run/", "/tmp/"} {
 		if strings.HasPrefix(path, moved) {
 			return path
@@ -126,7 +147,24 @@ func beforeRoot(path string) string {
 	return newRoot + path
 }
 
-// workingDir is the folder in which the command starts: the one of this process.
+// inside is where a path that a command line names is to be found when the command runs.
+func (cfg Config) inside(path string) string {
+	if cfg.runsHostPrograms() || !filepath.IsAbs(path) {
+		return path
+	}
+	return hostRoot + path
+}
+
+// programInside is inside for a program: one that the host has at an absolute path. Others, such as /bin/sh on a processor of
+// another kind, are the initramfs's own.
+func (cfg Config) programInside(path string) string {
+	if isProgram(path, cfg.Arch) {
+		return cfg.inside(path)
+	}
+	return path
+}
+
+// workingDir is the folder in which this process is.
 func workingDir() (string, error) {
 	dir, err := os.Getwd()
 	if err != nil {
