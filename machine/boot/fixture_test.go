@@ -127,11 +127,11 @@ func kernelELF() testELF {
 	return testELF{
 		entry: 0x1000040,
 		segments: []testSegment{
-			{off: 0x200000, paddr: 0x1000000, data: noise(1, 0x51234)},
-			{off: 0x300000, paddr: 0x1100000, data: noise(2, 0x20000)},
-			{off: 0x400000, paddr: 0x1120000, data: noise(3, 0x9000)},
-			{off: 0x409000, paddr: 0x1129000, data: noise(4, 0x30001), bss: 0x5000},
-			{off: 0x43a000, paddr: 0x1380000, data: noise(5, 0x12345), bss: 0x40000},
+			{off: 0x200000, paddr: 0x1000000, data: noise(1, 0x11234)},
+			{off: 0x220000, paddr: 0x1020000, data: noise(2, 0x8000)},
+			{off: 0x238000, paddr: 0x1028000, data: noise(3, 0x3000)},
+			{off: 0x23b000, paddr: 0x102b000, data: noise(4, 0x10001), bss: 0x5000},
+			{off: 0x252000, paddr: 0x1380000, data: noise(5, 0x2345), bss: 0x40000},
 		},
 		tail: 0x8123,
 	}
@@ -278,6 +278,12 @@ func orDefault[T uint32 | uint64](v, def T) T {
 	if v == 0 {
 		return def
 	}
+	return v
+}
+
+// with is v after a change.
+func with[T any](v T, change func(*T)) T {
+	change(&v)
 	return v
 }
 

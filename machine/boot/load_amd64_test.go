@@ -56,7 +56,7 @@ func TestLoadBzImage(t *testing.T) {
 	for _, c := range compressions {
 		for name, elf := range map[string]testELF{"usual": image, "odd": odd} {
 			t.Run(c.name+" "+name, func(t *testing.T) {
-				mem := newMemory(t, 32<<20)
+				mem := newMemory(t, 23<<20)
 				raw := testBzImage{payload: c.pack(t, elf.build())}.build()
 				e, err := Load(t.Context(), Config{Memory: mem, Kernel: file(t, "vmlinuz", raw)})
 				if err != nil {
@@ -79,7 +79,7 @@ func TestLoadELF(t *testing.T) {
 		want Entry
 	}{
 		{"vmlinux", kernelELF(), Entry{Protocol: Linux64, RIP: 0x1000040, RSI: zeroPageAddr, CR3: pageTableAddr}},
-		{"vmlinux with PVH", with(kernelELF(), func(e *testELF) { e.pvh = 0x1100010 }), Entry{Protocol: PVH32, RIP: 0x1100010, RBX: pvhAddr}},
+		{"vmlinux with PVH", with(kernelELF(), func(e *testELF) { e.pvh = 0x1020010 }), Entry{Protocol: PVH32, RIP: 0x1020010, RBX: pvhAddr}},
 		{"32 bits", with(kernelELF(), func(e *testELF) { e.bits32, e.machine, e.pvh = true, em386, 0x1000123 }), Entry{Protocol: PVH32, RIP: 0x1000123, RBX: pvhAddr}},
 		{"segments out of order in the file", with(kernelELF(), func(e *testELF) {
 			e.segments[0].off, e.segments[1].off = e.segments[1].off, e.segments[0].off
@@ -87,7 +87,7 @@ func TestLoadELF(t *testing.T) {
 	}
 	for _, tt := range cases {
 		t.Run(tt.name, func(t *testing.T) {
-			mem := newMemory(t, 32<<20)
+			mem := newMemory(t, 23<<20)
 			e, err := Load(t.Context(), Config{Memory: mem, Kernel: file(t, "vmlinux", tt.elf.build())})
 			if err != nil {
 				t.Fatal(err)
@@ -98,11 +98,6 @@ func TestLoadELF(t *testing.T) {
 			checkSegments(t, mem, tt.elf)
 		})
 	}
-}
-
-func with[T any](v T, change func(*T)) T {
-	change(&v)
-	return v
 }
 
 // twoRegions is memory with a hole, as a machine with more than 3 GiB has it, but smaller.
@@ -320,12 +315,12 @@ func TestLoadRefuses(t *testing.T) {
 		{"unknown ELF", elf(func(e *testELF) { e.machine = 4711 }), "an ELF file for machine number 4711; this machine is x86_64"},
 		{"32-bit ELF", elf(func(e *testELF) { e.bits32, e.machine = true, em386 }), "an ELF file of 32 bits without a PVH entry"},
 		{"object file", elf(func(e *testELF) { e.segments = nil }), "an ELF file without a segment to load"},
-		{"entry in a hole", elf(func(e *testELF) { e.entry = 0x1051234 }), "entry point 0x1051234 lies in no segment"},
-		{"overlap", elf(func(e *testELF) { e.segments[1].paddr = 0x1051233 }), "segments at 0x1000000 and 0x1051233 overlap"},
+		{"entry in a hole", elf(func(e *testELF) { e.entry = 0x1011234 }), "entry point 0x1011234 lies in no segment"},
+		{"overlap", elf(func(e *testELF) { e.segments[1].paddr = 0x1011233 }), "segments at 0x1000000 and 0x1011233 overlap"},
 		{"too low", elf(func(e *testELF) { e.segments[0].paddr = 0xff000 }), "the kernel wants to lie at 0xff000; below 0x100000 is no place for it"},
-		{"too high", elf(func(e *testELF) { e.segments[4].paddr = 4<<30 - 4096 }), "the kernel wants 0x52345 bytes at 0xfffff000; it must lie below 4 GiB"},
+		{"too high", elf(func(e *testELF) { e.segments[4].paddr = 4<<30 - 4096 }), "the kernel wants 0x42345 bytes at 0xfffff000; it must lie below 4 GiB"},
 		{"too large", elf(func(e *testELF) { e.segments[4].bss = 1 << 30 }), "memory of 32 MiB is too small: the kernel needs 1025 MiB at address 19 MiB, so 1044 MiB at least"},
-		{"ELF cut", elf(func(*testELF) {})[:0x300000], "truncated: a segment ends at byte 0x320000, the file at 0x300000"},
+		{"ELF cut", elf(func(*testELF) {})[:0x220000], "truncated: a segment ends at byte 0x228000, the file at 0x220000"},
 		{"ELF header cut", elf(func(*testELF) {})[:60], "truncated: 60 bytes are shorter than an ELF header"},
 		{"ELF magic only", []byte(elfMagic), "truncated: 4 bytes are shorter than an ELF header"},
 		{"bzImage of 32 bits", put16(hdrXloadflags, 0x7e), "a kernel of 32 bits (xloadflags 0x7e); one of 64 bits is needed"},
@@ -339,7 +334,7 @@ func TestLoadRefuses(t *testing.T) {
 		{"wrapping bzImage", testBzImage{payload: lz4, prefAddress: 1<<64 - 1}.build(), "the kernel wants 0x600000 bytes at 0xffffffffffffffff; it must lie below 4 GiB"},
 		{"large bzImage", testBzImage{payload: lz4, initSize: 100 << 20}.build(), "memory of 32 MiB is too small: the kernel needs 100 MiB at address 16 MiB, so 116 MiB at least"},
 		{"payload of text", testBzImage{payload: packLZ4(t, noise(1, 5000))}.build(), "unpacked image: not an ELF file: begins with "},
-		{"image beside its place", testBzImage{payload: lz4, prefAddress: 0x800000}.build(), "unpacked image: it lies at [0x1000000, 0x13d2345), the header promises [0x800000, 0xe00000)"},
+		{"image beside its place", testBzImage{payload: lz4, prefAddress: 0x800000}.build(), "unpacked image: it lies at [0x1000000, 0x13c2345), the header promises [0x800000, 0xe00000)"},
 		{"segments out of order", testBzImage{payload: packLZ4(t, elf(func(e *testELF) {
 			e.segments[0].off, e.segments[1].off = e.segments[1].off, e.segments[0].off
 		}))}.build(), "the segments lie in another order in the file than in memory"},
