@@ -11,6 +11,7 @@ import (
 	"strings"
 	"testing"
 
+	"usui/host/need"
 	"usui/machine/guestmem"
 )
 
@@ -316,10 +317,7 @@ func TestGolden(t *testing.T) {
 // TestIASL lets ACPICA's compiler read the tables: it must find nothing to complain of, and make the same bytes again of
 // what it read.
 func TestIASL(t *testing.T) {
-	iasl, err := exec.LookPath("iasl")
-	if err != nil {
-		t.Skip("iasl is not installed (Debian package acpica-tools)")
-	}
+	iasl := need.Tool(t, "iasl", "acpica-tools")
 	for name, cfg := range map[string]Config{"full": full(300), "high-ecam": highECAM(), "bare": {CPUs: 1}} {
 		for sig, table := range build(t, cfg) {
 			dir := t.TempDir()
