@@ -75,6 +75,10 @@ type Program struct {
 	labels map[string]int
 }
 
+// Code returns a copy of the instructions, for callers that put them into memory by themselves. They run at any address as long
+// as no label is used as a value.
+func (p *Program) Code() []byte { return append([]byte(nil), p.code...) }
+
 // Addr returns where in guest-physical memory a label lies.
 func (p *Program) Addr(label string) (uint64, error) {
 	offset, found := p.labels[label]
