@@ -2,6 +2,7 @@ package boot
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"io"
 
@@ -63,10 +64,10 @@ func parseARM64Header(image []byte) (*arm64Header, error) {
 		imageSize:  le.Uint64(image[arm64ImageSize:]),
 	}
 	if h.imageSize == 0 {
-		return nil, fmt.Errorf("an arm64 Image without image_size; Linux 3.17 or newer is needed")
+		return nil, errors.New("an arm64 Image without image_size; Linux 3.17 or newer is needed")
 	}
 	if le.Uint64(image[arm64Flags:])&arm64BigEndian != 0 {
-		return nil, fmt.Errorf("a big-endian arm64 Image; a little-endian one is needed")
+		return nil, errors.New("a big-endian arm64 Image; a little-endian one is needed")
 	}
 	return h, nil
 }

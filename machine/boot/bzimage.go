@@ -8,28 +8,31 @@ import (
 // Offsets of the setup header's fields from the start of a bzImage, and of boot_params alike (x86/boot.rst, "The
 // Real-Mode Kernel Header").
 const (
-	hdrStart            = 0x1f1
-	hdrSetupSects       = 0x1f1
-	hdrBootFlag         = 0x1fe
-	hdrJump             = 0x200
-	hdrMagic            = 0x202
-	hdrVersion          = 0x206
-	hdrTypeOfLoader     = 0x210
-	hdrLoadflags        = 0x211
-	hdrRamdiskImage     = 0x218
-	hdrRamdiskSize      = 0x21c
-	hdrCmdLinePtr       = 0x228
-	hdrInitrdAddrMax    = 0x22c
-	hdrKernelAlignment  = 0x230
-	hdrXloadflags       = 0x236
-	hdrCmdlineSize      = 0x238
-	hdrPayloadOffset    = 0x248
-	hdrPayloadLength    = 0x24c
-	hdrSetupData        = 0x250
-	hdrPrefAddress      = 0x258
-	hdrInitSize         = 0x260
-	hdrEnd              = 0x268 // of the fields that protocol 2.12 has and that are used here
-	hdrLimit            = 0x290 // where boot_params goes on with other things
+	hdrStart         = 0x1f1
+	hdrSetupSects    = 0x1f1
+	hdrBootFlag      = 0x1fe
+	hdrJump          = 0x200
+	hdrMagic         = 0x202
+	hdrVersion       = 0x206
+	hdrTypeOfLoader  = 0x210
+	hdrLoadflags     = 0x211
+	hdrRamdiskImage  = 0x218
+	hdrRamdiskSize   = 0x21c
+	hdrCmdLinePtr    = 0x228
+	hdrInitrdAddrMax = 0x22c
+	hdrXloadflags    = 0x236
+	hdrCmdlineSize   = 0x238
+	hdrPayloadOffset = 0x248
+	hdrPayloadLength = 0x24c
+	hdrSetupData     = 0x250
+	hdrPrefAddress   = 0x258
+	hdrInitSize      = 0x260
+	hdrEnd           = 0x268 // of the fields that protocol 2.12 has and that are used here
+	hdrLimit         = 0x290 // where boot_params goes on with other things
+)
+
+// Values of those fields.
+const (
 	bootFlag            = 0xaa55
 	hdrS                = "HdrS"
 	minVersion          = 0x20c // 2.12: the first one with xloadflags

@@ -95,6 +95,9 @@ func TestLoadELF(t *testing.T) {
 			if e.GDT = (guestmem.Range{}); e != tt.want {
 				t.Errorf("Load = %+v, want %+v", e, tt.want)
 			}
+			if s := e.Protocol.String(); (e.Protocol == PVH32) != (s == "PVH entry") || (e.Protocol == Linux64) != (s == "64-bit Linux entry") {
+				t.Errorf("protocol %d prints as %q", e.Protocol, s)
+			}
 			checkSegments(t, mem, tt.elf)
 		})
 	}
