@@ -16,18 +16,18 @@ const (
 )
 
 // RequestReader decodes what a host says. It is not safe for concurrent use.
-type RequestReader struct{ lines *bufio.Reader }
+type RequestReader struct{ lines }
 
 // NewRequestReader returns a reader of the requests in r.
 func NewRequestReader(r io.Reader) *RequestReader {
-	return &RequestReader{bufio.NewReaderSize(r, MaxRequest)}
+	return &RequestReader{lines{from: bufio.NewReader(r), limit: MaxRequest}}
 }
 
 // Next returns the next request. It returns [io.EOF] at the end of the stream, also in the middle of a line, for a
 // message that was cut is none.
 func (r *RequestReader) Next() (Request, error) {
 	var m Request
-	err := next(r.lines, &m)
+	err := r.decode(&m)
 	if err == nil {
 		err = m.check()
 	}
@@ -35,42 +35,60 @@ func (r *RequestReader) Next() (Request, error) {
 }
 
 // ReportReader decodes what a guest says. It is not safe for concurrent use.
-type ReportReader struct{ lines *bufio.Reader }
+type ReportReader struct{ lines }
 
 // NewReportReader returns a reader of the reports in r.
 func NewReportReader(r io.Reader) *ReportReader {
-	return &ReportReader{bufio.NewReaderSize(r, MaxReport)}
+	return &ReportReader{lines{from: bufio.NewReader(r), limit: MaxReport}}
 }
 
 // Next returns the next report; [io.EOF] is as in [RequestReader.Next].
 func (r *ReportReader) Next() (Report, error) {
 	var m Report
-	err := next(r.lines, &m)
+	err := r.decode(&m)
 	if err == nil {
 		err = m.check()
 	}
 	return m, err
 }
 
-// next reads one line and decodes it into m.
-func next(lines *bufio.Reader, m any) error {
-	line, err := lines.ReadSlice('\n')
-	if errors.Is(err, bufio.ErrBufferFull) {
-		return fmt.Errorf("message longer than %d bytes", lines.Size())
-	}
-	if err != nil {
+// lines is a stream of messages.
+type lines struct {
+	from  *bufio.Reader
+	limit int // bytes of a line
+	line  []byte
+}
+
+// decode reads one line into m.
+func (l *lines) decode(m any) error {
+	if err := l.next(); err != nil {
 		return err
 	}
-	d := json.NewDecoder(bytes.NewReader(line))
+	d := json.NewDecoder(bytes.NewReader(l.line))
 	// Both sides come from one build. An unknown field is a mistake that would otherwise pass in silence.
 	d.DisallowUnknownFields()
 	if err := d.Decode(m); err != nil {
-		return fmt.Errorf("decode message %.80q: %v", line, err)
+		return fmt.Errorf("decode message %.80q: %v", l.line, err)
 	}
 	if _, err := d.Token(); err != io.EOF {
-		return fmt.Errorf("decode message %.80q: more than one value", line)
+		return fmt.Errorf("decode message %.80q: more than one value", l.line)
 	}
 	return nil
+}
+
+// next reads one line. Its buffer grows with what comes and not beyond the limit.
+func (l *lines) next() error {
+	l.line = l.line[:0]
+	for {
+		part, err := l.from.ReadSlice('\n')
+		l.line = append(l.line, part...)
+		if len(l.line) > l.limit {
+			return fmt.Errorf("message longer than %d bytes", l.limit)
+		}
+		if !errors.Is(err, bufio.ErrBufferFull) {
+			return err
+		}
+	}
 }
 
 // WriteRequest checks m and writes it to w in one call of Write.
