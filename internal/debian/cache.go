@@ -8,7 +8,8 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"strings"
+
+	"golang.org/x/sys/unix"
 
 	"usui/internal/initrd"
 )
@@ -209,7 +210,7 @@ func removeAll(pattern string) error {
 
 // readOnlyHint says what to do when the cache cannot be written.
 func readOnlyHint(err error) error {
-	if errors.Is(err, fs.ErrPermission) || strings.Contains(err.Error(), "read-only file system") {
+	if errors.Is(err, fs.ErrPermission) || errors.Is(err, unix.EROFS) {
 		return fmt.Errorf("it is not in the cache and the cache cannot be written (set XDG_CACHE_HOME to a folder that can): %w", err)
 	}
 	return err

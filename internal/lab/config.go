@@ -160,7 +160,7 @@ func checkDisk(d Disk) error {
 	switch {
 	case err != nil:
 		return err
-	case !info.Mode().IsRegular() && info.Mode()&fs.ModeDevice == 0:
+	case !info.Mode().IsRegular() && info.Mode()&(fs.ModeDevice|fs.ModeCharDevice) != fs.ModeDevice:
 		return fmt.Errorf("disk %s: neither a file nor a block device", d.Path)
 	case info.Mode().IsRegular() && info.Size() == 0:
 		return fmt.Errorf("disk %s: the file is empty; truncate -s 1G %s makes a disk of it", d.Path, d.Path)

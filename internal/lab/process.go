@@ -13,6 +13,7 @@ import (
 	"sync"
 	"syscall"
 	"time"
+	"unicode"
 
 	"golang.org/x/sys/unix"
 )
@@ -23,8 +24,9 @@ const endGrace = 5 * time.Second
 // process is a running QEMU.
 type process struct {
 	cmd     *exec.Cmd
-	console *tail // the guest's serial port
-	stderr  *tail // QEMU's own words
+	console *tail         // the guest's serial port
+	stderr  *tail         // QEMU's own words
+	grace   time.Duration // for each way to end it
 	done    chan struct{}
 	err     error // of the process, once done is closed
 }
@@ -38,6 +40,7 @@ func startProcess(program string, args []string, files []*os.File, verbose io.Wr
 		cmd:     exec.Command(program, args...),
 		console: &tail{also: verbose},
 		stderr:  &tail{},
+		grace:   endGrace,
 		done:    make(chan struct{}),
 	}
 	p.cmd.ExtraFiles = files
@@ -65,13 +68,23 @@ func (p *process) stop() {
 	for _, sig := range []syscall.Signal{syscall.SIGTERM, syscall.SIGKILL} {
 		// An error means that it is gone already.
 		_ = syscall.Kill(-p.cmd.Process.Pid, sig)
-		select {
-		case <-p.done:
+		if p.ended(p.grace) {
 			return
-		case <-time.After(endGrace):
 		}
 	}
 	<-p.done
+}
+
+// ended waits until QEMU is gone or the time is up.
+func (p *process) ended(limit time.Duration) bool {
+	t := time.NewTimer(limit)
+	defer t.Stop()
+	select {
+	case <-p.done:
+		return true
+	case <-t.C:
+		return false
+	}
 }
 
 // tailSize is how much of a stream is kept, in bytes: some 30 lines.
@@ -110,20 +123,30 @@ func (t *tail) text() string {
 	return strings.TrimSpace(plain(string(kept)))
 }
 
-// plain drops escape sequences, which firmware writes, and control characters.
+// plain drops escape sequences, which firmware writes, and all else that a terminal does not simply show.
 func plain(s string) string {
 	var b strings.Builder
-	for i := 0; i < len(s); i++ {
-		switch c := s[i]; {
-		case c == 0x1b && i+1 < len(s) && (s[i+1] == '[' || s[i+1] == 'c'):
-			// "ESC [ parameters letter": skip to the letter.
-			for i++; i < len(s) && s[i] != 'c' && (s[i] < 'A' || s[i] > 'Z') && (s[i] < 'a' || s[i] > 'z'); i++ {
-			}
-		case c == '\n' || c == '\t' || c >= ' ' && c != 0x7f:
-			b.WriteByte(c)
+	text := []rune(strings.ToValidUTF8(s, "?"))
+	for i := 0; i < len(text); i++ {
+		switch r := text[i]; {
+		case r == 0x1b:
+			i = escapeEnd(text, i)
+		case r == '\n' || r == '\t' || unicode.IsPrint(r):
+			b.WriteRune(r)
 		}
 	}
-	return strings.ToValidUTF8(b.String(), "?")
+	return b.String()
+}
+
+// escapeEnd returns the index of the last character of the escape sequence that starts at i: "ESC [ parameters letter", or ESC and
+// one character.
+func escapeEnd(text []rune, i int) int {
+	if i+1 >= len(text) || text[i+1] != '[' {
+		return i + 1
+	}
+	for i += 2; i < len(text) && text[i] >= 0x20 && text[i] < 0x40; i++ {
+	}
+	return i
 }
 
 // portPair makes the two ends of a virtio-serial port: ours, and the one that QEMU inherits.

@@ -156,7 +156,7 @@ func (s start) disks() []string {
 }
 
 func drive(kind string, i int, path string, readOnly bool) string {
-	option := fmt.Sprintf("if=none,id=%s%d,format=raw,file=%s", kind, i, escape(path))
+	option := fmt.Sprintf("if=none,id=%s%d,format=raw,discard=unmap,file=%s", kind, i, escape(path))
 	if readOnly {
 		option += ",readonly=on"
 	}

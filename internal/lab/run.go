@@ -8,6 +8,7 @@ import (
 	"net"
 	"os"
 	"strings"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -31,7 +32,7 @@ type Command struct {
 }
 
 // ErrTimeout is wrapped by the error of [Run] when Config.Timeout was not enough.
-var ErrTimeout = errors.New("the time limit is over")
+var ErrTimeout = errors.New("time limit")
 
 // Error is the error of a lab that was started and did not end with its command. It wraps [ErrTimeout], the cause of the context,
 // or [attach.ErrEnded] when the machine ended by itself.
@@ -72,7 +73,7 @@ func Run(ctx context.Context, cfg Config, cmd Command, stdio attach.Stdio) (int,
 	l.phase("prepared")
 	if l.cfg.Timeout > 0 {
 		var cancel context.CancelFunc
-		ctx, cancel = context.WithTimeoutCause(ctx, l.cfg.Timeout, fmt.Errorf("%w (%v)", ErrTimeout, l.cfg.Timeout))
+		ctx, cancel = context.WithTimeoutCause(ctx, l.cfg.Timeout, ErrTimeout)
 		defer cancel()
 	}
 	return l.run(ctx, run, stdio)
@@ -85,7 +86,8 @@ type boot struct {
 	program string // QEMU
 	kernel  debian.Kernel
 	start   start
-	scratch []*os.File // inherited by QEMU behind its ends of the ports
+	scratch []*os.File  // inherited by QEMU behind its ends of the ports
+	started atomic.Bool // the command
 }
 
 // prepareUntilSignal is prepare, which a signal ends with the status of a shell for it, as attach.Run ends before there is a command.
@@ -196,10 +198,25 @@ func (l *boot) run(ctx context.Context, cmd attach.Command, stdio attach.Stdio) 
 	status, err := attach.Run(ctx, conns, cmd, stdio)
 	l.phase("command ended")
 	if err != nil {
-		qemu.stop() // so that its last words are there
-		err = &Error{Err: err, QEMU: qemu.stderr.text(), Console: qemu.console.text()}
+		err = l.failure(qemu, err)
 	}
 	return status, err
+}
+
+// failure collects what is known about a lab that did not end with its command.
+func (l *boot) failure(qemu *process, err error) *Error {
+	f := &Error{Err: err}
+	switch {
+	case errors.Is(err, ErrTimeout) && l.started.Load():
+		f.Err = fmt.Errorf("%w: the command ran for longer than %v", err, l.cfg.Timeout)
+	case errors.Is(err, ErrTimeout):
+		f.Err = fmt.Errorf("%w: the lab did not come up within %v", err, l.cfg.Timeout)
+	case errors.Is(err, attach.ErrEnded) && qemu.ended(endGrace):
+		f.QEMU = qemu.stderr.text() // of interest only if it was not we who ended it
+	}
+	qemu.stop() // then its last output is there
+	f.Console = qemu.console.text()
+	return f
 }
 
 // connect makes the ports and notes which descriptors QEMU's ends will be.
@@ -242,6 +259,7 @@ func (l *boot) tellHello(next func(attach.Hello)) func(attach.Hello) {
 
 func (l *boot) tellStarted(next func(int)) func(int) {
 	return func(pid int) {
+		l.started.Store(true)
 		l.phase("command started as process %d", pid)
 		if next != nil {
 			next(pid)
