@@ -44,7 +44,10 @@ func (vm *VM) DirtyLog(slot uint32, bitmap []uint64) error {
 	vm.mu.Lock() // the slot must not grow while the kernel writes its bitmap
 	defer vm.mu.Unlock()
 	size, found := vm.slots[slot]
-	if need := DirtyWords(size); !found || len(bitmap) < need {
+	if !found {
+		return fmt.Errorf("%v slot %d: there is no such slot", kvmGetDirtyLog, slot)
+	}
+	if need := DirtyWords(size); len(bitmap) < need {
 		return fmt.Errorf("%v slot %d: bitmap has %d words, want %d", kvmGetDirtyLog, slot, len(bitmap), need)
 	}
 	_, e := ioctl(vm.fd, kvmGetDirtyLog, &dirtyLog{Slot: slot, Bitmap: bytesOf(bitmap)})

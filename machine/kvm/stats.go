@@ -110,6 +110,7 @@ func (l *statsLayout) read(file io.ReaderAt) error {
 	l.start = int64(h.DataOffset)
 	r := io.NewSectionReader(file, int64(h.DescOffset), maxStats*maxStatName*2)
 	name := make([]byte, h.NameSize)
+	total := 0 // bytes of the values, counted once for each statistic
 	for range h.NumDesc {
 		var d statsDesc
 		if err := binary.Read(r, binary.NativeEndian, &d); err != nil {
@@ -121,9 +122,10 @@ func (l *statsLayout) read(file io.ReaderAt) error {
 		text, _, _ := strings.Cut(string(name), "\x00")
 		l.stats = append(l.stats, statistic{text, int(d.Offset), int(d.Size)})
 		l.bytes = max(l.bytes, int(d.Offset)+8*int(d.Size))
+		total += 8 * int(d.Size)
 	}
-	if l.bytes > maxStatBytes {
-		return fmt.Errorf("%d bytes of values", l.bytes)
+	if l.bytes > maxStatBytes || total > maxStatBytes {
+		return fmt.Errorf("values of %d bytes in %d", total, l.bytes)
 	}
 	return nil
 }

@@ -102,8 +102,8 @@ func (v *VCPU) MSRs(entries []MSREntry) (n int, err error) { return v.msrs(kvmGe
 // refused.
 func (v *VCPU) SetMSRs(entries []MSREntry) (n int, err error) { return v.msrs(kvmSetMSRs, entries) }
 
-// maxMSRs is how many registers the kernel takes at once: MAX_IO_MSRS of its arch/x86/kvm/x86.c.
-const maxMSRs = 256
+// maxMSRs is how many registers the kernel takes at once: below MAX_IO_MSRS, 256, of its arch/x86/kvm/x86.c.
+const maxMSRs = 255
 
 func (v *VCPU) msrs(r request, entries []MSREntry) (n int, err error) {
 	for n < len(entries) {

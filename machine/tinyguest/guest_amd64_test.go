@@ -265,3 +265,15 @@ func twoIRQChips(vm *kvm.VM) error {
 	}
 	return vm.NewIRQChip()
 }
+
+// TestLabOnHardware repeats the tests where the processor runs the guests instead of an interpreter.
+func TestLabOnHardware(t *testing.T) {
+	need.HardwareKVM(t)
+	t.Run("modes", TestModesComputeAndReachMemory)
+	t.Run("exceptions", TestUnexpectedExceptionTellsItsNumber)
+	t.Run("vectors", TestVectorsLeadToLabels)
+	t.Run("interrupt", TestInterruptAndReturn)
+	t.Run("user", TestUserModeReachesMemoryAndLeaves)
+	t.Run("stacks", TestSeveralCPUsHaveTheirOwnStacks)
+	t.Run("speed", TestRing0SpeedTellsSoftwareFromHardware)
+}
