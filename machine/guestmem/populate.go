@@ -22,14 +22,14 @@ func (m *Memory) Populate(gpa, n uint64) error {
 	first := min((start+hugePage-1)&^(hugePage-1)-start, n)
 	last := max((start+n)&^(hugePage-1), start+first) - start
 	populate(b[:first])
-	for ; first < last; first += hugePage {
-		extent := b[first : first+hugePage]
-		populate(extent[:1]) // an extent without any page is refused
-		if unix.Madvise(extent, unix.MADV_COLLAPSE) != nil {
-			break
-		}
+	for i := first; i < last; i += hugePage {
+		populate(b[i : i+1]) // an extent without any page is refused
 	}
-	populate(b[first:])
+	// One call for all: each makes every CPU of the host give up its lists of pages.
+	if first == last || unix.Madvise(b[first:last], unix.MADV_COLLAPSE) != nil {
+		last = first
+	}
+	populate(b[last:])
 	return nil
 }
 
