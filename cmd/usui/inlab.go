@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"fmt"
 	"os"
 	"strconv"
 
@@ -17,7 +18,7 @@ const labOverhead = 1 << 30
 // cache is read-only.
 func (o *runOptions) inLab(ctx context.Context, env *cli.Env) error {
 	if !o.ownSystem() {
-		if _, err := guestimage.Default(ctx, guestimage.Options{Kernel: o.guest, Progress: env.Stderr}); err != nil {
+		if err := o.fetch(ctx, env); err != nil {
 			return err
 		}
 	}
@@ -55,4 +56,12 @@ func (o *runOptions) argv() ([]string, error) {
 		argv = append(argv, "--disk", path)
 	}
 	return append(append(argv, "--"), o.args...), nil
+}
+
+// fetch brings what the default guest is made of into the cache.
+func (o *runOptions) fetch(ctx context.Context, env *cli.Env) error {
+	if _, err := guestimage.Default(ctx, guestimage.Options{Kernel: o.guest, Progress: env.Stderr}); err != nil {
+		return fmt.Errorf("default guest: %w", err)
+	}
+	return nil
 }

@@ -49,6 +49,7 @@ one 0 after power-off, 120 after a reset, 121 after a kernel panic, 122 after a 
 		f.Func("disk", "attach the raw image or block device `file[,ro]` as a virtio disk; may be repeated", o.addDisk)
 		f.StringVar(&o.guest, "guest", "cloud", "`kind` of the default guest's Debian kernel: cloud or generic")
 		f.BoolVar(&o.json, "json", false, "print events, and what the guest writes, as JSON lines on stdout")
+		f.BoolVar(&o.prepare, "prepare", false, "fetch and build the default guest, and stop: for a host that will be offline")
 		f.BoolVar(&o.noLab, "no-lab", false, "refuse to go on inside the lab where /dev/kvm cannot run a stock kernel")
 		return func(ctx context.Context, env *cli.Env, args []string) error {
 			o.args = args
@@ -71,6 +72,7 @@ type runOptions struct {
 	guest   string
 	json    bool
 	noLab   bool
+	prepare bool
 	args    []string // the command in the guest; empty for a shell or the tour
 }
 
@@ -119,6 +121,9 @@ func (o *runOptions) ownSystem() bool { return o.kernel != "" || o.initrd != "" 
 func (o *runOptions) run(ctx context.Context, env *cli.Env) error {
 	if err := o.checkHost(); err != nil {
 		return err
+	}
+	if o.prepare {
+		return o.fetch(ctx, env)
 	}
 	ev := newEvents(env, o.json)
 	state := kvmState()
