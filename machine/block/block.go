@@ -95,7 +95,7 @@ type Backend interface {
 	// A thread that ends cancels its requests in the kernel: do not call Submit from a goroutine that is locked to one.
 	Submit(reqs []Request, done Completion) error
 
-	// Close waits for what is in flight and frees the disk. It does not flush. A second Close does nothing.
+	// Close waits for what is in flight, completions included, and frees the disk. It does not flush. A second Close does nothing.
 	Close() error
 }
 

@@ -9,6 +9,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"usui/host/need"
 	"usui/machine/block"
 	"usui/machine/block/blocktest"
 )
@@ -16,6 +17,7 @@ import (
 // loop makes a block device with blocks of 4 KiB out of content.
 func loop(t *testing.T, content []byte) string {
 	t.Helper()
+	need.Root(t)
 	control, err := os.OpenFile("/dev/loop-control", os.O_RDWR, 0)
 	if err != nil {
 		t.Skip(err)

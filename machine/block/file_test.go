@@ -12,7 +12,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"usui/host/uring"
+	"usui/host/need"
 	"usui/machine/block"
 	"usui/machine/block/blocktest"
 )
@@ -58,10 +58,10 @@ func image(t testing.TB, dir string, content []byte) string {
 
 func open(t testing.TB, path string, o block.Options) *block.File {
 	t.Helper()
-	f, err := block.OpenFile(path, o)
-	if errors.Is(err, uring.ErrUnavailable) {
-		t.Skip(err)
+	if o.Engine == block.EngineURing {
+		need.URing(t)
 	}
+	f, err := block.OpenFile(path, o)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -91,7 +91,7 @@ func TestAutoChoosesAnEngine(t *testing.T) {
 		f := open(t, image(t, dir, make([]byte, 512)), block.Options{})
 		want := block.EnginePread
 		if name == "disk" {
-			open(t, image(t, dir, make([]byte, 512)), block.Options{Engine: block.EngineURing}) // skips without io_uring
+			need.URing(t)
 			want = block.EngineURing
 		}
 		if f.Engine() != want {

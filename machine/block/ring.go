@@ -19,7 +19,7 @@ type ringEngine struct {
 	waiting bool        // guarded by mu; the reaper is in the kernel or about to be
 	work    sync.Cond   // the reaper's, when nothing is in flight
 
-	reaper sync.WaitGroup
+	submitters, reaper sync.WaitGroup
 }
 
 func newRingEngine(f *File) (*ringEngine, error) {
@@ -57,9 +57,13 @@ func (b *batch) call() {
 
 func (e *ringEngine) submit(reqs []Request, done Completion) (taken int, err error) {
 	e.mu.Lock()
+	if e.closed {
+		e.mu.Unlock()
+		return 0, ErrClosed
+	}
+	e.submitters.Add(1)
+	defer e.submitters.Done()
 	switch {
-	case e.closed:
-		err = ErrClosed
 	case len(reqs) > len(e.free):
 		taken, err = len(e.free), ErrDepth
 	default:
@@ -166,7 +170,8 @@ func (e *ringEngine) reap() {
 	}
 }
 
-// close waits for what is in flight. The reaper may be asleep with nothing in flight, when a submitter took it all.
+// close waits for what is in flight and for completions that still run. The reaper may be asleep with nothing in flight,
+// when a submitter took it all.
 func (e *ringEngine) close() error {
 	e.mu.Lock()
 	e.closed = true
@@ -175,6 +180,7 @@ func (e *ringEngine) close() error {
 	}
 	e.work.Signal()
 	e.mu.Unlock()
+	e.submitters.Wait()
 	e.reaper.Wait()
 	return e.ring.Close()
 }

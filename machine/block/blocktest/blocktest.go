@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"math/rand/v2"
+	"runtime"
 	"sync"
 	"testing"
 
@@ -35,6 +36,7 @@ func TestBackend(t *testing.T, open Open) {
 		{"SubmitFromCompletion", testSubmitFromCompletion},
 		{"ManySubmitters", testManySubmitters},
 		{"CloseWaits", testCloseWaits},
+		{"CloseWaitsForCompletions", testCloseWaitsForCompletions},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) { tt.run(t, open) })
@@ -233,7 +235,7 @@ func testRandomRequests(t *testing.T, open Open) {
 		ops = append(ops, block.Zero)
 	}
 	rnd := rand.New(rand.NewPCG(7, 11))
-	for range 200 {
+	for range 50 {
 		d.run(rnd, makePlan(rnd, model, min(40, d.Geometry().Depth), ops))
 	}
 	d.compare(model)
@@ -512,5 +514,37 @@ func testCloseWaits(t *testing.T, open Open) {
 		if err := d.Submit([]block.Request{{Op: block.Flush}}, func(uint64, error) { t.Error("a request to a closed disk completes") }); !errors.Is(err, block.ErrClosed) {
 			t.Errorf("Submit after Close = %v, want %v", err, block.ErrClosed)
 		}
+	}
+}
+
+// A completion that is running keeps Close from returning.
+func testCloseWaitsForCompletions(t *testing.T, open Open) {
+	for _, op := range []block.Op{block.Read, block.Write, block.Flush} {
+		d := openDisk(t, open, make([]byte, unit), false)
+		entered, gate := make(chan struct{}), make(chan struct{})
+		done := func(_ uint64, err error) {
+			if err != nil {
+				t.Errorf("%v: %v", op, err)
+			}
+			close(entered)
+			<-gate
+		}
+		go d.Submit([]block.Request{{Op: op, Buffers: [][]byte{make([]byte, unit)}}}, done)
+		<-entered
+		closed := make(chan struct{})
+		go func() {
+			d.Close()
+			close(closed)
+		}()
+		for range 1000 {
+			runtime.Gosched()
+		}
+		select {
+		case <-closed:
+			t.Errorf("Close returned while the completion of a %v was running", op)
+		default:
+		}
+		close(gate)
+		<-closed
 	}
 }

@@ -57,14 +57,12 @@ func (q *queue) serve() {
 			q.submit()
 			continue
 		}
-		q.notify() // of what was answered without the backend
-		if !starved && q.vq.Arm() {
-			continue
+		if starved || !q.vq.Arm() {
+			if !q.vq.Wait() {
+				return
+			}
+			q.dev.counters.wakeups.Add(1)
 		}
-		if !q.vq.Wait() {
-			return
-		}
-		q.dev.counters.wakeups.Add(1)
 		q.vq.Disarm()
 	}
 }
@@ -184,12 +182,6 @@ func (q *queue) release(i int) {
 	if len(q.free) == len(q.slots) {
 		q.idle.Broadcast()
 	}
-}
-
-func (q *queue) notify() {
-	q.mu.Lock()
-	defer q.mu.Unlock()
-	q.vq.Notify()
 }
 
 // drain waits until nothing is in flight. The goroutine has ended.

@@ -44,7 +44,6 @@ const keptBuffers = segMax + 2
 
 // reset forgets a request but keeps the space for its buffers.
 func (s *slot) reset() {
-	clear(s.data)
 	data := s.data[:0]
 	if cap(data) > keptBuffers {
 		data = nil
@@ -92,7 +91,7 @@ func (q *queue) parse(c *virtio.Chain, s *slot, r *block.Request) (submit bool, 
 	default:
 		return false, statusUnsupported
 	}
-	if sector > uint64(q.dev.geometry.Size/sectorSize) || s.length%sectorSize != 0 {
+	if sector > uint64(q.dev.geometry.Size/sectorSize) { // the backend checks the rest; this keeps the next line from overflowing
 		return false, statusIOErr
 	}
 	*r = block.Request{Op: s.op, Offset: int64(sector) * sectorSize, Length: s.length, Buffers: s.data}

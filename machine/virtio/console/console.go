@@ -245,11 +245,10 @@ func (d *Console) serve(q *virtio.Queue, handle func(*virtio.Chain) uint32) {
 		case ok:
 			q.Push(c.Head, handle(&c))
 			q.Notify()
-		case !q.Arm():
-			if !q.Wait() {
-				return
-			}
+		case q.Arm() || q.Wait():
 			q.Disarm()
+		default:
+			return
 		}
 	}
 }

@@ -369,38 +369,93 @@ func TestBlockedPortsBlockNobodyElse(t *testing.T) {
 	host.Wait()
 }
 
+// still yields until whatever could happen has had its chance, and says whether it did not.
+func still(happened func() bool) bool {
+	for range 100000 {
+		if happened() {
+			return false
+		}
+		runtime.Gosched()
+	}
+	return true
+}
+
 func TestClosedPortGetsNothing(t *testing.T) {
 	heard := make(chan bool, 10)
 	d, far := pipes(t, Port{Name: "p", Opened: func(open bool) { heard <- open }})
 	g := boot(t, d, features["event idx"])
 	g.tell(1, portReady, 1)
 	g.expect("1 name 1 p", "1 open 1")
-	q := g.rx(1)
-	b := g.In(4096)
-	q.Add(b)
+	q, b := g.rx(1), g.In(4096)
+	wrote := make(chan struct{}, 1)
+	write := func(s string) {
+		far[0].Write([]byte(s))
+		wrote <- struct{}{}
+	}
+	go write("first")
+	if !still(func() bool { return len(wrote) > 0 }) {
+		t.Error("bytes were read for a port that nobody opened")
+	}
 	g.tell(1, portOpen, 1)
 	if !<-heard {
 		t.Error("Opened(false) for an open port")
 	}
-	if _, err := far[0].Write([]byte("first")); err != nil {
-		t.Fatal(err)
-	}
-	if _, n, ok := q.Wait(); !ok || string(g.Bytes(b)[:n]) != "first" {
-		t.Fatalf("the guest reads %q", g.Bytes(b)[:n])
-	}
+	<-wrote // read by the device; the guest has given no buffer yet
 	g.tell(1, portOpen, 0)
 	if <-heard {
 		t.Error("Opened(true) for a closed port")
 	}
 	q.Add(b)
-	go far[0].Write([]byte("second")) // a read that is under way may take it
-	g.tell(1, portOpen, 0)
-	if _, _, ok := q.Take(); ok {
+	if !still(func() bool { _, _, ok := q.Take(); return ok }) {
 		t.Error("a closed port got bytes")
 	}
 	g.tell(1, portOpen, 1)
-	if _, n, ok := q.Wait(); !ok || string(g.Bytes(b)[:n]) != "second" {
+	if _, n, ok := q.Wait(); !ok || string(g.Bytes(b)[:n]) != "first" {
 		t.Errorf("after it opens again, the guest reads %q", g.Bytes(b)[:n])
+	}
+}
+
+// A console needs no PORT_OPEN of the driver: Linux sends none.
+func TestConsoleIsOpenWhenItIsReady(t *testing.T) {
+	d, far := pipes(t, Port{Console: true})
+	g := boot(t, d, features["event idx"])
+	g.tell(0, portReady, 1)
+	g.expect("0 console 1", "0 open 1")
+	go far[0].Write([]byte("typed"))
+	if got := g.read(0, 5); string(got) != "typed" {
+		t.Errorf("the guest reads %q", got)
+	}
+}
+
+// flaky fails one Write.
+type flaky struct {
+	net.Conn
+	failed bool
+	got    []byte
+}
+
+func (f *flaky) Write(b []byte) (int, error) {
+	if !f.failed {
+		f.failed = true
+		return 0, errors.New("once")
+	}
+	f.got = append(f.got, b...)
+	return len(b), nil
+}
+
+// A stream with a hole in it is worse than one that ends.
+func TestNothingFollowsAFailedWrite(t *testing.T) {
+	near, far := net.Pipe()
+	defer far.Close()
+	conn := &flaky{Conn: near}
+	g := boot(t, newConsole(t, Config{Ports: []Port{{Name: "p", Conn: conn}}}), features["event idx"])
+	g.open(1, "p")
+	g.write(1, []byte("lost"))
+	g.write(1, []byte("late"))
+	g.expect("1 open 0")
+	g.Stop()
+	if len(conn.got) != 0 {
+		t.Errorf("the host gets %q after a failed write", conn.got)
 	}
 }
 

@@ -153,10 +153,7 @@ func (d *Console) send(q *virtio.Queue) {
 			q.Push(c.Head, uint32(n))
 		default:
 			q.Notify()
-			if q.Arm() {
-				continue
-			}
-			if !q.Wait() {
+			if !q.Arm() && !q.Wait() {
 				return
 			}
 			q.Disarm()

@@ -112,10 +112,7 @@ func (p *port) deliver() bool {
 			p.rx.Push(c.Head, uint32(n))
 		default:
 			p.rx.Notify()
-			if p.rx.Arm() {
-				continue
-			}
-			if !p.rx.Wait() {
+			if !p.rx.Arm() && !p.rx.Wait() {
 				return false
 			}
 			p.rx.Disarm()
@@ -196,5 +193,4 @@ func (p *port) reset() {
 	p.device.mu.Lock()
 	defer p.device.mu.Unlock()
 	p.ready, p.unsaid = false, 0
-	p.hostOpen = p.hostOpen && !p.closed
 }

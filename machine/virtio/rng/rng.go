@@ -83,10 +83,7 @@ func (d *Rng) serve() {
 			d.bytes.Add(uint64(n))
 		default:
 			q.Notify()
-			if q.Arm() {
-				continue
-			}
-			if !q.Wait() {
+			if !q.Arm() && !q.Wait() {
 				return
 			}
 			q.Disarm()

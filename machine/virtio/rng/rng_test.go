@@ -89,6 +89,7 @@ func TestStopLeavesMemoryAlone(t *testing.T) {
 			g.Queues[0].Put(bufs[i])
 		}
 		g.Queues[0].Publish()
+		g.Queues[0].Wait() // it is at work
 		d.Stop()
 		for _, b := range bufs {
 			clear(g.Bytes(b))
