@@ -12,6 +12,8 @@ import (
 	"sync"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"usui/internal/attach"
 	"usui/internal/cli"
 	"usui/internal/guestimage"
@@ -131,11 +133,32 @@ func (o *runOptions) serialSession(ctx context.Context, env *cli.Env, ev *events
 		}
 		defer t.close()
 	}
+	run, stop := context.WithCancelCause(context.WithoutCancel(ctx))
+	defer stop(nil)
+	defer context.AfterFunc(ctx, func() { shutDown(m, ev, context.Cause(ctx), stop) })()
 	go feedSerial(m, env.Stdin) // ends with the input or with the machine; a read that blocks ends with the process
+	// What nobody reads is noticed when the guest writes.
 	_ = ev.emit(event{Event: "boot", Boot: monitorPhases(m)})
-	cause, err := m.Run(ctx)
+	cause, err := m.Run(run)
 	ev.ended(cause, err)
+	if err != nil && run.Err() != nil {
+		return ctx.Err() // so that the exit status is the signal's
+	}
 	return outcome(cause, err, nil)
+}
+
+// shutdownTime is what a guest gets to shut down after its power button was pressed.
+const shutdownTime = 20 * time.Second
+
+// shutDown ends a machine that a signal asked to end: an interrupt at once, a termination by its power button first.
+func shutDown(m *vmm.Machine, ev *events, why error, stop func(error)) {
+	if cli.CaughtSignal(why) != unix.SIGTERM {
+		stop(why)
+		return
+	}
+	m.PowerButton()
+	ev.note("button", fmt.Sprintf("power button pressed; the machine ends in %v if the guest does not", shutdownTime))
+	time.AfterFunc(shutdownTime, func() { stop(why) })
 }
 
 // feedSerial copies the user's input to the guest's serial port.

@@ -2,6 +2,7 @@ package cli
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"os/signal"
@@ -15,6 +16,15 @@ func (e signalError) Error() string { return fmt.Sprintf("%v received", e.signal
 
 // status is what a shell reports for a program that this signal ended.
 func (e signalError) status() int { return 128 + int(e.signal) }
+
+// CaughtSignal returns the signal behind the cause of a command's context, or 0 if it was none.
+func CaughtSignal(cause error) syscall.Signal {
+	var caught signalError
+	if errors.As(cause, &caught) {
+		return caught.signal
+	}
+	return 0
+}
 
 // untilSignal returns a context that the first SIGINT or SIGTERM ends; from then on these signals have
 // their default action again, so a second one ends the program whatever it is doing. A signal that the
