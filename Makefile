@@ -30,9 +30,11 @@ run: deps-run native ## boot a Debian kernel to a shell under usui
 	@bin/usui run
 
 test: deps-test build bin/testrun ## run all tests: host and lab tiers, one table at the end
+	@bin/usui run --prepare && bin/usui run --prepare --guest generic
 	@bin/testrun
 
 test-long-%: deps-test build bin/testrun ## run the long tests of one capability, as in make test-long-machine
+	@bin/usui run --prepare
 	@bin/testrun --long --name $*
 
 bench: deps-test build bin/testrun ## run all benchmarks

@@ -63,7 +63,7 @@ func (o *runOptions) machineConfig(ctx context.Context, env *cli.Env, ev *events
 	cfg = vmm.Config{CPUs: o.cpus, Memory: uint64(o.memory), Cmdline: o.cmdline, Log: log}
 	kernel, initrd := o.kernel, o.initrd
 	if !o.ownSystem() {
-		image, err := guestimage.Default(ctx, guestimage.Options{Kernel: o.guest, Progress: env.Stderr})
+		image, err := guestimage.Default(ctx, guestimage.Options{Kernel: o.guest, Init: o.init, Progress: env.Stderr})
 		if err != nil {
 			return cfg, fmt.Errorf("default guest: %w", err)
 		}

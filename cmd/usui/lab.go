@@ -29,7 +29,8 @@ shell. The command finds this host's files, read-only, its own environment and w
   usui lab --results out -- sh -c 'dmesg >$USUI_RESULTS/dmesg'
   go test -exec 'usui lab --' ./machine/kvm      a test binary of one package, by hand
 
-Inside, USUI_LAB lists the features of the machine. A folder of /tmp that the command names is visible; its changes are lost.
+Inside, USUI_LAB lists the features of the machine. What the command line or the environment names in /tmp is visible, and
+changes to it are lost.
 The first interrupt goes to the command, the second ends the lab.`,
 	Setup: func(f *flag.FlagSet) cli.Run {
 		var o labOptions

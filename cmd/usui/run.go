@@ -74,6 +74,7 @@ type runOptions struct {
 	noLab   bool
 	prepare bool
 	args    []string // the command in the guest; empty for a shell or the tour
+	init    string   // path of usui-init for tests, which have none beside them
 }
 
 // diskOption is one --disk.
