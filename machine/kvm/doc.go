@@ -30,10 +30,10 @@
 //
 // # Locks
 //
-// The kernel serialises calls on one VM; on a vCPU it lets them wait until Run returns, so everything but Kick and ID
-// belongs to the vCPU's own thread. Close is called when no other method is under way. VM.mu guards the lists of what
-// belongs to the machine and is held while memory slots change; VCPU.mu is held during Kick. Neither is taken while
-// the other is held.
+// The kernel serialises calls on one VM; on a vCPU it lets them wait until Run returns, so everything but Kick, Stats
+// and ID belongs to the vCPU's own thread. Close is called when no other method is under way. VM.mu guards the lists
+// of what belongs to the machine and is held while memory slots change; VCPU.mu is held during Kick. Neither is taken
+// while the other is held.
 //
 // # Limits
 //

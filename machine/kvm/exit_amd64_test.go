@@ -287,3 +287,46 @@ func BenchmarkKick(b *testing.B) {
 		}
 	}
 }
+
+func TestStats(t *testing.T) {
+	g := boot(t, tinyguest.Config{}, exitLoop)
+	v := g.CPUs[0]
+	exits := func() uint64 {
+		s, err := v.Stats()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if len(s["exits"]) != 1 {
+			t.Fatalf("Stats() = %v, want exits", s)
+		}
+		return s["exits"][0]
+	}
+	before := exits()
+	for range 10 {
+		if _, err := serveExits(v); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if n := exits() - before; n < 40 {
+		t.Errorf("%d exits counted, want at least 40", n)
+	}
+	// Also while the vCPU runs, which answers no ioctl then.
+	asked := make(chan error)
+	go func() {
+		_, err := v.Stats()
+		v.Kick()
+		asked <- err
+	}()
+	for r := kvm.ExitUnknown; r != kvm.ExitKicked; {
+		var err error
+		if r, err = v.Run(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := <-asked; err != nil {
+		t.Error(err)
+	}
+	if s, err := g.VM.Stats(); err != nil || len(s) == 0 {
+		t.Errorf("statistics of the machine: %v, %v", s, err)
+	}
+}

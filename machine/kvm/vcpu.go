@@ -10,7 +10,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// VCPU is a virtual CPU. All methods but Kick and ID belong to one goroutine on one locked OS thread.
+// VCPU is a virtual CPU. All methods but Kick, Stats and ID belong to one goroutine on one locked OS thread.
 type VCPU struct {
 	fd    int
 	id    int

@@ -23,7 +23,7 @@
 //
 // # Invariants
 //
-//   - Code and tables lie below 128 KiB of the memory's start; the rest is the test's.
+//   - Tables and stacks lie in the first 64 KiB of the memory, the code behind them; the rest is the caller's.
 //   - A Program does not change once it is assembled.
 //   - Guest.Close frees exactly what New made.
 //

@@ -11,7 +11,7 @@ import (
 	"usui/machine/tinyguest"
 )
 
-func TestGuestComputesStoresAndPowersOff(t *testing.T) {
+func TestLabGuestComputesStoresAndPowersOff(t *testing.T) {
 	need.KVM(t)
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()

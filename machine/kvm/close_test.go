@@ -9,7 +9,6 @@ import (
 
 	"usui/host/need"
 	"usui/machine/kvm"
-	"usui/machine/tinyguest"
 )
 
 // kvmFiles returns the process's open descriptors that belong to KVM.
@@ -59,7 +58,7 @@ func TestCloseLeavesNoDescriptor(t *testing.T) {
 		if err := errors.Join(cpus[2].Close(), s.Close(), vm.Close(), vm.Close(), s.Close()); err != nil {
 			t.Error(err)
 		}
-		if _, err := cpus[0].Regs(); err == nil {
+		if _, err := cpus[0].MPState(); err == nil {
 			t.Error("a vCPU outlived its machine")
 		}
 		if _, err := vm.NewVCPU(7); err == nil {
@@ -72,7 +71,20 @@ func TestCloseLeavesNoDescriptor(t *testing.T) {
 }
 
 func TestDescriptorsCloseOnExec(t *testing.T) {
-	boot(t, tinyguest.Config{}, (*tinyguest.Asm).Hlt)
+	need.KVM(t)
+	s, err := kvm.Open("/dev/kvm")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	vm, err := s.NewVM()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer vm.Close()
+	if _, err := vm.NewVCPU(0); err != nil {
+		t.Fatal(err)
+	}
 	entries, err := os.ReadDir("/proc/self/fd")
 	if err != nil {
 		t.Fatal(err)
@@ -103,48 +115,5 @@ func TestOpenRefuses(t *testing.T) {
 	}
 	if _, err := kvm.Open(os.DevNull); err == nil || !strings.HasPrefix(err.Error(), "/dev/null: KVM_GET_API_VERSION: ") {
 		t.Errorf("Open(/dev/null): %v", err)
-	}
-}
-
-func TestStats(t *testing.T) {
-	g := boot(t, tinyguest.Config{}, exitLoop)
-	v := g.CPUs[0]
-	exits := func() uint64 {
-		s, err := v.Stats()
-		if err != nil {
-			t.Fatal(err)
-		}
-		if len(s["exits"]) != 1 {
-			t.Fatalf("Stats() = %v, want exits", s)
-		}
-		return s["exits"][0]
-	}
-	before := exits()
-	for range 10 {
-		if _, err := serveExits(v); err != nil {
-			t.Fatal(err)
-		}
-	}
-	if n := exits() - before; n < 40 {
-		t.Errorf("%d exits counted, want at least 40", n)
-	}
-	// Also while the vCPU runs, which answers no ioctl then.
-	asked := make(chan error)
-	go func() {
-		_, err := v.Stats()
-		v.Kick()
-		asked <- err
-	}()
-	for r := kvm.ExitUnknown; r != kvm.ExitKicked; {
-		var err error
-		if r, err = v.Run(); err != nil {
-			t.Fatal(err)
-		}
-	}
-	if err := <-asked; err != nil {
-		t.Error(err)
-	}
-	if s, err := g.VM.Stats(); err != nil || len(s) == 0 {
-		t.Errorf("statistics of the machine: %v, %v", s, err)
 	}
 }
