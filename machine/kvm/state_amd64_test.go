@@ -45,7 +45,7 @@ func TestStateRoundTrips(t *testing.T) {
 	})
 	roundTrip(t, "DebugRegs", v.DebugRegs, v.SetDebugRegs, func(d *kvm.DebugRegs) { d.Db[2] = 0x4000 })
 	roundTrip(t, "XCRs", v.XCRs, v.SetXCRs, func(*kvm.XCRs) {})
-	roundTrip(t, "Events", v.Events, v.SetEvents, func(e *kvm.VCPUEvents) { e.Nmi.Masked = 1 })
+	roundTrip(t, "VCPUEvents", v.VCPUEvents, v.SetVCPUEvents, func(e *kvm.VCPUEvents) { e.Nmi.Masked = 1 })
 	roundTrip(t, "MPState", v.MPState, func(s *uint32) error { return v.SetMPState(*s) },
 		func(s *uint32) { *s = kvm.MPStateHalted })
 	roundTrip(t, "XSave", v.XSave, func(area *[]byte) error { return v.SetXSave(*area) },

@@ -164,11 +164,11 @@ func (v *VCPU) SetMPState(state uint32) error {
 	return e.about("vcpu %d: %d", v.id, state)
 }
 
-// Events returns what exceptions and interrupts the vCPU has in flight.
-func (v *VCPU) Events() (VCPUEvents, error) { return get[VCPUEvents](v, kvmGetVCPUEvents) }
+// VCPUEvents returns what exceptions and interrupts the vCPU has in flight.
+func (v *VCPU) VCPUEvents() (VCPUEvents, error) { return get[VCPUEvents](v, kvmGetVCPUEvents) }
 
-// SetEvents sets them.
-func (v *VCPU) SetEvents(x *VCPUEvents) error { return set(v, kvmSetVCPUEvents, x) }
+// SetVCPUEvents sets them; on amd64 the Flags say which fields count.
+func (v *VCPU) SetVCPUEvents(x *VCPUEvents) error { return set(v, kvmSetVCPUEvents, x) }
 
 func get[T any](v *VCPU, r request) (x T, err error) {
 	_, e := ioctl(v.fd, r, &x)
