@@ -13,7 +13,8 @@
 //   - host: all packages under the race detector, on this machine. Tests that need what the machine does
 //     not offer skip, and say which need it was (package host/need).
 //   - lab: packages with functions named TestLab... are built with go test -c and run inside one virtual
-//     bare-metal machine (usui lab), all in one boot.
+//     bare-metal machine (usui lab), all in one boot. A second lab, of the other architecture, runs those
+//     that stand in files for it (*_arm64_test.go).
 //
 // What this machine offers is known: "usui doctor --json" lists it, and USUI_MUST_HAVE hands the list to
 // the tests, so that a skip for a need that is there is a failure. A skip that names no need is one too.

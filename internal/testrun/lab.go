@@ -9,18 +9,30 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"strings"
 )
 
-// shape is one kind of virtual bare-metal machine. A test runs in every shape and skips where the shape
-// lacks what it needs.
+// shape is one kind of virtual bare-metal machine. A test runs in every shape that takes its package, and
+// skips where the shape lacks what it needs.
 type shape struct {
 	name string
+	arch string   // as GOARCH has it
 	args []string // of usui lab
+	root string   // where the host's files are inside
 }
 
-var shapes = []shape{
-	{"lab", []string{"--all-devices", "--timeout=3h"}},
+// foreign says that the shape cannot run this host's programs.
+func (s shape) foreign() bool { return s.arch != runtime.GOARCH }
+
+// shapes returns the machines of one run. A lab of another architecture is slow to reach, so it takes only
+// packages with tests for the lab in files of that architecture (*_arm64_test.go).
+func shapes() []shape {
+	list := []shape{{"lab", runtime.GOARCH, []string{"--all-devices", "--timeout=3h"}, "/"}}
+	if runtime.GOARCH != "arm64" {
+		list = append(list, shape{"arm64", "arm64", []string{"--arch=arm64", "--timeout=3h"}, "/host"})
+	}
+	return list
 }
 
 // mustHaveInLab is what every lab offers, so that no test may skip for the want of it.
@@ -29,50 +41,56 @@ const mustHaveInLab = "kvm,hardware-kvm,root,lab"
 // labPackage is a package with functions for the lab, and its test binary.
 type labPackage struct{ path, dir, binary string }
 
-// labTier builds the packages that have functions for the lab and runs them in one lab for each shape. all
-// is nil for benchmarks, which are printed instead.
+// labTier runs the functions for the lab in one lab for each shape. all is nil for benchmarks, which are
+// printed instead.
 func labTier(ctx context.Context, o options, all *results) error {
-	packages, err := labPackages(ctx, o)
-	if err != nil || len(packages) == 0 {
-		return err
-	}
 	unlock, err := lockLab(os.Stderr)
 	if err != nil {
 		return err
 	}
 	defer unlock()
-	bin, err := os.MkdirTemp("bin", "lab-tests-") // not in /tmp, which the lab hides behind its own
-	if err != nil {
-		return err
-	}
-	defer os.RemoveAll(bin)
-	packages, failures := build(ctx, o, bin, packages)
-	for _, s := range shapes {
-		each := func(e event) { fmt.Print(e.Output) }
-		end := func() {}
-		if all != nil {
-			tier := all.tier(s.name)
-			each, end = tier.add, tier.end
-		}
-		for _, e := range failures {
-			each(e)
-		}
-		err := runInLab(ctx, s, script(o, packages), packages, each)
-		end()
-		if err != nil {
+	for _, s := range shapes() {
+		if err := labShape(ctx, o, s, all); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// labPackages lists the packages of the patterns that have functions for the lab.
-func labPackages(ctx context.Context, o options) ([]labPackage, error) {
+// labShape builds the packages that have functions for a lab of this shape and runs them in it.
+func labShape(ctx context.Context, o options, s shape, all *results) error {
+	packages, err := labPackages(ctx, o, s)
+	if err != nil || len(packages) == 0 {
+		return err
+	}
+	bin, err := os.MkdirTemp("bin", "lab-tests-") // not in /tmp, which the lab hides behind its own
+	if err != nil {
+		return err
+	}
+	defer os.RemoveAll(bin)
+	each := func(e event) { fmt.Print(e.Output) }
+	if all != nil {
+		tier := all.tier(s.name)
+		defer tier.end()
+		tier.slow = true
+		each = tier.add
+	}
+	packages, failures := build(ctx, o, s, bin, packages)
+	for _, e := range failures {
+		each(e)
+	}
+	return runInLab(ctx, s, script(o, s, packages), packages, each)
+}
+
+// labPackages lists the packages of the patterns that have functions for a lab of this shape.
+func labPackages(ctx context.Context, o options, s shape) ([]labPackage, error) {
 	args := []string{"list", "-json=Dir,ImportPath,TestGoFiles,XTestGoFiles"}
 	if o.long {
 		args = append(args, "-tags=long")
 	}
-	out, err := command(ctx, "go", append(args, o.packages...)...).Output()
+	cmd := command(ctx, "go", append(args, o.packages...)...)
+	cmd.Env = append(os.Environ(), "GOARCH="+s.arch)
+	out, err := cmd.Output()
 	if err != nil {
 		return nil, fmt.Errorf("go list: %w", err)
 	}
@@ -88,6 +106,9 @@ func labPackages(ctx context.Context, o options) ([]labPackage, error) {
 			return nil, fmt.Errorf("read what go list says: %w", err)
 		}
 		for _, name := range append(p.TestGoFiles, p.XTestGoFiles...) {
+			if s.foreign() && !strings.HasSuffix(name, "_"+s.arch+"_test.go") {
+				continue
+			}
 			text, err := os.ReadFile(filepath.Join(p.Dir, name))
 			if err != nil {
 				return nil, err
@@ -116,9 +137,9 @@ func (o options) selects(text []byte) bool {
 	return bytes.Contains(text, []byte("\nfunc "+o.prefix()))
 }
 
-// build makes the test binaries, static ones as the lab's root may be another system's. It returns the
+// build makes the test binaries, static ones, as the root of a lab may lack libraries. It returns the
 // packages that could be built and, for the others, the events of a failed build.
-func build(ctx context.Context, o options, dir string, packages []labPackage) (built []labPackage, failures []event) {
+func build(ctx context.Context, o options, s shape, dir string, packages []labPackage) (built []labPackage, failures []event) {
 	for i, p := range packages {
 		p.binary, _ = filepath.Abs(filepath.Join(dir, fmt.Sprintf("%d-%s.test", i, filepath.Base(p.path))))
 		args := []string{"test", "-c", "-o", p.binary}
@@ -126,7 +147,7 @@ func build(ctx context.Context, o options, dir string, packages []labPackage) (b
 			args = append(args, "-tags=long")
 		}
 		cmd := exec.CommandContext(ctx, "go", append(args, p.path)...)
-		cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
+		cmd.Env = append(os.Environ(), "CGO_ENABLED=0", "GOARCH="+s.arch)
 		if out, err := cmd.CombinedOutput(); err != nil {
 			failures = append(failures,
 				event{Action: "output", Package: p.path, Output: string(out)},
@@ -139,7 +160,7 @@ func build(ctx context.Context, o options, dir string, packages []labPackage) (b
 }
 
 // script runs the packages' binaries one after the other, each in its own folder as go test does.
-func script(o options, packages []labPackage) string {
+func script(o options, s shape, packages []labPackage) string {
 	args := "-test.v=test2json -test.timeout=15m -test.run=^" + o.prefix()
 	switch {
 	case o.bench:
@@ -151,7 +172,7 @@ func script(o options, packages []labPackage) string {
 	fmt.Fprintf(&b, "export USUI_MUST_HAVE=%s\n", mustHaveInLab)
 	for _, p := range packages {
 		fmt.Fprintf(&b, "printf '\\001begin %%s\\n' %s\ncd %s && %s %s 2>&1\nprintf '\\n\\001end %%d\\n' $?\n",
-			quote(p.path), quote(p.dir), quote(p.binary), args)
+			quote(p.path), quote(filepath.Join(s.root, p.dir)), quote(filepath.Join(s.root, p.binary)), args)
 	}
 	return b.String()
 }
@@ -165,7 +186,7 @@ func runInLab(ctx context.Context, s shape, script string, packages []labPackage
 		return nil
 	}
 	args := append([]string{"lab"}, s.args...)
-	cmd := command(ctx, usui, append(args, "--", "/bin/sh", "-c", script)...)
+	cmd := command(ctx, usui, append(args, "--", "sh", "-c", script)...)
 	out, err := cmd.StdoutPipe()
 	if err != nil {
 		return err

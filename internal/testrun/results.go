@@ -46,6 +46,7 @@ type tier struct {
 	all      *results
 	began    time.Time
 	took     time.Duration
+	slow     bool // tests are worth a line each
 	packages int
 	counts   [failed + 1]int             // top-level tests by outcome, for the table
 	output   map[test]*strings.Builder   // of what is running
@@ -79,7 +80,7 @@ func (t *tier) add(e event) {
 		if e.Test == "" {
 			t.endPackage(e, o)
 		} else {
-			t.endTest(id, o)
+			t.endTest(e, o)
 		}
 	}
 }
@@ -106,8 +107,12 @@ func (t *tier) take(id test) string {
 }
 
 // endTest records a test or subtest and shows what a failed one said.
-func (t *tier) endTest(id test, o outcome) {
+func (t *tier) endTest(e event, o outcome) {
+	id := test{e.Package, e.Test}
 	text := t.take(id)
+	if t.slow && o == passed && !id.sub() {
+		fmt.Fprintf(t.all.out, "      %-40s %6.1fs\n", id.name, seconds(e.Elapsed).Seconds())
+	}
 	if o == failed {
 		t.bad[id.pkg] = true
 		t.show("FAIL  "+id.String(), text)

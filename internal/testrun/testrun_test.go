@@ -181,8 +181,8 @@ func TestFramedOutputBecomesEvents(t *testing.T) {
 }
 
 func TestScriptQuotesAndFrames(t *testing.T) {
-	got := script(options{}, []labPackage{{path: "a/b", dir: "/it's here", binary: "/x y"}})
-	for _, want := range []string{"export USUI_MUST_HAVE=" + mustHaveInLab + "\n", `cd '/it'\''s here' && '/x y' -test.v=test2json`, "-test.run=^TestLab 2>&1\n"} {
+	got := script(options{}, shape{root: "/host"}, []labPackage{{path: "a/b", dir: "/it's here", binary: "/x y"}})
+	for _, want := range []string{"export USUI_MUST_HAVE=" + mustHaveInLab + "\n", `cd '/host/it'\''s here' && '/host/x y' -test.v=test2json`, "-test.run=^TestLab 2>&1\n"} {
 		if !strings.Contains(got, want) {
 			t.Errorf("script holds no %q:\n%s", want, got)
 		}
