@@ -140,23 +140,34 @@ func TestBARSizing(t *testing.T) {
 	}
 }
 
-// TestCapabilityList walks it as an operating system does.
-func TestCapabilityList(t *testing.T) {
-	b := NewBus(BusConfig{Window32: low, Window64: high})
-	mustAdd(t, b, testCard(&fakeVectors{}))
-	c := b.Config()
-	var ids []byte
-	at := byte(read32(c, reg(1, regCapabilities)))
+// capabilityIDs walks the list as an operating system does.
+func capabilityIDs(t *testing.T, c ConfigSpace, slot int) (ids []byte) {
+	t.Helper()
+	at := byte(read32(c, reg(slot, regCapabilities)))
 	for at != 0 && len(ids) < 10 {
 		if at%4 != 0 {
 			t.Errorf("capability at %#x, want a multiple of 4", at)
 		}
-		head := read32(c, reg(1, int(at)))
+		head := read32(c, reg(slot, int(at)))
 		ids = append(ids, byte(head))
 		at = byte(head >> 8)
 	}
-	if !bytes.Equal(ids, []byte{capMSIX, 9}) {
-		t.Errorf("capabilities %#x, want %#x", ids, []byte{capMSIX, 9})
+	return ids
+}
+
+func TestCapabilityList(t *testing.T) {
+	b := NewBus(BusConfig{Window32: low, Window64: high})
+	mustAdd(t, b, testCard(&fakeVectors{}))
+	odd := FunctionConfig{Name: "odd"}
+	for i := range 5 {
+		odd.Capabilities = append(odd.Capabilities, Capability{ID: byte(i), Body: make([]byte, i)})
+	}
+	mustAdd(t, b, odd)
+	c := b.Config()
+	for slot, want := range [][]byte{nil, {capMSIX, 9}, {0, 1, 2, 3, 4}} {
+		if ids := capabilityIDs(t, c, slot); !bytes.Equal(ids, want) {
+			t.Errorf("slot %d: capabilities %#x, want %#x", slot, ids, want)
+		}
 	}
 	if control, table, pending := read16(c, reg(1, 0x42)), read32(c, reg(1, 0x44)), read32(c, reg(1, 0x48)); control != 2 || table != 0x4002 || pending != 0x5002 {
 		t.Errorf("MSI-X control %#x, table %#x, pending %#x, want 2, 0x4002, 0x5002", control, table, pending)
@@ -286,6 +297,17 @@ func TestAddGivesBackRoom(t *testing.T) {
 		t.Fatal("12 KiB of BARs fit in a window of 8 KiB")
 	}
 	mustAdd(t, b, FunctionConfig{Name: "fits", BARs: [6]BAR{{Size: 8192, Region: region}}})
+}
+
+// TestAddDoesNotWrap fills half of all addresses, a page, and then wants the other half.
+func TestAddDoesNotWrap(t *testing.T) {
+	b := NewBus(BusConfig{Window64: guestmem.Range{Start: 0, Size: math.MaxUint64}})
+	half := FunctionConfig{Name: "half", BARs: [6]BAR{{Size: 1 << 63, Wide: true, Region: ram{}}}}
+	mustAdd(t, b, half)
+	mustAdd(t, b, FunctionConfig{Name: "page", BARs: [6]BAR{{Size: 4096, Wide: true, Region: ram{}}}})
+	if err := b.Add(mustFunction(t, half)); err == nil {
+		t.Error("two halves and a page fit in 64 bits of addresses")
+	}
 }
 
 func TestWideBARFallsBackBelow4GiB(t *testing.T) {

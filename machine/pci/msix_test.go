@@ -117,6 +117,17 @@ func TestMSIXMasks(t *testing.T) {
 	}
 }
 
+func TestDisablingForgetsPending(t *testing.T) {
+	b, f, vs, _ := newCard(t)
+	setControl(b, 1, msixEnable<<8)
+	f.Signal(0)
+	setControl(b, 1, 0)
+	enableMSIX(b, 1, 0)
+	if v := vs.made[0]; v.signals != 0 {
+		t.Errorf("%d signals from before MSI-X was disabled, want none", v.signals)
+	}
+}
+
 func TestMSIXReroutes(t *testing.T) {
 	b, f, vs, _ := newCard(t)
 	enableMSIX(b, 1, 0)
