@@ -4,7 +4,9 @@ import (
 	"encoding/binary"
 	"fmt"
 	"math/rand/v2"
+	"runtime"
 	"sync"
+	"sync/atomic"
 	"testing"
 
 	"usui/machine/guestmem"
@@ -170,7 +172,7 @@ func runModel(t *testing.T, features uint64, size uint16) {
 	b.d.availIdx, b.d.published, b.d.usedIdx = start, start, start
 	guestmem.Store16(b.d.avail, ringIndex, start)
 	guestmem.Store16(b.d.used, ringIndex, start)
-	for b.serial < 8000 {
+	for b.serial < 4000 {
 		switch b.rnd.IntN(6) {
 		case 0:
 			for range b.rnd.IntN(int(size) + 1) {
@@ -336,4 +338,94 @@ func TestKick(t *testing.T) {
 	}
 	waiter.Wait()
 	k.Ring() // no harm
+}
+
+// lockstep runs two functions side by side, rounds times, and check after each.
+func lockstep(rounds int64, a, b, check func()) {
+	var arrived atomic.Int64
+	meet := func(phase int64) { // both pass the phase together
+		arrived.Add(1)
+		for i := 0; arrived.Load() < 2*phase; i++ {
+			if i%64 == 63 {
+				runtime.Gosched() // on one processor the other would never come
+			}
+		}
+	}
+	var other sync.WaitGroup
+	other.Go(func() {
+		for r := range rounds {
+			meet(3*r + 1)
+			b()
+			meet(3*r + 2)
+			meet(3*r + 3)
+		}
+	})
+	for r := range rounds {
+		meet(3*r + 1)
+		a()
+		meet(3*r + 2)
+		check()
+		meet(3*r + 3)
+	}
+	other.Wait()
+}
+
+// TestHammerArm lets a device go to sleep at the moment in which a driver makes a buffer available: the device sees it or is kicked.
+func TestHammerArm(t *testing.T) {
+	for _, features := range ringFeatures[1:3] {
+		m := newMemory(t)
+		d, q := newDriver(t, m, 8, features, QueueConfig{})
+		putDescriptor(d.desc, 0, bufferGPA, 1, 0, 0)
+		var c Chain
+		var seen, kicked bool
+		lost := 0
+		q.Disarm()
+		lockstep(10_000,
+			func() { seen = q.Arm() },
+			func() { d.putAvail(0); kicked = d.publish() },
+			func() {
+				if !seen && !kicked {
+					lost++
+				}
+				q.Disarm()
+				q.Pop(&c)
+				q.Push(c.Head, 0)
+			})
+		if lost != 0 {
+			t.Errorf("features %#x: %d buffers came unseen and without a kick", features, lost)
+		}
+	}
+}
+
+// TestHammerNotify lets a driver go to sleep at the moment in which a device returns a buffer: the driver sees it or is interrupted.
+func TestHammerNotify(t *testing.T) {
+	for _, features := range ringFeatures[1:3] {
+		m := newMemory(t)
+		interrupted := false
+		d, q := newDriver(t, m, 8, features, QueueConfig{Interrupt: func() { interrupted = true }})
+		putDescriptor(d.desc, 0, bufferGPA, 1, 0, 0)
+		var c Chain
+		var seen bool
+		lost := 0
+		next := func() {
+			d.disableInterrupts()
+			d.putAvail(0)
+			d.publish()
+			q.Pop(&c)
+		}
+		next()
+		lockstep(10_000,
+			func() { interrupted = false; q.Push(c.Head, 0); q.Notify() },
+			func() { seen = d.enableInterrupts() },
+			func() {
+				if !seen && !interrupted {
+					lost++
+				}
+				d.usedIdx++
+				next()
+			})
+		if lost != 0 {
+			t.Errorf("features %#x: %d buffers were returned unseen and without an interrupt", features, lost)
+		}
+	}
 }

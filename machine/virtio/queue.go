@@ -64,7 +64,6 @@ type Queue struct {
 	// The available side.
 	nextAvail uint16 // the entry that Pop takes next
 	seenAvail uint16 // the driver's index when it was last read
-	kickBuf   [8]byte
 
 	// The used side.
 	nextUsed   uint16 // the entry that Push fills next, and the index that the driver sees
@@ -159,7 +158,7 @@ func (q *Queue) Push(head uint16, written uint32) {
 	binary.LittleEndian.PutUint32(entry, uint32(head))
 	binary.LittleEndian.PutUint32(entry[4:], written)
 	q.nextUsed++
-	if q.unnotified <= 1<<16 { // enough to know that the index went round
+	if q.unnotified < 1<<16 { // then the index went round, past any event
 		q.unnotified++
 	}
 	guestmem.Store16(q.used, ringIndex, q.nextUsed) // releases the entry, and the data that the device wrote
@@ -199,7 +198,7 @@ func (q *Queue) wantsInterrupt(pushed uint32) bool {
 	}
 	event := guestmem.Load16(q.avail, ringEntries+availEntry*int(q.size)) // used_event: tell me when this entry is used
 	behind := q.nextUsed - 1 - event                                      // entries used after that one
-	return pushed > 1<<16-1 || uint32(behind) < pushed
+	return uint32(behind) < pushed
 }
 
 // Arm asks the driver for a kick with the next buffer and then looks again: true means that buffers are there already, and no
@@ -228,7 +227,7 @@ func (q *Queue) Disarm() {
 // Wait blocks until the driver kicks or someone calls [Queue.Wake], and returns false when the queue was stopped. It
 // may return true for no reason.
 func (q *Queue) Wait() bool {
-	return !q.stopped.Load() && q.kick.wait(&q.kickBuf) && !q.stopped.Load()
+	return !q.stopped.Load() && q.kick.wait() && !q.stopped.Load()
 }
 
 // Wake makes Wait return.

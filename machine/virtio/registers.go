@@ -51,7 +51,7 @@ func (r registers) Read(off uint64, p []byte) {
 	case page == barDevice:
 		t.mu.Lock()
 		defer t.mu.Unlock()
-		t.dev.ReadConfig(p[:min(len(p), barPage-at)], at)
+		t.dev.ReadConfig(p, at)
 	}
 }
 
@@ -66,7 +66,7 @@ func (r registers) Write(off uint64, p []byte) {
 	case page == barDevice:
 		t.mu.Lock()
 		defer t.mu.Unlock()
-		t.dev.WriteConfig(p[:min(len(p), barPage-at)], at)
+		t.dev.WriteConfig(p, at)
 	case page == barNotify && at/notifyMultiplier < len(t.kicks) && len(p) > 0:
 		t.kicks[at/notifyMultiplier].Ring() // the address says which queue; there is no ioeventfd, or it is not exact
 	}
