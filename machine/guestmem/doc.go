@@ -28,5 +28,5 @@
 //
 //   - Memory is reserved when it is touched, not before: a guest larger than its host ends by the kernel's memory killer.
 //   - Close must come after the last user of any slice; nothing here counts them.
-//   - No huge pages, no dirty log of the monitor's own writes, no NUMA placement.
+//   - Huge pages come with [Memory.Populate] alone. No dirty log of the monitor's own writes, no NUMA placement.
 package guestmem
