@@ -1,7 +1,7 @@
 # usui. "make help" lists the targets; all of them work in a clean clone, as root, on Debian 12.
 
 .DEFAULT_GOAL := build
-.PHONY: help run test lint bench bench-start generate build clean native deps-run deps-test
+.PHONY: help run test lint bench bench-start bench-machine generate build clean native deps-run deps-test
 
 # Debian packages that are used, each with the first target that needs it and why.
 define PACKAGES
@@ -43,7 +43,11 @@ bench: deps-test build bin/testrun ## run all benchmarks
 bench-start: native ## compare the start of bin/usui with that of an empty Go program
 	@$(GO) test -run '^$$' -bench '^BenchmarkStart$$' ./internal/archtest
 
-bench-%: deps-test build bin/testrun ## run the benchmarks of one capability, as in make bench-machine
+bench-machine: deps-run native ## compare boots, memory and disk reads of usui, QEMU microvm and gokvm in one lab; ARGS=--json
+	@$(BUILD) -o bin/peerbench ./machine/vmm/peerbench
+	@bin/peerbench $(ARGS)
+
+bench-%: deps-test build bin/testrun ## run the benchmarks of one capability, as in make bench-host
 	@bin/testrun --bench --name $*
 
 lint: ## check format, vet, staticcheck and go.mod

@@ -1,0 +1,163 @@
+package main
+
+import (
+	"bufio"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os/exec"
+	"strings"
+	"sync"
+	"syscall"
+	"time"
+)
+
+// child is a running monitor with its guest's serial port on its standard streams.
+type child struct {
+	cmd    *exec.Cmd
+	stdin  io.WriteCloser
+	began  time.Time
+	lines  chan line
+	stderr tail
+	last   tail // of lines
+	start  *startPhases
+}
+
+// line is one line of the serial port, without its end.
+type line struct {
+	text string
+	at   time.Time
+}
+
+// startChild starts a monitor. Stop must be called.
+func startChild(m monitor, s system) (*child, error) {
+	argv := m.argv(s)
+	c := &child{cmd: exec.Command(argv[0], argv[1:]...), lines: make(chan line, 64)}
+	c.cmd.Stderr = &c.stderr
+	out, err := c.cmd.StdoutPipe()
+	if err != nil {
+		return nil, err
+	}
+	if c.stdin, err = c.cmd.StdinPipe(); err != nil {
+		return nil, err
+	}
+	c.began = time.Now()
+	if err := c.cmd.Start(); err != nil {
+		return nil, err
+	}
+	var serial io.Reader = out
+	if m.events {
+		serial = serialOfEvents(out, &c.start)
+	}
+	go c.readLines(serial) // ends with the process
+	return c, nil
+}
+
+// readLines hands on the lines and closes the channel at the end.
+func (c *child) readLines(r io.Reader) {
+	defer close(c.lines)
+	in := bufio.NewScanner(r)
+	in.Buffer(nil, 1<<20)
+	for in.Scan() {
+		c.lines <- line{strings.TrimRight(in.Text(), "\r"), time.Now()}
+	}
+	_, _ = io.Copy(io.Discard, r) // a line too long ends the scan, and must not block the monitor
+}
+
+// errEnded is wrapped by the error of await when the monitor ends.
+var errEnded = errors.New("the monitor ended")
+
+// await returns the first line for which match is true.
+func (c *child) await(ctx context.Context, what string, match func(string) bool) (line, error) {
+	for {
+		select {
+		case l, ok := <-c.lines:
+			if !ok {
+				return l, c.explain(what, errEnded)
+			}
+			fmt.Fprintln(&c.last, l.text)
+			if match(l.text) {
+				return l, nil
+			}
+		case <-ctx.Done():
+			return line{}, c.explain(what, context.Cause(ctx))
+		}
+	}
+}
+
+// explain adds the monitor's and the guest's last words to an error.
+func (c *child) explain(what string, err error) error {
+	return fmt.Errorf("wait for %s: %w; stderr: %q; serial: %q", what, err, c.stderr.String(), c.last.String())
+}
+
+// freeze stops the monitor and its guest between two instructions; thaw lets them go on.
+func (c *child) freeze() error { return c.cmd.Process.Signal(syscall.SIGSTOP) }
+func (c *child) thaw() error   { return c.cmd.Process.Signal(syscall.SIGCONT) }
+
+// pid is the monitor's.
+func (c *child) pid() int { return c.cmd.Process.Pid }
+
+// stop kills the monitor and returns when it is gone.
+func (c *child) stop() {
+	_ = c.cmd.Process.Kill() // it may have ended
+	for range c.lines {
+		// The reader must not block on a full channel, or the pipe would not drain.
+	}
+	_ = c.cmd.Wait() // killed, so there is no status to look at
+	c.stdin.Close()
+}
+
+// serialOfEvents turns the events of "usui run --json" into the bytes of the serial port. *start is set before the first of them.
+func serialOfEvents(events io.Reader, start **startPhases) io.Reader {
+	r, w := io.Pipe()
+	go func() { // ends with events
+		list := json.NewDecoder(events)
+		for {
+			var e struct {
+				Event, Stream, Text string
+				Boot                *startPhases
+			}
+			err := list.Decode(&e)
+			if err == nil && e.Event == "boot" {
+				*start = e.Boot
+			}
+			if err == nil && e.Event == "output" && e.Stream == "serial" {
+				_, err = io.WriteString(w, e.Text)
+			}
+			if err != nil {
+				w.CloseWithError(err)
+				return
+			}
+		}
+	}()
+	return r
+}
+
+// tail keeps the end of what is written to it.
+type tail struct {
+	mu   sync.Mutex
+	text []byte // guarded by mu
+}
+
+// tailBytes is how much a tail keeps.
+const tailBytes = 1 << 10
+
+// Write implements io.Writer.
+func (t *tail) Write(p []byte) (int, error) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.text = append(t.text, p...)
+	if extra := len(t.text) - tailBytes; extra > 0 {
+		t.text = append(t.text[:0], t.text[extra:]...)
+	}
+	return len(p), nil
+}
+
+// String is what is kept.
+func (t *tail) String() string {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return string(t.text)
+}

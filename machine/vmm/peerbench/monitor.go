@@ -1,0 +1,96 @@
+package main
+
+import (
+	"fmt"
+	"strings"
+)
+
+// Names of the monitors, as the report has them.
+const (
+	usui    = "usui"
+	microvm = "QEMU microvm"
+	gokvm   = "gokvm"
+)
+
+// The machine that every monitor gives its guest.
+const (
+	guestMemoryMiB = 512
+	guestCPUs      = "1"
+)
+
+// commonCmdline is on every guest's kernel command line.
+const commonCmdline = "console=ttyS0 quiet panic=-1"
+
+// gokvmWords are added for gokvm, which has neither ACPI tables nor a paravirtual clock: without them this kernel stops while it
+// looks for an interrupt controller. They are the ones among gokvm's own defaults that are not about logging.
+const gokvmWords = "noapic noacpi notsc lapic tsc_early_khz=2000 pci=realloc=off"
+
+// system is what a monitor boots.
+type system struct {
+	kernel, initrd string
+	words          string // added to the command line
+	disks          []disk
+}
+
+// disk is a raw file, attached read-only so that several devices can share it.
+type disk struct {
+	path string
+	name string // the serial number that the guest reads; for QEMU a variant
+}
+
+// monitor is one of those compared.
+type monitor struct {
+	name string
+	// argv is its command line for a system.
+	argv func(s system) []string
+	// events says that its output is usui's JSON events.
+	events bool
+}
+
+func usuiMonitor(program string, extra ...string) monitor {
+	return monitor{name: usui, events: len(extra) > 0, argv: func(s system) []string {
+		args := append([]string{program, "run", "--no-lab"}, extra...)
+		args = append(args, "--cpus", guestCPUs, "--memory", fmt.Sprintf("%dM", guestMemoryMiB),
+			"--kernel", s.kernel, "--initrd", s.initrd, "--cmdline", commonCmdline+" "+s.words)
+		for _, d := range s.disks {
+			args = append(args, "--disk", d.path+",ro")
+		}
+		return args
+	}}
+}
+
+// qemuMonitor is QEMU's microvm without what it can do without, as its documentation (docs/system/i386/microvm.rst) advises.
+func qemuMonitor(program string) monitor {
+	return monitor{name: microvm, argv: func(s system) []string {
+		args := []string{
+			program, "-M", "microvm,pit=off,pic=off,rtc=off,x-option-roms=off,isa-serial=on", "-accel", "kvm", "-cpu", "host",
+			"-smp", guestCPUs, "-m", fmt.Sprintf("%dM", guestMemoryMiB), "-nodefaults", "-no-user-config", "-nographic", "-no-reboot",
+			"-global", "virtio-mmio.force-legacy=false", "-serial", "stdio",
+			"-kernel", s.kernel, "-initrd", s.initrd, "-append", commonCmdline + " " + s.words,
+		}
+		for i, d := range s.disks {
+			aio, thread, _ := strings.Cut(d.name, "+")
+			device := fmt.Sprintf("virtio-blk-device,drive=d%d,serial=%s", i, d.name)
+			if thread != "" {
+				args = append(args, "-object", fmt.Sprintf("iothread,id=t%d", i))
+				device += fmt.Sprintf(",iothread=t%d", i)
+			}
+			args = append(args, "-drive", fmt.Sprintf("if=none,id=d%d,format=raw,readonly=on,aio=%s,file=%s", i, aio, d.path), "-device", device)
+		}
+		return args
+	}}
+}
+
+// qemuVariants are the ways in which QEMU can serve a disk through the page cache, as usui does.
+func qemuVariants() []string {
+	return []string{"threads", "io_uring", "threads+iothread", "io_uring+iothread"}
+}
+
+func gokvmMonitor(program string) monitor {
+	return monitor{name: gokvm, argv: func(s system) []string {
+		return []string{
+			program, "boot", "-c", guestCPUs, "-m", fmt.Sprintf("%dM", guestMemoryMiB), "-k", s.kernel, "-i", s.initrd,
+			"-p", strings.TrimSpace(commonCmdline + " " + gokvmWords + " " + s.words),
+		}
+	}}
+}

@@ -1,0 +1,187 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"strings"
+	"text/tabwriter"
+	"time"
+)
+
+// shownExits are the counters of the tables, of dozens. The first is the sum of all exits, also of those that none of the others
+// counts, such as MSRs.
+var shownExits = [...]struct{ counter, title string }{
+	{"exits", "all"},
+	{"io_exits", "ports"},
+	{"mmio_exits", "MMIO"},
+	{"pf_taken", "page faults"},
+	{"halt_exits", "HLT"},
+	{"irq_exits", "interrupts"},
+	{"irq_window_exits", "irq window"},
+	{"request_irq_exits", "irq request"},
+	{"insn_emulation", "emulated"},
+	{"hypercalls", "hypercalls"},
+	{"irq_injections", "injected"},
+}
+
+// shownHits is how many of a trace's keys are printed.
+const shownHits = 10
+
+// print writes the report for people.
+func (r *report) print(out io.Writer) error {
+	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
+	r.printWhere(w)
+	r.printBars(w)
+	r.printBoot(w)
+	for _, p := range r.Phases {
+		p.print(w)
+	}
+	r.printBlk(w)
+	if len(r.Failures) > 0 {
+		fmt.Fprintf(w, "\nFAILED\n")
+		for _, f := range r.Failures {
+			fmt.Fprintf(w, "  %s\n", f)
+		}
+	}
+	return w.Flush()
+}
+
+func (r *report) printWhere(w io.Writer) {
+	h := r.Where
+	fmt.Fprintf(w, "usui and its peers in one lab\n\n")
+	fmt.Fprintf(w, "host\t%s, %d CPUs, kernel %s, load average before: %s\n", h.CPU, h.CPUs, h.Kernel, h.Load)
+	fmt.Fprintf(w, "lab\tkernel %s, %d CPUs (%s), %d MiB; its clock made %.2f s of a second of the host's\n",
+		h.Lab.Kernel, h.Lab.CPUs, h.Lab.CPU, h.Lab.MemoryBytes>>20, h.ClockRatio)
+	fmt.Fprintf(w, "guest\tkernel %s, %s CPU, %d MiB, %q; gokvm: also %q\n", h.Guest, guestCPUs, guestMemoryMiB, commonCmdline, gokvmWords)
+	fmt.Fprintf(w, "monitors\t%s; %s; gokvm %s\n", h.Lab.Usui, h.Lab.QEMU, h.Gokvm)
+	fmt.Fprintf(w, "\tTimes are the lab's: ratios and counts mean something, seconds do not. Medians [smallest-largest].\n")
+}
+
+func (r *report) printBars(w io.Writer) {
+	fmt.Fprintf(w, "\nBARS\n")
+	for _, b := range r.Bars {
+		bound, verdict, value := "at most", "MISSED", "not measured"
+		if b.Least {
+			bound = "at least"
+		}
+		if b.held() {
+			verdict = "pass"
+		}
+		if b.Known {
+			value = fmt.Sprintf("%.2f%s", b.Value, b.Unit)
+		}
+		fmt.Fprintf(w, "  %s\t%s\t%s\t%s %.1f%s\n", verdict, value, b.What, bound, b.Limit, b.Unit)
+	}
+}
+
+func (r *report) printBoot(w io.Writer) {
+	if len(r.Boot) == 0 {
+		return
+	}
+	const mib = 1.0 / (1 << 20)
+	fmt.Fprintf(w, "\nBOOT: start of the monitor to init's first line\n  \tseconds\tto usui's\trounds\tfailed\n")
+	for _, s := range r.Boot {
+		ratio := "-"
+		if r.Boot[0].Monitor == usui && r.Boot[0].Seconds.N > 0 && s.Seconds.N > 0 {
+			ratio = fmt.Sprintf("%.2f", s.Seconds.Median/r.Boot[0].Seconds.Median)
+		}
+		fmt.Fprintf(w, "  %s\t%s\t%s\t%d\t%d\n", s.Monitor, s.Seconds.text(2), ratio, s.Seconds.N, s.Failed)
+	}
+	fmt.Fprintf(w, "\nMEMORY after boot, MiB\n  \tRssAnon\tanonymous outside guest RAM\tguest RAM in use\tPSS, all\n")
+	for _, s := range r.Boot {
+		fmt.Fprintf(w, "  %s\t%s\t%s\t%s\t%s\n", s.Monitor, s.RssAnon.scaled(mib).text(1), s.Own.scaled(mib).text(1),
+			s.RAM.scaled(mib).text(1), s.PSS.scaled(mib).text(1))
+	}
+	fmt.Fprintf(w, "\nEXITS during the boot, KVM's counters\n  ")
+	for _, s := range r.Boot {
+		fmt.Fprintf(w, "\t%s", s.Monitor)
+	}
+	fmt.Fprintln(w)
+	for _, e := range shownExits {
+		fmt.Fprintf(w, "  %s", e.title)
+		for _, s := range r.Boot {
+			fmt.Fprintf(w, "\t%s", s.Exits[e.counter].text(0))
+		}
+		fmt.Fprintln(w)
+	}
+}
+
+// print writes where the time of one boot went.
+func (p phasesRun) print(w io.Writer) {
+	fmt.Fprintf(w, "\nPHASES of %s, one boot with initcall_debug and traces\n", p.Monitor)
+	if p.Error != "" {
+		fmt.Fprintf(w, "  failed\n")
+		return
+	}
+	if p.Start != nil {
+		fmt.Fprintf(w, "  monitor builds\t%s\n  kernel into memory\t%s\n", ms(p.Start.Monitor), ms(p.Start.Image))
+	}
+	fmt.Fprintf(w, "  all until the kernel's clock begins\t%s\n", ms(p.Up-p.Kernel.Init))
+	before := time.Duration(0)
+	for _, m := range p.Kernel.Milestones {
+		fmt.Fprintf(w, "  %s\tat %s\t+%s\n", m.Name, ms(m.At), ms(m.At-before))
+		before = m.At
+	}
+	fmt.Fprintf(w, "  init runs\tat %s\t+%s\n", ms(p.Kernel.Init), ms(p.Kernel.Init-before))
+	var calls []string
+	for _, c := range p.Kernel.Initcalls {
+		calls = append(calls, fmt.Sprintf("%s %s", c.Name, ms(c.Time)))
+	}
+	fmt.Fprintf(w, "  initcalls, all %s\t%s\n", ms(p.Kernel.CallsTotal), folded(calls))
+	for _, h := range histograms() {
+		total := uint64(0)
+		var keys []string
+		for i, hit := range p.Traces[h.name] {
+			total += hit.Count
+			if i < shownHits {
+				keys = append(keys, fmt.Sprintf("%s: %d", hit.Key, hit.Count))
+			}
+		}
+		fmt.Fprintf(w, "  %s, all %d\t%s\n", h.name, total, folded(keys))
+	}
+}
+
+// ms writes a duration in milliseconds.
+func ms(d time.Duration) string { return fmt.Sprintf("%.1f ms", float64(d)/1e6) }
+
+// folded writes a list on lines of some items each, to stand in a second column.
+func folded(items []string) string {
+	const inALine = 4
+	var b strings.Builder
+	for i, item := range items {
+		switch {
+		case i > 0 && i%inALine == 0:
+			b.WriteString(",\n  \t")
+		case i > 0:
+			b.WriteString(", ")
+		}
+		b.WriteString(item)
+	}
+	return b.String()
+}
+
+func (r *report) printBlk(w io.Writer) {
+	if len(r.Blk) == 0 {
+		return
+	}
+	fmt.Fprintf(w, "\nREADS from a virtio disk, the same file in memory\n  load\tmonitor and variant\treads a second\tMiB/s\tto QEMU's\texits a read:")
+	for _, e := range shownExits {
+		fmt.Fprintf(w, "\t%s", e.title)
+	}
+	fmt.Fprintln(w)
+	for _, s := range r.Blk {
+		peer, ratio := r.blkOf(s.Load, microvm), "-"
+		if peer.Rate.N > 0 && !s.Choice {
+			ratio = fmt.Sprintf("%.2f", s.Rate.Median/peer.Rate.Median)
+		}
+		name := s.Monitor + " " + s.Disk
+		if s.Choice {
+			name += " (to choose)"
+		}
+		fmt.Fprintf(w, "  %s\t%s\t%s\t%.0f\t%s\t", s.Load, name, s.Rate.text(0), s.Rate.Median*s.Bytes/(1<<20), ratio)
+		for _, e := range shownExits {
+			fmt.Fprintf(w, "\t%.2f", s.Exits[e.counter])
+		}
+		fmt.Fprintln(w)
+	}
+}

@@ -1,0 +1,77 @@
+package main
+
+import "time"
+
+// record is one line from the lab: what one run of one monitor gave. Exactly one of the pointers is set.
+type record struct {
+	At     time.Duration `json:"atNs"` // by the lab's clock, since the process inside began
+	Lab    *labInfo      `json:"lab,omitempty"`
+	Boot   *bootRun      `json:"boot,omitempty"`
+	Phases *phasesRun    `json:"phases,omitempty"`
+	Blk    *blkRun       `json:"blk,omitempty"`
+	Done   bool          `json:"done,omitempty"` // the last one
+
+	arrived time.Time // by the host's clock
+}
+
+// labInfo is where the comparison takes place.
+type labInfo struct {
+	Kernel      string `json:"kernel"`
+	CPU         string `json:"cpu"`
+	CPUs        int    `json:"cpus"`
+	MemoryBytes int64  `json:"memoryBytes"`
+	Usui        string `json:"usui"`
+	QEMU        string `json:"qemu"`
+}
+
+// run is what all runs have in common.
+type run struct {
+	Monitor string `json:"monitor"`
+	Round   int    `json:"round"`
+	// Up is from the start of the monitor's process to the guest's first line.
+	Up    time.Duration `json:"upNs,omitempty"`
+	Error string        `json:"error,omitempty"`
+}
+
+// bootRun is a boot of the default guest, with what was seen of the monitor right after it.
+type bootRun struct {
+	run
+	Memory memory   `json:"memory"`
+	Exits  counters `json:"exits"`
+}
+
+// phasesRun is a boot whose parts are timed and whose exits are traced.
+type phasesRun struct {
+	run
+	Start  *startPhases     `json:"start,omitempty"` // usui's own
+	Kernel kernelLog        `json:"kernel"`
+	Traces map[string][]hit `json:"traces"` // by the name of the trace
+}
+
+// startPhases are the members of the boot event of "usui run --json".
+type startPhases struct {
+	Monitor time.Duration `json:"monitorNs"`
+	Image   time.Duration `json:"imageNs"`
+}
+
+// blkRun is one boot of a guest that reads from disks.
+type blkRun struct {
+	run
+	Choice bool         `json:"choice,omitempty"` // a short one, to choose between a peer's variants
+	Loads  []loadResult `json:"loads"`
+}
+
+// loadResult is one load on one disk.
+type loadResult struct {
+	loadCount
+	Disk  string   `json:"disk"` // the variant of the disk
+	Exits counters `json:"exits"`
+}
+
+// loadCount is what the guest says of a load.
+type loadCount struct {
+	Load  string        `json:"load"`
+	Ops   int           `json:"ops"`
+	Bytes int64         `json:"bytes"`
+	Time  time.Duration `json:"ns"`
+}

@@ -1,0 +1,281 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"runtime"
+	"slices"
+	"strings"
+	"time"
+)
+
+// Bars: what the comparison must reach.
+const (
+	bootBar   = 0.7     // at most, of the better peer's time
+	memoryBar = 8 << 20 // at most, bytes
+	blkBar    = 1.0     // at least, of QEMU's rate
+)
+
+// report is all that a run of the benchmark tells.
+type report struct {
+	Where    where         `json:"where"`
+	Bars     []bar         `json:"bars"`
+	Boot     []bootSummary `json:"boot"`
+	Phases   []phasesRun   `json:"phases"`
+	Blk      []blkSummary  `json:"blk"`
+	Failures []string      `json:"failures"`
+	Records  []record      `json:"records"`
+}
+
+// where says on what it ran.
+type where struct {
+	CPU        string  `json:"cpu"`
+	CPUs       int     `json:"cpus"`
+	Kernel     string  `json:"kernel"`
+	Load       string  `json:"load"` // of the host, before
+	Guest      string  `json:"guest"`
+	Gokvm      string  `json:"gokvm"`
+	Lab        labInfo `json:"lab"`
+	ClockRatio float64 `json:"clockRatio"` // seconds of the lab for one of the host
+}
+
+// bar is one promise and whether it was held.
+type bar struct {
+	What  string  `json:"what"`
+	Value float64 `json:"value"` // not there (Known false) when it could not be measured
+	Known bool    `json:"known"`
+	Limit float64 `json:"limit"`
+	Least bool    `json:"least"` // the limit is a least value, not a most
+	Unit  string  `json:"unit"`
+}
+
+func (b bar) held() bool {
+	if b.Least {
+		return b.Known && b.Value >= b.Limit
+	}
+	return b.Known && b.Value <= b.Limit
+}
+
+// bootSummary is one monitor's boots.
+type bootSummary struct {
+	Monitor string            `json:"monitor"`
+	Seconds spread            `json:"seconds"`
+	Own     spread            `json:"ownAnonBytes"`
+	RssAnon spread            `json:"rssAnonBytes"`
+	RAM     spread            `json:"ramPssBytes"`
+	PSS     spread            `json:"pssBytes"`
+	Exits   map[string]spread `json:"exits"`
+	Failed  int               `json:"failed"`
+}
+
+// blkSummary is one load on one monitor's disk.
+type blkSummary struct {
+	Load    string             `json:"load"`
+	Monitor string             `json:"monitor"`
+	Disk    string             `json:"disk"`
+	Choice  bool               `json:"choice,omitempty"`
+	Rate    spread             `json:"readsPerSecond"`
+	Bytes   float64            `json:"bytesPerRead"`
+	Exits   map[string]float64 `json:"exitsPerRead"` // medians
+}
+
+func newReport(p plan, records []record) report {
+	r := report{Records: records, Where: whereOf(p, records)}
+	if p.GokvmError != "" {
+		r.Failures = append(r.Failures, "gokvm: "+p.GokvmError)
+	}
+	for _, rec := range records {
+		for _, failed := range rec.failure() {
+			r.Failures = append(r.Failures, failed)
+		}
+		if rec.Phases != nil {
+			r.Phases = append(r.Phases, *rec.Phases)
+		}
+	}
+	for _, name := range []string{usui, microvm, gokvm} {
+		if s := summarizeBoots(name, records); s.Seconds.N+s.Failed > 0 {
+			r.Boot = append(r.Boot, s)
+		}
+	}
+	r.Blk = summarizeBlk(records)
+	r.Bars = r.bars(p)
+	return r
+}
+
+// failure is what went wrong in a run, at most one line.
+func (rec record) failure() []string {
+	part, r := "", run{}
+	switch {
+	case rec.Boot != nil:
+		part, r = partBoot, rec.Boot.run
+	case rec.Phases != nil:
+		part, r = partPhases, rec.Phases.run
+	case rec.Blk != nil:
+		part, r = partBlk, rec.Blk.run
+	}
+	if r.Error == "" {
+		return nil
+	}
+	return []string{fmt.Sprintf("%s, round %d, %s: %s", part, r.Round+1, r.Monitor, r.Error)}
+}
+
+func whereOf(p plan, records []record) where {
+	w := where{CPU: cpuModel(), CPUs: runtime.NumCPU(), Guest: p.Release, Gokvm: gokvmVersion, Load: p.Load}
+	w.Kernel, _ = kernelRelease() // fails for a bad pointer only
+	if len(records) > 0 && records[0].Lab != nil {
+		first, last := records[0], records[len(records)-1]
+		w.Lab = *first.Lab
+		if passed := last.arrived.Sub(first.arrived); passed > 10*time.Second {
+			w.ClockRatio = (last.At - first.At).Seconds() / passed.Seconds()
+		}
+	}
+	return w
+}
+
+// loadAverage is how busy the host is: above a few tenths the figures are not to be trusted.
+func loadAverage() string {
+	text, err := os.ReadFile("/proc/loadavg")
+	if err != nil {
+		return "unknown"
+	}
+	return strings.Join(strings.Fields(string(text))[:3], " ")
+}
+
+func summarizeBoots(name string, records []record) bootSummary {
+	var seconds, own, anon, ram, pss []float64
+	exits := map[string][]float64{}
+	s := bootSummary{Monitor: name, Exits: map[string]spread{}}
+	for _, rec := range records {
+		b := rec.Boot
+		if b == nil || b.Monitor != name {
+			continue
+		}
+		if b.Error != "" {
+			s.Failed++
+			continue
+		}
+		seconds = append(seconds, b.Up.Seconds())
+		own, anon = append(own, float64(b.Memory.Own)), append(anon, float64(b.Memory.RssAnon))
+		ram, pss = append(ram, float64(b.Memory.RAM)), append(pss, float64(b.Memory.PSS))
+		for cause, n := range b.Exits {
+			exits[cause] = append(exits[cause], float64(n))
+		}
+	}
+	s.Seconds, s.Own, s.RssAnon, s.RAM, s.PSS = spreadOf(seconds), spreadOf(own), spreadOf(anon), spreadOf(ram), spreadOf(pss)
+	for cause, values := range exits {
+		s.Exits[cause] = spreadOf(values)
+	}
+	return s
+}
+
+// summarizeBlk puts the results of one load next to each other.
+func summarizeBlk(records []record) []blkSummary {
+	type key struct {
+		load, monitor, disk string
+		choice              bool
+	}
+	var order []key
+	results := map[key][]loadResult{}
+	for _, rec := range records {
+		if rec.Blk == nil {
+			continue
+		}
+		for _, l := range rec.Blk.Loads {
+			k := key{l.Load, rec.Blk.Monitor, l.Disk, rec.Blk.Choice}
+			if results[k] == nil {
+				order = append(order, k)
+			}
+			results[k] = append(results[k], l)
+		}
+	}
+	slices.SortStableFunc(order, func(a, b key) int { return strings.Compare(a.load, b.load) })
+	var list []blkSummary
+	for _, k := range order {
+		s := blkSummary{Load: k.load, Monitor: k.monitor, Disk: k.disk, Choice: k.choice}
+		s.fill(results[k])
+		list = append(list, s)
+	}
+	return list
+}
+
+func (s *blkSummary) fill(results []loadResult) {
+	var rates []float64
+	exits := map[string][]float64{}
+	for _, l := range results {
+		rates = append(rates, l.rate())
+		s.Bytes = float64(l.Bytes) / float64(l.Ops)
+		for cause, n := range l.Exits {
+			exits[cause] = append(exits[cause], float64(n)/float64(l.Ops))
+		}
+	}
+	s.Rate, s.Exits = spreadOf(rates), map[string]float64{}
+	for cause, values := range exits {
+		s.Exits[cause] = spreadOf(values).Median
+	}
+}
+
+// bars compares with what must be reached, for the parts that were asked for.
+func (r *report) bars(p plan) []bar {
+	var list []bar
+	if slices.Contains(p.Parts, partBoot) {
+		ours, peers := spread{}, spread{}
+		memory := bar{What: "monitor's memory after boot: RssAnon outside guest RAM", Limit: memoryBar / (1 << 20), Unit: " MiB"}
+		for _, s := range r.Boot {
+			switch {
+			case s.Monitor == usui:
+				ours = s.Seconds
+				memory.Known, memory.Value = s.RssAnon.N > 0, s.RssAnon.Max/(1<<20)
+			case s.Seconds.N > 0 && (peers.N == 0 || s.Seconds.Median < peers.Median):
+				peers = s.Seconds
+			}
+		}
+		boot := bar{What: "boot to init, of the better peer's time", Limit: bootBar, Unit: " x"}
+		if ours.N > 0 && peers.N > 0 {
+			boot.Known, boot.Value = true, ours.Median/peers.Median
+		}
+		list = append(list, boot, memory)
+	}
+	if slices.Contains(p.Parts, partBlk) {
+		for _, l := range p.Ops.loads() {
+			list = append(list, r.blkBar(l.name))
+		}
+	}
+	return list
+}
+
+func (r *report) blkBar(load string) bar {
+	b := bar{What: "reads, " + load + ", of QEMU's rate", Limit: blkBar, Least: true, Unit: " x"}
+	ours, peer := r.blkOf(load, usui), r.blkOf(load, microvm)
+	if ours.Rate.N > 0 && peer.Rate.N > 0 {
+		b.Known, b.Value = true, ours.Rate.Median/peer.Rate.Median
+	}
+	return b
+}
+
+// blkOf is the summary of the rounds, not of the choice.
+func (r *report) blkOf(load, monitor string) blkSummary {
+	for _, s := range r.Blk {
+		if s.Load == load && s.Monitor == monitor && !s.Choice {
+			return s
+		}
+	}
+	return blkSummary{}
+}
+
+// verdict is an error when a bar was missed, or something failed.
+func (r *report) verdict() error {
+	var missed []string
+	for _, b := range r.Bars {
+		if !b.held() {
+			missed = append(missed, b.What)
+		}
+	}
+	switch {
+	case len(missed) > 0:
+		return fmt.Errorf("%d of %d bars not held: %s", len(missed), len(r.Bars), strings.Join(missed, "; "))
+	case len(r.Failures) > 0:
+		return errors.New("some runs failed")
+	}
+	return nil
+}

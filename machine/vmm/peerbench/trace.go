@@ -1,0 +1,161 @@
+package main
+
+import (
+	"bufio"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+)
+
+// hit is how often a traced event had one key.
+type hit struct {
+	Key   string `json:"key"`
+	Count uint64 `json:"count"`
+}
+
+// histogram is a trigger of the kernel that counts a trace event by its fields (Documentation/trace/histogram.rst).
+type histogram struct {
+	name string // in reports
+	path string // of the event, below the events folder
+	keys string
+	show func(fields map[string]uint64) string
+}
+
+// traceEvents is the folder of trace events.
+const traceEvents = "/sys/kernel/tracing/events"
+
+// histograms are what is counted of a boot: all exits by reason, and what the guest touched in those that say so.
+func histograms() []histogram {
+	direction := func(write bool) string {
+		if write {
+			return "write"
+		}
+		return "read"
+	}
+	return []histogram{
+		{"exits", "kvm/kvm_exit", "exit_reason", func(f map[string]uint64) string { return svmExit(f["exit_reason"]) }},
+		{"ports", "kvm/kvm_pio", "port,rw", func(f map[string]uint64) string { return fmt.Sprintf("%s %#x", direction(f["rw"] == 1), f["port"]) }},
+		{"memory", "kvm/kvm_mmio", "gpa,type", func(f map[string]uint64) string {
+			return fmt.Sprintf("%s %#x", direction(f["type"] == 2), f["gpa"]) // KVM_TRACE_MMIO_WRITE
+		}},
+		{"MSRs", "kvm/kvm_msr", "ecx,write", func(f map[string]uint64) string {
+			return fmt.Sprintf("%s %#x", direction(f["write"] == 1), f["ecx"])
+		}},
+	}
+}
+
+func (h histogram) trigger() string { return "hist:keys=" + h.keys + ":size=4096" }
+
+// begin counts from zero.
+func (h histogram) begin() error {
+	return os.WriteFile(filepath.Join(traceEvents, h.path, "trigger"), []byte(h.trigger()), 0)
+}
+
+// end stops counting and returns the hits, most frequent first.
+func (h histogram) end() ([]hit, error) {
+	f, err := os.Open(filepath.Join(traceEvents, h.path, "hist"))
+	if err != nil {
+		return nil, err
+	}
+	hits, err := h.parse(f)
+	f.Close()
+	if err != nil {
+		return nil, err
+	}
+	return hits, os.WriteFile(filepath.Join(traceEvents, h.path, "trigger"), []byte("!"+h.trigger()), 0)
+}
+
+// parse reads lines such as "{ port: 1016, rw: 1 } hitcount: 5". Keys may repeat where show leaves something out.
+func (h histogram) parse(r io.Reader) ([]hit, error) {
+	counts := map[string]uint64{}
+	in := bufio.NewScanner(r)
+	for in.Scan() {
+		keys, count, found := strings.Cut(strings.TrimSpace(in.Text()), "} hitcount:")
+		keys, open := strings.CutPrefix(keys, "{")
+		if !found || !open {
+			continue // comments and totals
+		}
+		fields := map[string]uint64{}
+		for part := range strings.SplitSeq(keys, ",") {
+			name, value, _ := strings.Cut(part, ":")
+			n, err := strconv.ParseUint(strings.TrimSpace(value), 0, 64)
+			if err != nil {
+				return nil, fmt.Errorf("histogram %s: line %q: %w", h.name, in.Text(), err)
+			}
+			fields[strings.TrimSpace(name)] = n
+		}
+		n, err := strconv.ParseUint(strings.TrimSpace(count), 10, 64)
+		if err != nil {
+			return nil, fmt.Errorf("histogram %s: line %q: %w", h.name, in.Text(), err)
+		}
+		counts[h.show(fields)] += n
+	}
+	var hits []hit
+	for key, n := range counts {
+		hits = append(hits, hit{key, n})
+	}
+	slices.SortFunc(hits, func(a, b hit) int {
+		if a.Count != b.Count {
+			return int(b.Count) - int(a.Count)
+		}
+		return strings.Compare(a.Key, b.Key)
+	})
+	return hits, in.Err()
+}
+
+// svmExit names an exit code of AMD's SVM (AMD64 Architecture Programmer's Manual, volume 2, appendix C): the lab's processor is one.
+func svmExit(code uint64) string {
+	switch {
+	case code < 0x10:
+		return fmt.Sprintf("read CR%d", code)
+	case code < 0x20:
+		return fmt.Sprintf("write CR%d", code-0x10)
+	case code < 0x40:
+		return "debug register"
+	case code < 0x60:
+		return fmt.Sprintf("exception %d", code-0x40)
+	}
+	switch code {
+	case 0x60:
+		return "interrupt"
+	case 0x61:
+		return "NMI"
+	case 0x64:
+		return "interrupt window"
+	case 0x65:
+		return "write CR0 bits"
+	case 0x6e:
+		return "RDTSC"
+	case 0x72:
+		return "CPUID"
+	case 0x74:
+		return "IRET"
+	case 0x77:
+		return "PAUSE"
+	case 0x78:
+		return "HLT"
+	case 0x79:
+		return "INVLPG"
+	case 0x7b:
+		return "I/O port"
+	case 0x7c:
+		return "MSR"
+	case 0x7f:
+		return "shutdown"
+	case 0x81:
+		return "VMMCALL"
+	case 0x87:
+		return "RDTSCP"
+	case 0x89:
+		return "WBINVD"
+	case 0x8d:
+		return "XSETBV"
+	case 0x400:
+		return "nested page fault"
+	}
+	return fmt.Sprintf("code %#x", code)
+}
