@@ -166,16 +166,17 @@ func (s *session) finish() error {
 	return s.wait(nil, 0)
 }
 
-// end stops what a conversation that broke off left behind. After one that did not, it finds nothing to do.
+// end stops what a conversation that broke off left behind. After one that did not, it finds nothing to do. The outputs
+// stay open until the processes are gone: a last word in a handler of SIGTERM must not end in SIGPIPE.
 func (s *session) end() {
+	s.ending = true
+	// What is left of errors and remarks has no reader.
+	_ = s.stopProcesses()
 	if s.cmd != nil {
 		s.cmd.closeStdin()
 		s.cmd.closeOutput(wire.Stdout)
 		s.cmd.closeOutput(wire.Stderr)
 	}
-	s.ending = true
-	// What is left of errors and remarks has no reader.
-	_ = s.stopProcesses()
 	s.cfg.Settle()
 }
 

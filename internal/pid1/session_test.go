@@ -359,11 +359,19 @@ func TestStepsComeFirstAndInOrder(t *testing.T) {
 	}
 }
 
-// When the host goes away, the guest stops its command and ends; startAgent's cleanup waits for it.
+// When the host goes away, the guest lets its command end in its own way.
 func TestContextEnds(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "file")
+	t.Cleanup(func() { // after the one of startAgent, which waits for the agent
+		if text, err := os.ReadFile(file); string(text) != "bye\n" {
+			t.Errorf("the handler of SIGTERM wrote %q, %v", text, err)
+		}
+	})
 	cause := errors.New("time is up")
 	ctx, cancel := context.WithCancelCause(context.Background())
-	status, err := attach.Run(ctx, startAgent(t), sh("trap '' TERM; echo x; while :; do sleep 0.01; done"), attach.Stdio{
+	cmd := sh(`trap 'echo last words >&2; echo bye >"$0"; exit' TERM; echo x; while :; do sleep 0.01; done`)
+	cmd.Argv = append(cmd.Argv, file)
+	status, err := attach.Run(ctx, startAgent(t), cmd, attach.Stdio{
 		Stdout: &onWrite{f: func() { cancel(cause) }},
 	})
 	if status != -1 || err != cause {

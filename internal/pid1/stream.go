@@ -113,10 +113,12 @@ func newOutput(name wire.Stream, from *os.File, port io.Writer) *output {
 	return &output{name: name, from: from, port: port, done: make(chan struct{})}
 }
 
-// run copies until all writers have closed their ends, close is called or the port fails.
+// run copies until all writers have closed their ends or close is called. When the port fails the host is gone, and what
+// processes say while they are stopped is dropped.
 func (o *output) run() {
 	defer close(o.done)
 	defer o.close()
+	broken := false
 	buf := make([]byte, copyBuffer)
 	for {
 		if o.idle.Load() {
@@ -124,12 +126,10 @@ func (o *output) run() {
 			_ = o.from.SetReadDeadline(time.Now().Add(idleCut))
 		}
 		n, err := o.from.Read(buf)
-		if n > 0 {
+		if n > 0 && !broken {
 			m, err := o.port.Write(buf[:n])
 			o.bytes += int64(m)
-			if err != nil {
-				return
-			}
+			broken = err != nil
 		}
 		if err != nil {
 			return
