@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"os/signal"
 	"path/filepath"
 	"strconv"
 	"strings"
@@ -50,6 +51,8 @@ func agent() error {
 		}
 		files[i] = os.NewFile(uintptr(3+i), "port")
 	}
+	quit := make(chan os.Signal, 1)
+	signal.Notify(quit, unix.SIGUSR2)
 	settled := 0
 	return pid1.Serve(pid1.Ports{Control: files[0], Stdin: files[1], Stdout: files[2], Stderr: files[3]}, pid1.Config{
 		Hello:   wire.Hello{Protocol: wire.Protocol, Kernel: "test", CPUs: 2, MemoryBytes: 1 << 30},
@@ -60,6 +63,7 @@ func agent() error {
 			settled++
 			return []string{fmt.Sprintf("settled %d, children %v", settled, children(os.Getpid()))}
 		},
+		Quit:  quit,
 		Drain: 200 * time.Millisecond,
 		Stop:  time.Second,
 	})

@@ -23,6 +23,9 @@
 // [Serve] is 3 to 6 without the parts that only a first process may do; those are handed to it in a [Config], so that
 // tests run it as an ordinary process.
 //
+// Busybox's poweroff and halt (SIGUSR2, SIGUSR1 to the first process) end the guest from inside in the same orderly way;
+// its reboot (SIGTERM) and Ctrl-Alt-Del reset the machine.
+//
 // A command may leave processes behind that hold its output open. ssh waits for them for ever, docker kills them at
 // once. Here they have two seconds, enough for the end of a pipeline such as "cmd > >(tee log)", then they are stopped
 // (SIGTERM, five seconds, SIGKILL), and all that they have written until then still reaches the host.

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"os/signal"
 	"runtime"
 	"runtime/debug"
 	"strings"
@@ -38,15 +39,31 @@ func Main() error {
 	boot := uptime()
 	openConsole()
 	console(Marker)
-	if err := live(boot); err != nil {
+	quit := handleSignals()
+	err := live(boot, quit)
+	if err != nil {
 		console("usui-init: " + err.Error())
+	}
+	var q QuitError
+	if errors.As(err, &q) && (q.Signal == unix.SIGTERM || q.Signal == unix.SIGINT) {
+		restart()
 	}
 	powerOff()
 	return nil
 }
 
+// handleSignals returns the signals with which busybox's poweroff, halt and reboot (its init/halt.c), a failing power
+// supply and Ctrl-Alt-Del ask the first process for the end. All others are caught and dropped: what ends an ordinary Go
+// program must not end this one. To ignore them instead would make all children ignore them.
+func handleSignals() <-chan os.Signal {
+	signal.Notify(make(chan os.Signal, 1))
+	quit := make(chan os.Signal, 1)
+	signal.Notify(quit, unix.SIGUSR1, unix.SIGUSR2, unix.SIGPWR, unix.SIGTERM, unix.SIGINT)
+	return quit
+}
+
 // live is all between the marker and the power-off. Its error goes to the console, the one way out that is always there.
-func live(boot time.Duration) error {
+func live(boot time.Duration, quit <-chan os.Signal) error {
 	hello := wire.Hello{Protocol: wire.Protocol, Init: boot}
 	if err := mountAll(); err != nil {
 		return err
@@ -57,8 +74,10 @@ func live(boot time.Duration) error {
 	hello.Mounts = uptime()
 	remarks := loadModules(moduleList)
 	hello.Modules = uptime()
-	if err := raiseLoopback(); err != nil {
-		remarks = append(remarks, err.Error())
+	for _, prepare := range []func() error{raiseLoopback, raiseLimits} {
+		if err := prepare(); err != nil {
+			remarks = append(remarks, err.Error())
+		}
 	}
 	ports, err := openPorts()
 	if err != nil {
@@ -73,6 +92,7 @@ func live(boot time.Duration) error {
 		Do:      do,
 		Kill:    killAll,
 		Settle:  func() []string { return within(settleTime, settle) },
+		Quit:    quit,
 		Drain:   drainTime,
 		Stop:    stopTime,
 	})

@@ -66,6 +66,14 @@ func raiseLoopback() error {
 	return nil
 }
 
+// raiseLimits allows processes as many files as systemd does; the kernel's own limit for the first process is 4096.
+func raiseLimits() error {
+	if err := unix.Setrlimit(unix.RLIMIT_NOFILE, &unix.Rlimit{Cur: 1024, Max: 1 << 20}); err != nil {
+		return fmt.Errorf("raise limit of open files: %w", err)
+	}
+	return nil
+}
+
 // mount mounts source at target, which it makes if it is missing.
 func mount(fstype, source, target, options string) error {
 	flags, data := mountOptions(options)

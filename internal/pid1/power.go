@@ -88,6 +88,12 @@ func powerOff() {
 		// Returns only if it is refused.
 		_ = unix.Reboot(unix.LINUX_REBOOT_CMD_POWER_OFF)
 	}
+	restart()
+}
+
+// restart resets the machine and does not return. Monitors that were told so end there.
+func restart() {
+	unix.Sync()
 	_ = unix.Reboot(unix.LINUX_REBOOT_CMD_RESTART)
 	console("usui-init: the kernel refuses to end the machine")
 	select {}

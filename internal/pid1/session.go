@@ -19,6 +19,11 @@ const reportTimeout = 10 * time.Second
 // errOver is the cause when the host wants the guest to end, by poweroff or by closing the control port.
 var errOver = errors.New("the host ends the session")
 
+// QuitError is the error of [Serve] when a signal from [Config.Quit] ended the session.
+type QuitError struct{ Signal os.Signal }
+
+func (e QuitError) Error() string { return "ended from inside: signal " + e.Signal.String() }
+
 // Ports are the guest's ends of the four ports.
 type Ports struct {
 	Control, Stdin, Stdout, Stderr io.ReadWriteCloser
@@ -43,6 +48,8 @@ type Config struct {
 	Kill func(unix.Signal) error
 	// Settle brings the file systems to a consistent state on their disks. It returns remarks for the host's log.
 	Settle func() []string
+	// Quit, if not nil, gives the signals by which a process of the guest asks for its end.
+	Quit <-chan os.Signal
 	// Drain is how long processes that outlive the command may keep its output open; then they are stopped.
 	Drain time.Duration
 	// Stop is how long they may take to end after SIGTERM, and again after SIGKILL.
@@ -192,6 +199,8 @@ func (s *session) awaitRun() (*wire.Run, error) {
 			}
 		case <-s.children:
 			s.reap()
+		case sig := <-s.cfg.Quit:
+			return nil, QuitError{sig}
 		case <-s.gone:
 			return nil, s.why
 		}
@@ -216,9 +225,9 @@ func (s *session) wait(done <-chan struct{}, limit time.Duration) error {
 		defer t.Stop()
 		late = t.C
 	}
-	requests, gone := s.requests, s.gone
+	requests, gone, quit := s.requests, s.gone, s.cfg.Quit
 	if s.ending {
-		requests, gone = nil, nil
+		requests, gone, quit = nil, nil, nil
 	}
 	for {
 		select {
@@ -232,6 +241,8 @@ func (s *session) wait(done <-chan struct{}, limit time.Duration) error {
 			if err := s.serve(m); err != nil {
 				return err
 			}
+		case sig := <-quit:
+			return QuitError{sig}
 		case <-gone:
 			return s.why
 		}
@@ -255,50 +266,6 @@ func (s *session) serve(m wire.Request) error {
 		return s.note(s.cmd.endStdin(m.StdinEOF.Bytes))
 	case m.Close != nil:
 		s.cmd.closeOutput(m.Close.Stream)
-	}
-	return nil
-}
-
-// reap takes the status of every child that ended, the command and orphans alike.
-func (s *session) reap() {
-	for {
-		var ws unix.WaitStatus
-		pid, err := unix.Wait4(-1, &ws, unix.WNOHANG, nil)
-		switch {
-		case err == unix.EINTR:
-			continue
-		case err == unix.ECHILD:
-			if s.childless != nil {
-				close(s.childless)
-				s.childless = nil
-			}
-			return
-		case err != nil || pid == 0:
-			return
-		case s.cmd != nil && pid == s.cmd.pid:
-			s.cmd.ended(ws)
-		}
-	}
-}
-
-// stopProcesses ends all other processes, first as asked, then by force, and returns when the last is reaped or, for one
-// that the kernel does not let go, the time is up twice.
-func (s *session) stopProcesses() error {
-	for _, sig := range []unix.Signal{unix.SIGTERM, unix.SIGKILL} {
-		none := make(chan struct{})
-		s.childless = none
-		s.reap()
-		select {
-		case <-none:
-			return nil
-		default:
-		}
-		if err := s.cfg.Kill(sig); err != nil {
-			return fmt.Errorf("send %s to all processes: %w", unix.SignalName(sig), err)
-		}
-		if err := s.wait(none, s.cfg.Stop); err != nil {
-			return err
-		}
 	}
 	return nil
 }

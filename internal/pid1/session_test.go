@@ -378,3 +378,19 @@ func TestContextEnds(t *testing.T) {
 		t.Errorf("Run = %d, %v, want -1, %v", status, err, cause)
 	}
 }
+
+// A process of the guest asks for the end, as poweroff does.
+func TestEndFromInside(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "file")
+	t.Cleanup(func() {
+		if text, err := os.ReadFile(file); string(text) != "bye\n" {
+			t.Errorf("the handler of SIGTERM wrote %q, %v", text, err)
+		}
+	})
+	cmd := sh(`trap 'echo bye >"$0"; exit' TERM; kill -USR2 $PPID; while :; do sleep 0.01; done`)
+	cmd.Argv = append(cmd.Argv, file)
+	status, err := attach.Run(context.Background(), startAgentThat(t, agentError), cmd, attach.Stdio{})
+	if status != -1 || !errors.Is(err, attach.ErrEnded) {
+		t.Errorf("Run = %d, %v, want -1, %v", status, err, attach.ErrEnded)
+	}
+}

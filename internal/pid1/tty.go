@@ -27,9 +27,10 @@ func (c *command) connectTTY(run *wire.Run, ports Ports) (childEnds, error) {
 	c.stdin = newInput(ports.Stdin, c.tty, []byte{endOfTransmission})
 	c.outputs = []*output{newOutput(wire.Stdout, c.tty, ports.Stdout)}
 	if run.Rows > 0 && run.Cols > 0 {
-		err = c.resize(wire.Winsize{Rows: run.Rows, Cols: run.Cols})
+		// A terminal takes any size; a program that wants another one can still set it.
+		_ = c.resize(wire.Winsize{Rows: run.Rows, Cols: run.Cols})
 	}
-	return childEnds{slave, slave, slave}, err
+	return childEnds{slave, slave, slave}, nil
 }
 
 // openSlave unlocks and opens the other side of the master fd, see pts(4).

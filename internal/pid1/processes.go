@@ -1,0 +1,51 @@
+package pid1
+
+import (
+	"fmt"
+
+	"golang.org/x/sys/unix"
+)
+
+// reap takes the status of every child that ended, the command and orphans alike.
+func (s *session) reap() {
+	for {
+		var ws unix.WaitStatus
+		pid, err := unix.Wait4(-1, &ws, unix.WNOHANG, nil)
+		switch {
+		case err == unix.EINTR:
+			continue
+		case err == unix.ECHILD:
+			if s.childless != nil {
+				close(s.childless)
+				s.childless = nil
+			}
+			return
+		case err != nil || pid == 0:
+			return
+		case s.cmd != nil && pid == s.cmd.pid:
+			s.cmd.ended(ws)
+		}
+	}
+}
+
+// stopProcesses ends all other processes, first as asked, then by force, and returns when the last is reaped or, for one
+// that the kernel does not let go, the time is up twice.
+func (s *session) stopProcesses() error {
+	for _, sig := range []unix.Signal{unix.SIGTERM, unix.SIGKILL} {
+		none := make(chan struct{})
+		s.childless = none
+		s.reap()
+		select {
+		case <-none:
+			return nil
+		default:
+		}
+		if err := s.cfg.Kill(sig); err != nil {
+			return fmt.Errorf("send %s to all processes: %w", unix.SignalName(sig), err)
+		}
+		if err := s.wait(none, s.cfg.Stop); err != nil {
+			return err
+		}
+	}
+	return nil
+}
