@@ -278,6 +278,11 @@ func (r *Ring) Next() (c Completion, ok bool) {
 	}
 }
 
+// Ready says whether Next would return a completion.
+func (r *Ring) Ready() bool {
+	return len(r.refused) > 0 || r.cqHead.Load() != r.cqTail.Load()
+}
+
 func (r *Ring) free(slot int) {
 	r.slots[slot] = slotState{}
 	r.inFlight--

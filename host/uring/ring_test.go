@@ -240,6 +240,22 @@ func TestCloseWaitsForWhatIsInFlight(t *testing.T) {
 	}
 }
 
+func TestReadySaysWhatNextHas(t *testing.T) {
+	r, _ := open(t, 1, 1, []byte("x"))
+	if r.Ready() {
+		t.Error("Ready() before there was a request")
+	}
+	must(t, r.Datasync(0))
+	r.Submit()
+	must(t, r.Wait())
+	if !r.Ready() {
+		t.Error("not Ready() after Wait")
+	}
+	if _, ok := r.Next(); !ok || r.Ready() {
+		t.Errorf("Next() = %v, then Ready() = %v; want true, false", ok, r.Ready())
+	}
+}
+
 func TestWakeEndsWait(t *testing.T) {
 	r, _ := open(t, 1, 1, nil)
 	for range 100 {

@@ -99,6 +99,14 @@ type Backend interface {
 	Close() error
 }
 
+// Waiter is what a [Backend] can be besides: a backend that can do without a thread of its own.
+type Waiter interface {
+	// SubmitAndWait is Submit by a caller that has nothing else to do: it may sleep until something in flight is
+	// complete, and often runs the completion itself. For a single request that storage has to fetch, that saves one of
+	// two wake-ups.
+	SubmitAndWait(reqs []Request, done Completion) error
+}
+
 // Check says what is wrong with a request to a disk of this geometry; the error wraps one of this package's.
 func (g Geometry) Check(r *Request) error {
 	n := r.Bytes()

@@ -11,7 +11,7 @@
 // kernel copies between them and the page cache, and nobody else touches the bytes. [File] does that by io_uring; where
 // io_uring cannot be had, a bounded number of goroutines call preadv and pwritev. Both first try to answer
 // inside Submit: what the page cache holds needs no second thread and no wake-up. A file in memory (tmpfs) never waits,
-// so it is always answered inside Submit, by plain preadv and pwritev.
+// so it is always answered inside Submit, by plain preadv and pwritev. A caller with nothing else to do can wait itself ([Waiter]).
 //
 // # Invariants
 //

@@ -46,9 +46,9 @@ const depth = 256
 const segments = 256
 
 // engine is the part of a File that differs. submit takes the first requests of reqs, which are valid, and returns
-// how many; err says why not all.
+// how many; err says why not all. wait lets it sleep until something is complete.
 type engine interface {
-	submit(reqs []Request, done Completion) (taken int, err error)
+	submit(reqs []Request, done Completion, wait bool) (taken int, err error)
 	close() error
 }
 
@@ -135,13 +135,20 @@ func (f *File) Geometry() Geometry { return f.geometry }
 func (f *File) Engine() Engine { return f.used }
 
 // Submit implements [Backend].
-func (f *File) Submit(reqs []Request, done Completion) error {
+func (f *File) Submit(reqs []Request, done Completion) error { return f.submit(reqs, done, false) }
+
+// SubmitAndWait implements [Waiter].
+func (f *File) SubmitAndWait(reqs []Request, done Completion) error {
+	return f.submit(reqs, done, true)
+}
+
+func (f *File) submit(reqs []Request, done Completion, wait bool) error {
 	if f.closed.Load() {
 		return fmt.Errorf("%s: %w", f.path, ErrClosed)
 	}
 	for len(reqs) > 0 {
 		n := f.run(reqs)
-		taken, err := f.engine.submit(reqs[:n], done)
+		taken, err := f.engine.submit(reqs[:n], done, wait)
 		for i := taken; i < n; i++ {
 			done(reqs[i].Tag, fmt.Errorf("%s: %w", f.path, err))
 		}
@@ -203,4 +210,7 @@ func retry(call func() (int, error)) (int, error) {
 	}
 }
 
-var _ Backend = (*File)(nil)
+var (
+	_ Backend = (*File)(nil)
+	_ Waiter  = (*File)(nil)
+)

@@ -7,7 +7,7 @@ import (
 )
 
 // ringEngine moves bytes through an io_uring. Whoever submits also takes what has completed by then; a reaper
-// goroutine sleeps in the kernel for the rest, and only while there is a rest.
+// goroutine sleeps in the kernel for the rest, and only while there is a rest that no submitter waits for.
 type ringEngine struct {
 	file *File
 
@@ -16,8 +16,8 @@ type ringEngine struct {
 	jobs    []job       // guarded by mu; by slot
 	free    []int       // guarded by mu
 	closed  bool        // guarded by mu
-	waiting bool        // guarded by mu; the reaper is in the kernel or about to be
-	work    sync.Cond   // the reaper's, when nothing is in flight
+	waiting bool        // guarded by mu; somebody sleeps in the kernel, or is about to
+	work    sync.Cond   // the reaper's, while it has nothing to wait for
 
 	submitters, reaper sync.WaitGroup
 }
@@ -55,7 +55,7 @@ func (b *batch) call() {
 	}
 }
 
-func (e *ringEngine) submit(reqs []Request, done Completion) (taken int, err error) {
+func (e *ringEngine) submit(reqs []Request, done Completion, wait bool) (taken int, err error) {
 	e.mu.Lock()
 	if e.closed {
 		e.mu.Unlock()
@@ -76,20 +76,35 @@ func (e *ringEngine) submit(reqs []Request, done Completion) (taken int, err err
 		e.start(slot)
 	}
 	e.ring.Submit()
-	e.finish(false)
+	waited := wait && !e.waiting && !e.ring.Ready()
+	if waited {
+		e.sleep()
+	}
+	e.finish(waited)
 	return taken, err
 }
 
-// finish calls the completions of what is done. It is entered with mu and leaves without it. After close only the
-// reaper takes anything: a submitter could take the very completion that wakes the reaper.
-func (e *ringEngine) finish(reaper bool) {
+// sleep waits for a completion in the kernel, one goroutine at a time. It is called with mu, which it gives up meanwhile.
+func (e *ringEngine) sleep() {
+	e.waiting = true
+	e.mu.Unlock()
+	if err := e.ring.Wait(); err != nil {
+		panic("BUG: block: wait for a ring of our own: " + err.Error())
+	}
+	e.mu.Lock()
+	e.waiting = false
+}
+
+// finish calls the completions of what is done. It is entered with mu and leaves without it. After close only who
+// has waited takes anything: another could take the very completion that wakes him.
+func (e *ringEngine) finish(waited bool) {
 	var b batch
 	for more := true; more; {
 		b.n, more = 0, false
-		if reaper || !e.closed {
+		if waited || !e.closed {
 			more = e.take(&b)
 		}
-		if e.ring.InFlight() > 0 && !e.waiting {
+		if !e.waiting && (e.closed || e.ring.InFlight() > 0) {
 			e.work.Signal()
 		}
 		e.mu.Unlock()
@@ -151,27 +166,21 @@ func (e *ringEngine) start(slot int) {
 func (e *ringEngine) reap() {
 	e.mu.Lock()
 	for {
-		for e.ring.InFlight() == 0 && !e.closed {
+		for e.waiting || e.ring.InFlight() == 0 && !e.closed {
 			e.work.Wait()
 		}
 		if e.ring.InFlight() == 0 {
 			e.mu.Unlock()
 			return
 		}
-		e.waiting = true
-		e.mu.Unlock()
-		if err := e.ring.Wait(); err != nil {
-			panic("BUG: block: wait for a ring of our own: " + err.Error())
-		}
-		e.mu.Lock()
-		e.waiting = false
+		e.sleep()
 		e.finish(true)
 		e.mu.Lock()
 	}
 }
 
-// close waits for what is in flight and for completions that still run. The reaper may be asleep with nothing in flight,
-// when a submitter took it all.
+// close waits for what is in flight and for completions that still run. Who sleeps may do so with nothing in flight, when
+// a submitter took it all.
 func (e *ringEngine) close() error {
 	e.mu.Lock()
 	e.closed = true

@@ -44,7 +44,7 @@ func newWorkers(f *File) *workers {
 	return w
 }
 
-func (w *workers) submit(reqs []Request, done Completion) (taken int, err error) {
+func (w *workers) submit(reqs []Request, done Completion, wait bool) (taken int, err error) {
 	for i := range reqs {
 		slot, err := w.reserve()
 		if err != nil {
@@ -52,7 +52,7 @@ func (w *workers) submit(reqs []Request, done Completion) (taken int, err error)
 		}
 		j := &w.jobs[slot]
 		*j = w.file.newJob(&reqs[i], done)
-		if over, err := w.tryInline(j); over {
+		if over, err := w.tryInline(j, wait); over {
 			w.finish(slot, err)
 		} else {
 			w.enqueue(slot)
@@ -98,12 +98,12 @@ func (w *workers) finish(slot int, err error) {
 	f.done(f.tag, f.err)
 }
 
-// tryInline does a job on the submitter's thread if that takes no waiting: anything on a file in memory, else a read
-// of what the page cache holds.
-func (w *workers) tryInline(j *job) (over bool, err error) {
+// tryInline does a job on the submitter's thread if that takes no waiting, or if it may wait: anything on a file in
+// memory, else a read of what the page cache holds.
+func (w *workers) tryInline(j *job, wait bool) (over bool, err error) {
 	flags := 0
 	switch {
-	case w.file.inMemory:
+	case wait, w.file.inMemory:
 	case j.req.Op == Read && w.nowait.Load():
 		flags = unix.RWF_NOWAIT
 	default:

@@ -6,6 +6,7 @@ import (
 	"math/rand/v2"
 	"runtime"
 	"sync"
+	"sync/atomic"
 	"testing"
 
 	"usui/machine/block"
@@ -37,6 +38,7 @@ func TestBackend(t *testing.T, open Open) {
 		{"ManySubmitters", testManySubmitters},
 		{"CloseWaits", testCloseWaits},
 		{"CloseWaitsForCompletions", testCloseWaitsForCompletions},
+		{"WaitersAndClose", testWaitersAndClose},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) { tt.run(t, open) })
@@ -109,6 +111,15 @@ func (d *disk) wait(tag uint64) error {
 	}
 	delete(d.results, tag)
 	return err
+}
+
+// submitters are the ways to submit to b.
+func submitters(b block.Backend) []func([]block.Request, block.Completion) error {
+	ways := []func([]block.Request, block.Completion) error{b.Submit}
+	if w, ok := b.(block.Waiter); ok {
+		ways = append(ways, w.SubmitAndWait)
+	}
+	return ways
 }
 
 // do is submit and wait.
@@ -455,14 +466,15 @@ func testSubmitFromCompletion(t *testing.T, open Open) {
 
 // Each submitter has a part of the disk for itself.
 func testManySubmitters(t *testing.T, open Open) {
-	const submitters = 4
-	model := random(submitters*32*unit, 11)
+	const count = 4
+	model := random(count*32*unit, 11)
 	d := openDisk(t, open, model, false)
-	if d.Geometry().Depth < submitters {
+	ways := submitters(d.Backend)
+	if d.Geometry().Depth < count {
 		t.Skipf("the depth is %d", d.Geometry().Depth)
 	}
 	var all sync.WaitGroup
-	for s := range submitters {
+	for s := range count {
 		all.Go(func() {
 			rnd := rand.New(rand.NewPCG(uint64(s), 1))
 			part := model[s*32*unit : (s+1)*32*unit]
@@ -475,7 +487,7 @@ func testManySubmitters(t *testing.T, open Open) {
 				}
 				result := make(chan error, 1)
 				r := block.Request{Op: op, Offset: int64(s*32*unit + at), Buffers: [][]byte{buf}}
-				if err := d.Submit([]block.Request{r}, func(_ uint64, err error) { result <- err }); err != nil {
+				if err := ways[rnd.IntN(len(ways))]([]block.Request{r}, func(_ uint64, err error) { result <- err }); err != nil {
 					t.Error(err)
 					return
 				}
@@ -519,32 +531,80 @@ func testCloseWaits(t *testing.T, open Open) {
 
 // A completion that is running keeps Close from returning.
 func testCloseWaitsForCompletions(t *testing.T, open Open) {
+	b := open(t, make([]byte, unit), false)
+	ways := len(submitters(b))
+	if err := b.Close(); err != nil {
+		t.Fatal(err)
+	}
 	for _, op := range []block.Op{block.Read, block.Write, block.Flush} {
-		d := openDisk(t, open, make([]byte, unit), false)
-		entered, gate := make(chan struct{}), make(chan struct{})
-		done := func(_ uint64, err error) {
-			if err != nil {
-				t.Errorf("%v: %v", op, err)
-			}
-			close(entered)
-			<-gate
+		for way := range ways {
+			closeDuringCompletion(t, openDisk(t, open, make([]byte, unit), false), op, way)
 		}
-		go d.Submit([]block.Request{{Op: op, Buffers: [][]byte{make([]byte, unit)}}}, done)
-		<-entered
-		closed := make(chan struct{})
-		go func() {
-			d.Close()
-			close(closed)
-		}()
-		for range 1000 {
+	}
+}
+
+func closeDuringCompletion(t *testing.T, d *disk, op block.Op, way int) {
+	t.Helper()
+	entered, gate := make(chan struct{}), make(chan struct{})
+	done := func(_ uint64, err error) {
+		if err != nil {
+			t.Errorf("%v: %v", op, err)
+		}
+		close(entered)
+		<-gate
+	}
+	go submitters(d.Backend)[way]([]block.Request{{Op: op, Buffers: [][]byte{make([]byte, unit)}}}, done)
+	<-entered
+	closed := make(chan struct{})
+	go func() {
+		d.Close()
+		close(closed)
+	}()
+	for range 1000 {
+		runtime.Gosched()
+	}
+	select {
+	case <-closed:
+		t.Errorf("Close returned while the completion of a %v was running", op)
+	default:
+	}
+	close(gate)
+	<-closed
+}
+
+// Waiting submitters, others and Close at a time: everything completes, and nobody sleeps on.
+func testWaitersAndClose(t *testing.T, open Open) {
+	const count = 6
+	for range 20 {
+		d := openDisk(t, open, random(count*unit, 13), false)
+		ways := submitters(d.Backend)
+		var all sync.WaitGroup
+		var taken, complete atomic.Int64
+		for i := range count {
+			all.Go(func() {
+				for round := range 30 {
+					op := []block.Op{block.Read, block.Write, block.Write, block.Flush}[(i+round)%4]
+					r := block.Request{Op: op, Offset: int64(i * unit), Buffers: [][]byte{make([]byte, unit)}}
+					result := make(chan error, 1)
+					if ways[round%len(ways)]([]block.Request{r}, func(_ uint64, err error) { result <- err }) != nil {
+						return // closed
+					}
+					taken.Add(1)
+					if err := <-result; err == nil || errors.Is(err, block.ErrClosed) || errors.Is(err, block.ErrDepth) {
+						complete.Add(1)
+					}
+				}
+			})
+		}
+		for complete.Load() < count {
 			runtime.Gosched()
 		}
-		select {
-		case <-closed:
-			t.Errorf("Close returned while the completion of a %v was running", op)
-		default:
+		if err := d.Close(); err != nil {
+			t.Error(err)
 		}
-		close(gate)
-		<-closed
+		all.Wait()
+		if taken.Load() != complete.Load() {
+			t.Errorf("%d requests taken, %d complete", taken.Load(), complete.Load())
+		}
 	}
 }

@@ -47,6 +47,7 @@ type Config struct {
 // Blk is a virtio block device. It implements [virtio.Device].
 type Blk struct {
 	backend  block.Backend
+	waiter   block.Waiter // the backend, if it is one
 	geometry block.Geometry
 	id       [MaxID]byte
 	log      *slog.Logger
@@ -70,6 +71,7 @@ func New(c Config) (*Blk, error) {
 	if g := d.geometry; g.Size <= 0 || g.Depth < 1 || g.BlockSize < sectorSize || g.Size%sectorSize != 0 {
 		return nil, fmt.Errorf("virtio-blk: no disk can have the geometry %+v", g)
 	}
+	d.waiter, _ = c.Backend.(block.Waiter)
 	copy(d.id[:], c.ID)
 	if d.log == nil {
 		d.log = slog.New(slog.DiscardHandler)

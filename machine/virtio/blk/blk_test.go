@@ -345,6 +345,101 @@ func TestBatches(t *testing.T) {
 	}
 }
 
+// wakeUp kicks until the device has woken up: what comes next did not lie there before.
+func (g *guest) wakeUp(d *Blk) {
+	n := d.Stats().Wakeups
+	for d.Stats().Wakeups == n {
+		g.q.Kick()
+		runtime.Gosched()
+	}
+}
+
+// waiting is a backend that counts how often it was allowed to wait.
+type waiting struct {
+	*memory
+	waits int
+	first func() // called before a request is done, if not nil
+}
+
+func (w *waiting) SubmitAndWait(reqs []block.Request, done block.Completion) error {
+	w.waits++
+	return w.Submit(reqs, done)
+}
+
+func (w *waiting) Submit(reqs []block.Request, done block.Completion) error {
+	if w.first != nil {
+		w.first()
+	}
+	return w.memory.Submit(reqs, done)
+}
+
+// A driver that sends the next request while the device works on the last is not one that waits.
+func TestDoesNotWaitWhenTheNextIsThere(t *testing.T) {
+	w := &waiting{memory: newMemory(1 << 20)}
+	g, d := boot(t, w, allFeatures)
+	g.wakeUp(d)
+	sent, all := 1, make(chan struct{})
+	put := func() { g.q.Add(g.Out(header(typeIn, 0)), g.In(512), g.In(1)) }
+	w.first = func() { // on the device's goroutine; this one waits
+		if sent++; sent < 4*loneEnough {
+			put()
+		} else if sent == 4*loneEnough {
+			close(all)
+		}
+	}
+	put()
+	<-all
+	g.Stop()
+	if w.waits != 0 {
+		t.Errorf("%d waits", w.waits)
+	}
+}
+
+// A driver that sends one request at a time is waited with, one that sends more is not.
+func TestWaitsWithALoneRequest(t *testing.T) {
+	w := &waiting{memory: newMemory(1 << 20)}
+	g, d := boot(t, w, allFeatures)
+	one := func() { g.mustDo(g.Out(header(typeIn, 0)), g.In(512), g.In(1)) }
+	idle := func() { g.wakeUp(d) }
+	for range loneEnough {
+		idle()
+		one()
+	}
+	d.Stop()
+	if w.waits != 0 {
+		t.Errorf("%d waits in %d requests, want none", w.waits, loneEnough)
+	}
+	g.Restart()
+	g.q = g.Queues[0]
+	for range loneEnough {
+		idle()
+		one()
+	}
+	idle()
+	g.mustDo(g.Out(header(typeFlush, 0)), g.In(1)) // takes long: never waited with
+	idle()
+	one()
+	g.Stop()
+	if w.waits != 1 {
+		t.Errorf("%d waits, want 1: the read after %d lone requests and a flush", w.waits, loneEnough)
+	}
+	g.Restart()
+	g.q = g.Queues[0]
+	for range 4 * loneEnough {
+		idle()
+		for range 2 {
+			g.q.Put(g.Out(header(typeIn, 0)), g.In(512), g.In(1))
+		}
+		g.q.Publish()
+		g.wait()
+		g.wait()
+	}
+	g.Stop()
+	if w.waits != 1 {
+		t.Errorf("%d waits with a driver that sends two at a time", w.waits-1)
+	}
+}
+
 func TestStopWaitsForTheBackend(t *testing.T) {
 	m := newMemory(1 << 20)
 	m.hold = true
@@ -359,7 +454,8 @@ func TestStopWaitsForTheBackend(t *testing.T) {
 		d.Stop()
 		close(stopped)
 	}()
-	for range 100000 {
+	d.running.Wait() // the queue's goroutine is gone: only the requests are left to wait for
+	for range 10000 {
 		runtime.Gosched()
 	}
 	select {

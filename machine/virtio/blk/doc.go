@@ -12,6 +12,9 @@
 // goroutine. Requests are handed over in groups of at most 32 and about 512 KiB, so that the driver gets the first of many
 // large ones while the next are read.
 //
+// A driver that has sent its requests one at a time for a while waits for each of them. Then the goroutine waits too, if the
+// backend can ([block.Waiter]): the completion wakes it directly, and not a goroutine of the backend first.
+//
 // The data of a request is never touched here: the backend gets the guest's buffers as they are.
 //
 // # Invariants

@@ -15,6 +15,10 @@ const (
 	groupBytes    = 512 << 10
 )
 
+// loneEnough is after how many requests in a row that came one at a time the driver is taken for one that waits for
+// each: then the goroutine too has nothing else to do while storage works.
+const loneEnough = 16
+
 // queue serves one virtqueue. Its goroutine has the available side; the used side is whoever holds mu.
 type queue struct {
 	dev      *Blk
@@ -22,8 +26,10 @@ type queue struct {
 	features uint64
 
 	// Of the goroutine.
-	chain virtio.Chain
-	group []block.Request
+	chain  virtio.Chain
+	group  []block.Request
+	waited bool // nothing was there before the group came
+	lone   int  // groups in a row that were one request with nothing else in flight
 
 	mu         sync.Mutex
 	slots      []slot    // a slot in flight belongs to the backend's completion, a free one to mu
@@ -61,6 +67,7 @@ func (q *queue) serve() {
 			if !q.vq.Wait() {
 				return
 			}
+			q.waited = true
 			q.dev.counters.wakeups.Add(1)
 		}
 		q.vq.Disarm()
@@ -97,9 +104,16 @@ func (q *queue) collect() (starved bool, err error) {
 func (q *queue) submit() {
 	q.mu.Lock()
 	q.submitting = true
+	alone := len(q.slots)-len(q.free) == 1
 	q.mu.Unlock()
 	q.dev.counters.groups.Add(1)
-	if err := q.dev.backend.Submit(q.group, q.done); err != nil {
+	var err error
+	if q.mayWait(alone) {
+		err = q.dev.waiter.SubmitAndWait(q.group, q.done)
+	} else {
+		err = q.dev.backend.Submit(q.group, q.done)
+	}
+	if err != nil {
 		for i := range q.group {
 			q.complete(q.group[i].Tag, err)
 		}
@@ -108,6 +122,19 @@ func (q *queue) submit() {
 	q.submitting = false
 	q.vq.Notify()
 	q.mu.Unlock()
+}
+
+// mayWait says whether the group is a request that its driver most likely waits for before it sends the next. A driver
+// with more to send shows it: the next request is there when the wait is over, and the count starts again.
+func (q *queue) mayWait(alone bool) bool {
+	if !alone || !q.waited {
+		q.lone = 0
+	} else if q.lone <= loneEnough {
+		q.lone++
+	}
+	q.waited = false
+	op := q.group[0].Op
+	return q.lone > loneEnough && q.dev.waiter != nil && (op == block.Read || op == block.Write)
 }
 
 // complete is the backend's [block.Completion].
