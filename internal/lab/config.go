@@ -65,8 +65,9 @@ func configError(format string, args ...any) error { return ConfigError(fmt.Spri
 const (
 	maxCPUs   = 64
 	minMemory = 256 << 20 // bytes; a Debian kernel of the 6.12 series does not boot with less
-	maxDisks  = 6         // of one kind, so that all find a slot on the one PCI bus
+	maxDisks  = 24        // slots of the one PCI bus that nothing else may need
 	maxAHCI   = 6         // ports of an ICH9's controller
+	maxNVDIMM = 8
 )
 
 // complete checks cfg and fills in what is left out.
@@ -109,8 +110,10 @@ func (cfg Config) checkMachine(hostMemory int64) error {
 		return configError("timeout of %v: use a positive one, or none", cfg.Timeout)
 	case cfg.Arch != "amd64" && (cfg.IOMMU || len(cfg.NVDIMM) > 0):
 		return configError("IOMMU and NVDIMM: only an amd64 lab has them")
-	case len(cfg.Disks) > maxDisks || len(cfg.NVMe) > maxDisks || len(cfg.NVDIMM) > maxDisks:
-		return configError("more than %d disks of one kind: a lab has no room for them", maxDisks)
+	case len(cfg.Disks)+len(cfg.NVMe) > maxDisks:
+		return configError("%d virtio and NVMe disks: a lab takes %d", len(cfg.Disks)+len(cfg.NVMe), maxDisks)
+	case len(cfg.NVDIMM) > maxNVDIMM:
+		return configError("%d NVDIMMs: a lab takes %d", len(cfg.NVDIMM), maxNVDIMM)
 	case len(cfg.AHCI) > maxAHCI:
 		return configError("%d AHCI disks: the controller has %d ports", len(cfg.AHCI), maxAHCI)
 	}

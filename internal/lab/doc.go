@@ -12,7 +12,8 @@
 // the command sees:
 //
 //   - the host's file system as root, read-only (9p), so that every program and test binary of the host runs as it is;
-//   - an empty, writable /tmp and /run; a folder of the host's /tmp that the command names is there too, its changes are lost;
+//   - an empty, writable /tmp and /run; what the command or its environment names in the host's /tmp is there too, and writable,
+//     but changes to it are lost;
 //   - the host's environment, working directory and arguments, and two variables: USUI_LAB lists the features of the machine,
 //     USUI_RESULTS is a folder in which files outlive the lab (with Config.Results);
 //   - /dev/kvm with nested paging, and modprobe for all other modules of the kernel;

@@ -102,7 +102,7 @@ func (s start) memoryOption() string {
 func (s start) cmdline(m *machine) string {
 	words := []string{"console=" + m.console, "quiet", "panic=-1", "mitigations=off", "cryptomgr.notests"}
 	if s.cfg.Arch == "amd64" {
-		words = append(words, "tsc=reliable", "no_timer_check")
+		words = append(words, "tsc=reliable", "no_timer_check", "maxcpus=1") // the others come online in steps
 	}
 	if s.cfg.IOMMU {
 		words = append(words, "intel_iommu=on", "iommu=pt")

@@ -7,6 +7,7 @@ import (
 	"io"
 	"net"
 	"os"
+	"path/filepath"
 	"strings"
 	"sync/atomic"
 	"syscall"
@@ -164,7 +165,12 @@ func (l *boot) command(cmd Command) (attach.Command, error) {
 	if err != nil {
 		return attach.Command{}, err
 	}
-	steps, err := l.cfg.steps(l.kernel, append([]string{dir}, cmd.Argv...))
+	named := append([]string{dir}, cmd.Argv...)
+	for _, e := range os.Environ() {
+		_, value, _ := strings.Cut(e, "=")
+		named = append(named, filepath.SplitList(value)...) // such as TMPDIR, and each folder of PATH
+	}
+	steps, err := l.cfg.steps(l.kernel, named)
 	if err != nil {
 		return attach.Command{}, err
 	}

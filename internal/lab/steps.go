@@ -36,11 +36,11 @@ const (
 	resultsOptions = commonOptions + ",cache=mmap"
 )
 
-// steps are what the guest does to get from its initramfs to the host's file system. paths are what the command names: those that
-// lie in the host's /tmp are made visible in the lab's.
+// steps are what the guest does to get from its initramfs to the host's file system. paths are what the command and its
+// environment name: those that lie in the host's /tmp are made visible in the lab's.
 func (cfg Config) steps(k debian.Kernel, paths []string) ([]attach.Step, error) {
 	host := cfg.mountPoint()
-	steps := []attach.Step{wire.Mount("9p", hostTag, host, hostOptions)}
+	steps := append([]attach.Step{wire.Mount("9p", hostTag, host, hostOptions)}, cfg.cpuSteps()...)
 	if cfg.runsHostPrograms() {
 		steps = append(steps, tmpSteps(paths)...)
 	}
@@ -113,6 +113,19 @@ func (cfg Config) moduleSteps(k debian.Kernel) ([]attach.Step, error) {
 		place = wire.Mount("tmpfs", "modules", newRoot+lib+"/modules", "mode=0755")
 	}
 	return []attach.Step{place, wire.Bind(source, newRoot+lib+"/modules/"+k.Release)}, nil
+}
+
+// cpuSteps bring the CPUs online, after what makes the kernel change its own code has been done on one of them. QEMU's threads see such
+// changes out of order: one runs into the breakpoint that another has just removed, and the kernel dies of it.
+func (cfg Config) cpuSteps() []attach.Step {
+	if cfg.Arch != "amd64" {
+		return nil
+	}
+	steps := []attach.Step{wire.HoldKVM()}
+	for n := 1; n < cfg.CPUs; n++ {
+		steps = append(steps, wire.Write(fmt.Sprintf("/sys/devices/system/cpu/cpu%d/online", n), "1"))
+	}
+	return steps
 }
 
 // overlay mounts lower at target, with changes in the folders that the initramfs has below upper.

@@ -25,6 +25,8 @@ func do(s wire.Step) error {
 		return os.WriteFile(s.Target, []byte(s.Text), 0o644)
 	case wire.DoRoot:
 		return switchRoot(s.Target)
+	case wire.DoHold:
+		return holdKVM()
 	}
 	return errors.New("there is no such step")
 }

@@ -23,6 +23,7 @@ const (
 	DoWait   Action = "wait"
 	DoWrite  Action = "write"
 	DoRoot   Action = "root"
+	DoHold   Action = "hold-kvm"
 )
 
 // Mount mounts source, of the given type, at target. Options are those of mount(8), separated by commas. Directories
@@ -60,6 +61,9 @@ func Root(dir string) Step {
 	return Step{Do: DoRoot, Target: dir}
 }
 
+// HoldKVM keeps two idle virtual machines open for the guest's life, if it has a /dev/kvm: see internal/pid1's hold.go.
+func HoldKVM() Step { return Step{Do: DoHold} }
+
 // String describes the step for messages: mount 9p "host" at "/newroot".
 func (s Step) String() string {
 	q := strconv.Quote
@@ -76,6 +80,8 @@ func (s Step) String() string {
 		return "write " + q(s.Target)
 	case DoRoot:
 		return "make " + q(s.Target) + " the root"
+	case DoHold:
+		return "hold /dev/kvm"
 	}
 	return "do " + q(string(s.Do))
 }
