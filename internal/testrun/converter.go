@@ -5,19 +5,21 @@ import (
 	"fmt"
 	"io"
 	"os/exec"
+	"time"
 )
 
 // converter turns the output of one test binary into events, by go tool test2json.
 type converter struct {
-	pkg  string
-	each func(event)
-	cmd  *exec.Cmd
-	in   io.WriteCloser
-	read chan error // receives once, when all events have been handed on
+	pkg   string
+	each  func(event)
+	began time.Time
+	cmd   *exec.Cmd
+	in    io.WriteCloser
+	read  chan error // receives once, when all events have been handed on
 }
 
 func newConverter(ctx context.Context, pkg string, each func(event)) (*converter, error) {
-	c := &converter{pkg: pkg, each: each, cmd: command(ctx, "go", "tool", "test2json", "-p", pkg), read: make(chan error, 1)}
+	c := &converter{pkg: pkg, each: each, began: time.Now(), cmd: command(ctx, "go", "tool", "test2json", "-p", pkg), read: make(chan error, 1)}
 	var err error
 	if c.in, err = c.cmd.StdinPipe(); err != nil {
 		return nil, err
@@ -60,6 +62,6 @@ func (c *converter) end(status string) error {
 		action = "fail"
 		c.each(event{Action: "output", Package: c.pkg, Output: "exit status " + status + "\n"})
 	}
-	c.each(event{Action: action, Package: c.pkg})
+	c.each(event{Action: action, Package: c.pkg, Elapsed: time.Since(c.began).Seconds()})
 	return nil
 }

@@ -17,6 +17,7 @@ import (
 
 // options is what the command line chose.
 type options struct {
+	usui     string // the built program, which "make test" makes first
 	tiers    []string
 	bench    bool
 	long     bool
@@ -40,7 +41,7 @@ func main() {
 }
 
 func parse(args []string) (options, error) {
-	var o options
+	o := options{usui: "bin/usui"}
 	f := flag.NewFlagSet("testrun", flag.ContinueOnError)
 	tiers := f.String("tiers", "host,lab", "comma-separated `list` of the tiers to run")
 	name := f.String("name", "", "only the packages of layer/`NAME`, or of the top folder NAME")
@@ -83,7 +84,7 @@ func namedPackages(root, name string) (string, error) {
 }
 
 func run(ctx context.Context, o options) error {
-	mustHave, err := offered(ctx)
+	mustHave, err := offered(ctx, o.usui)
 	if err != nil {
 		return err
 	}

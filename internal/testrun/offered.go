@@ -8,18 +8,19 @@ import (
 	"os/exec"
 )
 
-// usui is the built program, which "make test" makes first.
-const usui = "bin/usui"
-
 // offered returns the names of the needs that this machine meets, as "usui doctor" found them.
-func offered(ctx context.Context) ([]string, error) {
+func offered(ctx context.Context, usui string) ([]string, error) {
 	out, err := command(ctx, usui, "doctor", "--json").Output()
 	// Status 1 means that usui run cannot work here; the report is complete all the same.
 	var exit *exec.ExitError
 	if err != nil && (!errors.As(err, &exit) || exit.ExitCode() != 1) {
 		return nil, fmt.Errorf("%s doctor --json: %w", usui, err)
 	}
-	return parseOffered(out)
+	names, err := parseOffered(out)
+	if err != nil {
+		return nil, fmt.Errorf("%s doctor --json: %w", usui, err)
+	}
+	return names, nil
 }
 
 func parseOffered(report []byte) ([]string, error) {
@@ -30,10 +31,10 @@ func parseOffered(report []byte) ([]string, error) {
 		} `json:"needs"`
 	}
 	if err := json.Unmarshal(report, &r); err != nil {
-		return nil, fmt.Errorf("read the report of %s doctor --json: %w", usui, err)
+		return nil, fmt.Errorf("read the report: %w", err)
 	}
 	if len(r.Needs) == 0 {
-		return nil, fmt.Errorf("%s doctor --json lists no needs", usui)
+		return nil, errors.New("it lists no needs")
 	}
 	var names []string
 	for _, n := range r.Needs {

@@ -48,14 +48,14 @@ type tier struct {
 	took     time.Duration
 	slow     bool // tests are worth a line each
 	packages int
-	counts   [failed + 1]int             // top-level tests by outcome, for the table
+	ends     map[test]outcome            // top-level tests, for the table
 	output   map[test]*strings.Builder   // of what is running
 	builds   map[string]*strings.Builder // compiler's output by import path
 	bad      map[string]bool             // packages with a failed test
 }
 
 func (r *results) tier(name string) *tier {
-	t := &tier{name: name, all: r, began: time.Now(), output: map[test]*strings.Builder{}, builds: map[string]*strings.Builder{}, bad: map[string]bool{}}
+	t := &tier{name: name, all: r, began: time.Now(), ends: map[test]outcome{}, output: map[test]*strings.Builder{}, builds: map[string]*strings.Builder{}, bad: map[string]bool{}}
 	r.tiers = append(r.tiers, t)
 	fmt.Fprintf(r.out, "%s tier\n", name)
 	return t
@@ -63,6 +63,17 @@ func (r *results) tier(name string) *tier {
 
 // end notes how long the tier took.
 func (t *tier) end() { t.took = time.Since(t.began) }
+
+// count returns how many top-level tests had that outcome.
+func (t *tier) count(o outcome) int {
+	n := 0
+	for _, got := range t.ends {
+		if got == o {
+			n++
+		}
+	}
+	return n
+}
 
 // add takes one event of go test -json.
 func (t *tier) add(e event) {
@@ -118,7 +129,7 @@ func (t *tier) endTest(e event, o outcome) {
 		t.show("FAIL  "+id.String(), text)
 	}
 	if !id.sub() {
-		t.counts[o]++
+		t.ends[id] = o
 	}
 	t.record(id, o, text)
 }
@@ -148,7 +159,7 @@ func (t *tier) endPackage(e event, o outcome) {
 				text += t.take(other)
 			}
 		}
-		t.counts[failed]++
+		t.ends[id] = failed
 		t.record(id, failed, text)
 		t.show("FAIL  "+e.Package, text)
 	}

@@ -89,7 +89,7 @@ func (s *summary) print(w io.Writer, took time.Duration) {
 	}
 	fmt.Fprintf(w, "\n%-8s%10s%10s%10s%10s\n", "tier", "passed", "failed", "skipped", "time")
 	for _, t := range s.tiers {
-		fmt.Fprintf(w, "%-8s%10d%10d%10d%9.0fs\n", t.name, t.counts[passed], t.counts[failed], t.counts[skipped], t.took.Seconds())
+		fmt.Fprintf(w, "%-8s%10d%10d%10d%9.0fs\n", t.name, t.count(passed), t.count(failed), t.count(skipped), t.took.Seconds())
 	}
 	fmt.Fprintf(w, "%-8s%49.0fs\n\n", "all", took.Seconds())
 	fmt.Fprintf(w, "%d passed, %d failed, %d skipped\n", s.passed, len(s.failed), len(s.skips))

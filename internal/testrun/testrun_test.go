@@ -180,6 +180,50 @@ func TestFramedOutputBecomesEvents(t *testing.T) {
 	}
 }
 
+// fakeLab is a shell script in the place of bin/usui. Each of its calls prints what the script of that number in
+// its folder says.
+const fakeLab = `#!/bin/sh
+cd "$(dirname "$0")"
+n=$(cat calls 2>/dev/null || echo 1)
+echo $((n + 1)) >calls
+. ./$n
+`
+
+func TestACrashedLabIsReplaced(t *testing.T) {
+	const one, two = `printf '\001begin one\n\026=== RUN   TestLabX\n\026--- PASS: TestLabX (0.01s)\n\026PASS\n\n\001end 0\n'`,
+		`printf '\001begin two\n\026=== RUN   TestLabY\n\026--- PASS: TestLabY (0.01s)\n\026PASS\n\n\001end 0\n'`
+	const dies = "printf '\\001begin two\\n\\026=== RUN   TestLabY\\n'; exit 1"
+	for name, tt := range map[string]struct {
+		calls          []string
+		passed, failed int
+	}{
+		"it holds":            {[]string{one + ";" + two}, 2, 0},
+		"it crashes once":     {[]string{one + ";" + dies, two}, 2, 0},
+		"it crashes at once":  {[]string{"exit 1", one + ";" + two}, 2, 0},
+		"it always crashes":   {[]string{one + ";" + dies, dies, dies, two}, 1, 1},
+		"a test kills itself": {[]string{one + "; printf '\\001begin two\\n\\n\\001end 2\\n'"}, 1, 1},
+	} {
+		dir := t.TempDir()
+		o := options{usui: filepath.Join(dir, "usui")}
+		if err := os.WriteFile(o.usui, []byte(fakeLab), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		for i, text := range tt.calls {
+			if err := os.WriteFile(filepath.Join(dir, fmt.Sprint(i+1)), []byte(text), 0o644); err != nil {
+				t.Fatal(err)
+			}
+		}
+		all := newResults()
+		all.out = io.Discard
+		if err := runInLabs(t.Context(), o, shape{}, []labPackage{{path: "one"}, {path: "two"}}, all.tier("lab").add); err != nil {
+			t.Fatalf("%s: %v", name, err)
+		}
+		if s := all.sum(true); s.passed != tt.passed || len(s.failed) != tt.failed {
+			t.Errorf("%s: %d passed, failed %v; want %d and %d", name, s.passed, s.failed, tt.passed, tt.failed)
+		}
+	}
+}
+
 func TestScriptQuotesAndFrames(t *testing.T) {
 	got := script(options{}, shape{root: "/host"}, []labPackage{{path: "a/b", dir: "/it's here", binary: "/x y"}})
 	for _, want := range []string{"export USUI_MUST_HAVE=" + mustHaveInLab + "\n", `cd '/host/it'\''s here' && '/host/x y' -test.v=test2json`, "-test.run=^TestLab 2>&1\n"} {
