@@ -98,7 +98,7 @@ func (o *runOptions) machineConfig(ctx context.Context, env *cli.Env, ev *events
 
 // Kernel command lines. A panic ends the machine at once (panic=-1) instead of leaving it hanging.
 const (
-	defaultCmdline = "console=ttyS0 quiet panic=-1"
+	defaultCmdline = "console=ttyS0 quiet panic=-1 cryptomgr.notests" // self tests of ciphers are a third of what the kernel does before init
 	ownCmdline     = "console=ttyS0 panic=-1"
 )
 
