@@ -37,7 +37,7 @@ test-long-%: deps-test build bin/testrun ## run the long tests of one capability
 	@bin/usui run --prepare
 	@bin/testrun --long --name $*
 
-bench: deps-test build bin/testrun ## run all benchmarks
+bench: deps-test build bin/testrun bench-machine ## run all benchmarks
 	@bin/testrun --bench
 
 bench-start: native ## compare the start of bin/usui with that of an empty Go program

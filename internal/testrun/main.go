@@ -61,11 +61,11 @@ func parse(args []string) (options, error) {
 	}
 	o.packages = f.Args()
 	if *name != "" {
-		pattern, err := namedPackages(".", *name)
+		patterns, err := namedPackages(".", *name)
 		if err != nil {
 			return o, err
 		}
-		o.packages = append(o.packages, pattern)
+		o.packages = append(o.packages, patterns...)
 	}
 	if len(o.packages) == 0 {
 		o.packages = []string{"./..."}
@@ -73,14 +73,19 @@ func parse(args []string) (options, error) {
 	return o, nil
 }
 
-// namedPackages returns the pattern for what NAME means in "make bench-NAME" and "make test-long-NAME".
-func namedPackages(root, name string) (string, error) {
+// namedPackages returns the patterns for what NAME means in "make bench-NAME" and "make test-long-NAME".
+func namedPackages(root, name string) ([]string, error) {
 	for _, dir := range []string{filepath.Join("layer", name), name} {
-		if info, err := os.Stat(filepath.Join(root, dir)); err == nil && info.IsDir() {
-			return "./" + filepath.ToSlash(dir) + "/...", nil
+		if info, err := os.Stat(filepath.Join(root, dir)); err != nil || !info.IsDir() {
+			continue
 		}
+		patterns := []string{"./" + filepath.ToSlash(dir) + "/..."}
+		if name == "machine" {
+			patterns = append(patterns, "./cmd/usui") // the command run is the machine's
+		}
+		return patterns, nil
 	}
-	return "", fmt.Errorf("%q: there is neither layer/%s nor %s here", name, name, name)
+	return nil, fmt.Errorf("%q: there is neither layer/%s nor %s here", name, name, name)
 }
 
 func run(ctx context.Context, o options) error {

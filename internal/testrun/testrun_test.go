@@ -240,9 +240,9 @@ func TestNamedPackages(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	for name, want := range map[string]string{"kv": "./layer/kv/...", "machine": "./machine/...", "nothing": ""} {
-		if got, err := namedPackages(root, name); got != want || (err == nil) != (want != "") {
-			t.Errorf("namedPackages(%q) = %q, %v, want %q", name, got, err, want)
+	for name, want := range map[string]string{"kv": "[./layer/kv/...]", "machine": "[./machine/... ./cmd/usui]", "nothing": "[]"} {
+		if got, err := namedPackages(root, name); fmt.Sprint(got) != want || (err == nil) != (want != "[]") {
+			t.Errorf("namedPackages(%q) = %v, %v, want %v", name, got, err, want)
 		}
 	}
 }
