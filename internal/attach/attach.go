@@ -65,15 +65,19 @@ type guestError string
 
 func (e guestError) Error() string { return "guest: " + string(e) }
 
+// reportQueue is how many reports may wait while a request is being written. Without it a guest that remarks on each of our
+// requests before it takes the next would wait for us as we wait for it.
+const reportQueue = 64
+
 // session is one Run.
 type session struct {
 	conns Conns
 	cmd   Command
 	stdio Stdio
 
-	reports chan wire.Report
-	lost    chan error    // why the control port ended, once
-	done    chan struct{} // closed when Run returns
+	reports chan wire.Report // closed when the control port ended
+	lost    error            // why it ended; set before reports is closed
+	done    chan struct{}    // closed when Run returns
 
 	stdin  *input
 	stdout *output
@@ -98,8 +102,7 @@ func Run(ctx context.Context, conns Conns, cmd Command, stdio Stdio) (int, error
 	}
 	s := &session{
 		conns: conns, cmd: cmd, stdio: stdio,
-		reports: make(chan wire.Report),
-		lost:    make(chan error, 1),
+		reports: make(chan wire.Report, reportQueue),
 		done:    make(chan struct{}),
 		stdin:   newInput(stdio.Stdin, conns.Stdin),
 		stdout:  newOutput(wire.Stdout, conns.Stdout, stdio.Stdout),
@@ -130,11 +133,12 @@ func Run(ctx context.Context, conns Conns, cmd Command, stdio Stdio) (int, error
 
 // readReports runs until the control port ends or says something that is no report.
 func (s *session) readReports() {
+	defer close(s.reports)
 	r := wire.NewReportReader(s.conns.Control)
 	for {
 		m, err := r.Next()
 		if err != nil {
-			s.lost <- err
+			s.lost = err
 			return
 		}
 		select {
@@ -173,7 +177,10 @@ func (s *session) converse(ctx context.Context) (int, error) {
 func (s *session) greet(ctx context.Context) (int, error) {
 	for {
 		select {
-		case m := <-s.reports:
+		case m, ok := <-s.reports:
+			if !ok {
+				return -1, s.ended()
+			}
 			if m.Hello == nil {
 				return -1, errors.New("guest: first message is no hello")
 			}
@@ -184,8 +191,6 @@ func (s *session) greet(ctx context.Context) (int, error) {
 				s.stdio.OnHello(*m.Hello)
 			}
 			return 0, nil
-		case err := <-s.lost:
-			return -1, s.ended(err)
 		case sig := <-s.stdio.Signals:
 			if n, ok := sig.(syscall.Signal); ok && n != unix.SIGWINCH {
 				return 128 + int(n), nil
@@ -201,10 +206,8 @@ func (s *session) greet(ctx context.Context) (int, error) {
 // step waits for one event and deals with it.
 func (s *session) step(ctx context.Context) error {
 	select {
-	case m := <-s.reports:
-		return s.take(m)
-	case err := <-s.lost:
-		return s.ended(err)
+	case m, ok := <-s.reports:
+		return s.take(m, ok)
 	case sig := <-s.stdio.Signals:
 		n, ok := sig.(syscall.Signal)
 		if name := unix.SignalName(n); ok && name != "" {
@@ -224,9 +227,11 @@ func (s *session) step(ctx context.Context) error {
 	return nil
 }
 
-// take deals with one report after the run request.
-func (s *session) take(m wire.Report) error {
+// take deals with one report after the run request, or with the end of reports if ok is false.
+func (s *session) take(m wire.Report, ok bool) error {
 	switch {
+	case !ok:
+		return s.ended()
 	case m.Started != nil && s.stdio.OnStarted != nil:
 		s.stdio.OnStarted(m.Started.PID)
 	case m.Log != nil && s.stdio.OnLog != nil:
@@ -267,17 +272,16 @@ func (s *session) request(m wire.Request) error {
 		return nil
 	}
 	select {
-	case m := <-s.reports:
-		return s.take(m)
-	case lost := <-s.lost:
-		return s.ended(lost)
+	case m, ok := <-s.reports:
+		return s.take(m, ok)
 	case <-time.After(time.Second):
 		return fmt.Errorf("write to the guest: %w", err)
 	}
 }
 
 // ended turns the reason why the control port ended into the error of Run.
-func (s *session) ended(err error) error {
+func (s *session) ended() error {
+	err := s.lost
 	if errors.Is(err, io.EOF) || errors.Is(err, io.ErrClosedPipe) || errors.Is(err, os.ErrClosed) || errors.Is(err, syscall.ECONNRESET) {
 		return ErrEnded
 	}

@@ -22,7 +22,7 @@ var errOver = errors.New("the host ends the session")
 // QuitError is the error of [Serve] when a signal from [Config.Quit] ended the session.
 type QuitError struct{ Signal os.Signal }
 
-func (e QuitError) Error() string { return "ended from inside: signal " + e.Signal.String() }
+func (e QuitError) Error() string { return "a process of the guest asks for the end: " + e.Signal.String() }
 
 // Ports are the guest's ends of the four ports.
 type Ports struct {
