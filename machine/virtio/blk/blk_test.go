@@ -79,14 +79,14 @@ func TestReadAndWrite(t *testing.T) {
 	if status, written := g.do(g.Out(header(typeIn, 8)), b, g.In(1)); status != statusOK || written != 4097 {
 		t.Errorf("read: status %d, %d bytes written; want 0, 4097", status, written)
 	}
-	if !bytes.Equal(g.Bytes(b), m.bytes[4096:8192]) {
+	if !bytes.Equal(g.Bytes(b), m.part(4096, 4096)) {
 		t.Error("the guest reads other bytes than the disk has")
 	}
 	data := bytes.Repeat([]byte("0123456789abcdef"), 64)
 	if status, written := g.do(g.Out(header(typeOut, 3)), g.Out(data), g.In(1)); status != statusOK || written != 1 {
 		t.Errorf("write: status %d, %d bytes written; want 0, 1", status, written)
 	}
-	if !bytes.Equal(m.bytes[3*512:3*512+1024], data) {
+	if !bytes.Equal(m.part(3*512, 1024), data) {
 		t.Error("the disk has other bytes than the guest wrote")
 	}
 	want := Stats{Reads: 1, Writes: 1, BytesRead: 4096, BytesWritten: 1024, Groups: 2}
@@ -109,13 +109,13 @@ func TestRequestsInPieces(t *testing.T) {
 		t.Errorf("%d bytes written, want 1025", written)
 	}
 	got := append(append(bytes.Clone(g.Bytes(in[0])), g.Bytes(in[1])...), g.Bytes(in[2])...)
-	if !bytes.Equal(got, append(bytes.Clone(m.bytes[4096:5120]), statusOK)) {
+	if !bytes.Equal(got, append(m.part(4096, 1024), statusOK)) {
 		t.Error("the guest reads other bytes than the disk has, or no status behind them")
 	}
 	data := bytes.Repeat([]byte{7}, 1024)
 	h = header(typeOut, 8)
 	g.mustDo(g.Out(h[:10]), g.Out(append(bytes.Clone(h[10:]), data[:5]...)), g.Out(data[5:]), g.In(1))
-	if !bytes.Equal(m.bytes[4096:5120], data) {
+	if !bytes.Equal(m.part(4096, 1024), data) {
 		t.Error("the disk has other bytes than the guest wrote")
 	}
 }
@@ -230,8 +230,9 @@ func TestZeroesReachTheDisk(t *testing.T) {
 	}
 	g, d := boot(t, m, allFeatures)
 	g.mustDo(g.Out(append(header(typeWriteZeroes, 0), span(2, 3, 0)...)), g.In(1))
-	if n := bytes.IndexByte(m.bytes, 0); n != 1024 || bytes.Count(m.bytes, []byte{0}) != 1536 {
-		t.Errorf("%d zeroes from %d on, want 1536 from 1024 on", bytes.Count(m.bytes, []byte{0}), n)
+	disk := m.part(0, 1<<20)
+	if n := bytes.IndexByte(disk, 0); n != 1024 || bytes.Count(disk, []byte{0}) != 1536 {
+		t.Errorf("%d zeroes from %d on, want 1536 from 1024 on", bytes.Count(disk, []byte{0}), n)
 	}
 	g.mustDo(g.Out(append(header(typeDiscard, 0), span(2, 3, 0)...)), g.In(1))
 	g.mustDo(g.Out(header(typeFlush, 0)), g.In(1))
@@ -246,7 +247,9 @@ func TestWriteThroughWithoutFlush(t *testing.T) {
 	g, _ := boot(t, m, allFeatures&^FeatureFlush)
 	g.mustDo(g.Out(header(typeOut, 2)), g.Out(make([]byte, 512)), g.In(1))
 	g.mustDo(g.Out(header(typeIn, 2)), g.In(513))
-	if got, want := strings.Join(m.log, ", "), "write 1024+512, flush 0+0, read 1024+512"; got != want {
+	var log string
+	m.look(func() { log = strings.Join(m.log, ", ") })
+	if got, want := log, "write 1024+512, flush 0+0, read 1024+512"; got != want {
 		t.Errorf("the backend was asked for %q, want %q", got, want)
 	}
 }
@@ -308,9 +311,11 @@ func TestDepthIsKept(t *testing.T) {
 	for range 60 {
 		g.wait()
 	}
-	if m.most != 4 {
-		t.Errorf("%d requests in flight at a time, want 4", m.most)
-	}
+	m.look(func() {
+		if m.most != 4 {
+			t.Errorf("%d requests in flight at a time, want 4", m.most)
+		}
+	})
 }
 
 // What is made available at once costs one call of the backend and one interrupt.
@@ -465,9 +470,11 @@ func TestStopWaitsForTheBackend(t *testing.T) {
 	}
 	m.release()
 	<-stopped
-	if m.inFlight != 0 {
-		t.Errorf("%d requests in flight after Stop", m.inFlight)
-	}
+	m.look(func() {
+		if m.inFlight != 0 {
+			t.Errorf("%d requests in flight after Stop", m.inFlight)
+		}
+	})
 	for range 10 { // the driver finds them complete: nothing is lost in a snapshot
 		if _, _, ok := g.q.Take(); !ok {
 			t.Fatal("a request was not returned")

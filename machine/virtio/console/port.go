@@ -193,4 +193,5 @@ func (p *port) reset() {
 	p.device.mu.Lock()
 	defer p.device.mu.Unlock()
 	p.ready, p.unsaid = false, 0
+	p.hostOpen = p.hostOpen && !p.closed // so that the next driver hears it at once
 }
