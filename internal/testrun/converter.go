@@ -19,7 +19,7 @@ type converter struct {
 }
 
 func newConverter(ctx context.Context, pkg string, each func(event)) (*converter, error) {
-	c := &converter{pkg: pkg, each: each, began: time.Now(), cmd: command(ctx, "go", "tool", "test2json", "-p", pkg), read: make(chan error, 1)}
+	c := &converter{pkg: pkg, each: each, began: time.Now(), cmd: command(ctx, "go", "tool", "test2json", "-t", "-p", pkg), read: make(chan error, 1)}
 	var err error
 	if c.in, err = c.cmd.StdinPipe(); err != nil {
 		return nil, err
