@@ -11,6 +11,9 @@ import (
 	"usui/machine/kvm"
 )
 
+// hostCPUID are the CPUID leaves that KVM supports.
+type hostCPUID []kvm.CPUIDEntry2
+
 // newChips makes KVM's PIC, I/O APIC and local APICs. The 8259s come with the set but no table tells the guest of them, and there is no
 // PIT: a hardware-reduced ACPI machine has neither, and kernels spend time on probing them.
 func (m *Machine) newChips() error {
@@ -106,15 +109,16 @@ func (m *Machine) newVCPU(id, n int, entry boot.Entry) (_ *vcpu, err error) {
 			c.kvm.Close()
 		}
 	}()
-	supported, err := m.sys.SupportedCPUID()
-	if err != nil {
-		return nil, err
+	if m.cpuid == nil {
+		if m.cpuid, err = m.sys.SupportedCPUID(); err != nil {
+			return nil, err
+		}
 	}
 	deadline, err := m.vm.Extension(kvm.CapTSCDeadlineTimer)
 	if err != nil {
 		return nil, err
 	}
-	if err := c.kvm.SetCPUID2(guestCPUID(supported, id, n, deadline != 0)); err != nil {
+	if err := c.kvm.SetCPUID2(guestCPUID(m.cpuid, id, n, deadline != 0)); err != nil {
 		return nil, err
 	}
 	if _, err := c.kvm.SetMSRs([]kvm.MSREntry{

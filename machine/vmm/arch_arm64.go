@@ -16,6 +16,9 @@ var window32 = guestmem.Range{}
 
 func window64(*guestmem.Memory) guestmem.Range { return guestmem.Range{} }
 
+// hostCPUID is nothing: arm64 has identification registers instead.
+type hostCPUID struct{}
+
 // errArch is why no machine is built: an arm64 machine needs a flattened device tree, a GIC and PSCI, and this monitor makes none.
 var errArch = fmt.Errorf("machines on arm64: %w", ErrUnsupported)
 

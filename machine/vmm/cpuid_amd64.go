@@ -24,14 +24,17 @@ const (
 	featureHTT         = 1 << 28 // leaf 1 EDX: leaf 1's count of logical processors is valid
 
 	topologySMT, topologyCore = 1, 2 // leaf 0xb ECX, bits 15:8
+
+	cacheType    = 0x1f // leaf 4 EAX: 0 is the end of the list
+	indexMatters = 1    // KVM_CPUID_FLAG_SIGNIFCANT_INDEX
 )
 
 // guestCPUID is what CPU id of n answers: KVM's supported leaves with the host's own identity replaced by n single-threaded cores in
-// one package. It changes supported in place.
+// one package. supported is left alone.
 func guestCPUID(supported []kvm.CPUIDEntry2, id, n int, tscDeadline bool) []kvm.CPUIDEntry2 {
 	me, count := uint32(id), uint32(n)
 	width := uint32(bits.Len32(count - 1)) // bits of an APIC identifier that number the cores
-	kept := supported[:0]
+	kept := make([]kvm.CPUIDEntry2, 0, len(supported)+2)
 	for _, e := range supported {
 		switch e.Function {
 		case leafFeatures:
@@ -44,14 +47,11 @@ func guestCPUID(supported []kvm.CPUIDEntry2, id, n int, tscDeadline bool) []kvm.
 				e.Edx |= featureHTT
 			}
 		case leafCache:
-			e.Eax = e.Eax&0x3fff | (count-1)<<26 | sharers(e.Eax, count)<<14
-		case leafTopology:
-			if e.Index > 1 {
-				continue
+			if e.Eax&cacheType != 0 {
+				e.Eax = e.Eax&0x3fff | min(count-1, 63)<<26 | sharers(e.Eax, count)<<14
 			}
-			e = topologyLevel(e, me, count, width)
-		case leafTopologyV2, leafAMDExtended:
-			continue // newer descriptions of the host's topology; guests fall back to the ones above
+		case leafTopology, leafTopologyV2, leafAMDExtended:
+			continue // the host's topology; ours follows below, and guests need no newer description of it
 		case leafAMDSizes:
 			e.Ecx = e.Ecx&^0xf0ff | width<<12 | (count - 1)
 		case leafAMDCache:
@@ -61,7 +61,9 @@ func guestCPUID(supported []kvm.CPUIDEntry2, id, n int, tscDeadline bool) []kvm.
 		}
 		kept = append(kept, e)
 	}
-	return kept
+	return append(kept,
+		kvm.CPUIDEntry2{Function: leafTopology, Index: 0, Flags: indexMatters, Ebx: 1, Ecx: 0 | topologySMT<<8, Edx: me},
+		kvm.CPUIDEntry2{Function: leafTopology, Index: 1, Flags: indexMatters, Eax: width, Ebx: count, Ecx: 1 | topologyCore<<8, Edx: me})
 }
 
 // sharers is the count of CPUs less one that share a cache of the level in eax: all of them the third level, none the others.
@@ -70,16 +72,4 @@ func sharers(eax, count uint32) uint32 {
 		return count - 1
 	}
 	return 0
-}
-
-// topologyLevel fills one level of leaf 0xb: threads of a core (one), then cores of the package.
-func topologyLevel(e kvm.CPUIDEntry2, id, count, width uint32) kvm.CPUIDEntry2 {
-	e.Eax, e.Ebx, e.Ecx, e.Edx = 0, 0, e.Index, id
-	switch e.Index {
-	case 0:
-		e.Ebx, e.Ecx = 1, e.Index|topologySMT<<8
-	case 1:
-		e.Eax, e.Ebx, e.Ecx = width, count, e.Index|topologyCore<<8
-	}
-	return e
 }

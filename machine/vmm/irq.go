@@ -66,7 +66,7 @@ type line struct{ fd *eventfd.FD }
 
 // Pulse implements [Line].
 func (l *line) Pulse() {
-	// An eventfd write fails only when its counter is full, which KVM empties: there is nothing to tell anyone.
+	// It fails only when the machine is closed, and then nobody is there to interrupt.
 	_ = l.fd.Signal()
 }
 

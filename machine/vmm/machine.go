@@ -54,7 +54,7 @@ type Config struct {
 	Kernel  *os.File // a regular file; stays the caller's
 	Initrd  *os.File // likewise; nil: none
 	Cmdline string
-	Serial  io.Writer // what the guest writes to COM1; nil discards it. Called on vCPU threads.
+	Serial  io.Writer // what the guest writes to COM1, in order, from one goroutine of Run; nil discards it
 	Virtio  []Virtio  // PCI functions in slot order
 	Log     *slog.Logger
 }
@@ -87,6 +87,7 @@ type Machine struct {
 	ports     *bus
 	mmio      *bus
 	vcpus     []*vcpu
+	cpuid     hostCPUID // what KVM supports, asked once
 	phases    Phases
 
 	mu      sync.Mutex // guards all below
@@ -94,6 +95,7 @@ type Machine struct {
 	wish    wish
 	parked  int // vCPUs that stand still in park
 	running int // vCPUs whose threads are in run
+	started bool
 	cause   Cause
 }
 
@@ -223,15 +225,25 @@ func (m *Machine) newLine(gsi uint32) (*line, error) {
 	return l, err
 }
 
-// Run runs the guest until it ends, ctx ends, or a vCPU fails. When it returns, all vCPU threads are gone. The cause is valid when the
-// error is nil; when ctx ended, the error is its cause.
+// Run runs the guest until it ends, ctx ends, or a vCPU fails, once for a machine. When it returns, all vCPU threads are gone, and what
+// the guest said on its serial port is written, unless ctx ended. The cause is valid when the error is nil; when ctx ended, the error is
+// its cause.
 func (m *Machine) Run(ctx context.Context) (Cause, error) {
+	m.mu.Lock()
+	if m.started {
+		m.mu.Unlock()
+		return none, errors.New("run: the machine has run already")
+	}
+	m.started, m.running = true, len(m.vcpus)
+	m.mu.Unlock()
 	defer context.AfterFunc(ctx, func() { m.ask(stop) })()
+	written := make(chan struct{})
+	go func() { // ends after the vCPUs, or when a write that outlives ctx returns
+		defer close(written)
+		m.serial.drain()
+	}()
 	var threads sync.WaitGroup
 	errs := make([]error, len(m.vcpus))
-	m.mu.Lock()
-	m.running = len(m.vcpus)
-	m.mu.Unlock()
 	for i, c := range m.vcpus {
 		threads.Go(func() { // ends with the machine: stop is asked of all vCPUs as soon as one leaves its loop
 			defer m.ask(stop)
@@ -240,6 +252,10 @@ func (m *Machine) Run(ctx context.Context) (Cause, error) {
 		})
 	}
 	threads.Wait()
+	select {
+	case <-written:
+	case <-ctx.Done():
+	}
 	m.mu.Lock()
 	cause := m.cause
 	m.mu.Unlock()
@@ -282,6 +298,9 @@ func (m *Machine) ask(w wish) {
 	m.wish = w
 	m.changed.Broadcast()
 	m.mu.Unlock()
+	if w == stop {
+		m.serial.finish()
+	}
 	for _, c := range m.vcpus {
 		c.kvm.Kick()
 	}

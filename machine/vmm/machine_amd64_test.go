@@ -408,3 +408,43 @@ func TestCloseLeavesNothing(t *testing.T) {
 		t.Errorf("%d descriptors after 20 machines, %d before", after, before)
 	}
 }
+
+// stuck is a reader of the serial port that stopped reading, until it is let go.
+type stuck struct{ letGo chan struct{} }
+
+func (s stuck) Write(p []byte) (int, error) {
+	<-s.letGo
+	return len(p), nil
+}
+
+func TestStopDoesNotWaitForAStuckReader(t *testing.T) {
+	reader := stuck{make(chan struct{})}
+	defer close(reader.letGo)
+	m := newMachine(t, vmm.Config{Serial: reader}, func(a *tinyguest.Asm) {
+		a.Mov(tinyguest.RBX, dataAddr)
+		a.Label("again")
+		out(a, serialPort, 'x')
+		a.Store(8, tinyguest.RBX, 0, tinyguest.RBX) // counted sees that the guest runs
+		a.Jmp("again")
+	})
+	ctx, cancel := context.WithCancel(t.Context())
+	var run sync.WaitGroup
+	run.Go(func() {
+		if _, err := m.Run(ctx); !errors.Is(err, context.Canceled) {
+			t.Errorf("Run() = %v, want context.Canceled", err)
+		}
+	})
+	counted(t, m, 0)
+	cancel()
+	run.Wait()
+}
+
+func TestAMachineRunsOnce(t *testing.T) {
+	m := newMachine(t, vmm.Config{}, func(a *tinyguest.Asm) { out(a, sleepControlPort, sleepS5) })
+	if _, err := m.Run(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := m.Run(t.Context()); err == nil {
+		t.Error("second Run() = nil, want an error")
+	}
+}

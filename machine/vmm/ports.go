@@ -1,5 +1,7 @@
 package vmm
 
+import "usui/machine/boot/acpi"
+
 // I/O ports of the machine. They are named in the ACPI tables, so the numbers are free; these are what other monitors use.
 const (
 	serialPort = 0x3f8 // COM1
@@ -13,7 +15,6 @@ const (
 	resetValue   = 1 // what the FADT tells the guest to write (RESET_VALUE)
 
 	sleepEnable   = 0x20 // SLP_EN (ACPI 6.5, table 4.19)
-	sleepTypeS5   = 5    // SLP_TYP that the DSDT's \_S5 names
 	sleepTypeBits = 0x1c
 
 	panicOccurred = 0x01 // the guest panicked (QEMU docs/specs/pvpanic)
@@ -35,7 +36,7 @@ func (p power) Read(_ uint64, b []byte) {
 func (p power) Write(off uint64, b []byte) {
 	v := b[0]
 	switch {
-	case off == sleepControl && v&sleepEnable != 0 && v&sleepTypeBits == sleepTypeS5<<2:
+	case off == sleepControl && v&sleepEnable != 0 && v&sleepTypeBits == acpi.SleepTypeOff<<2:
 		p.end(PowerOff)
 	case off == resetControl && v == resetValue:
 		p.end(Reset)

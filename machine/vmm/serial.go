@@ -31,15 +31,16 @@ const (
 	mcrMask = 0x1f
 
 	lsrRx      = 0x01
-	lsrTxIdle  = 0x60 // holding register and shift register empty: our transmitter is never busy
-	msrCarrier = 0xb0 // DCD, DSR, CTS: the other end is always there
-	uartFIFO   = 64   // receive bytes held for the guest; the 16550A has 16, a longer queue is invisible to it
+	lsrTxIdle  = 0x60     // holding register and shift register empty: our transmitter is never busy
+	msrCarrier = 0xb0     // DCD, DSR, CTS: the other end is always there
+	txQueue    = 64 << 10 // bytes sent and not written yet, before the guest waits
+	uartFIFO   = 64       // receive bytes held for the guest; the 16550A has 16, a longer queue is invisible to it
 )
 
 // serial is a 16550A UART: what a guest kernel has before any driver of its own, and so where its first and last words go.
-// Output goes to a writer at once, on the vCPU's thread; input comes from feed, which blocks while the queue is full.
+// Output goes through a bounded queue to a writer; input comes from feed, which blocks while the receive queue is full.
 type serial struct {
-	out io.Writer // called with mu held, so bytes keep their order
+	out io.Writer // called by drain alone
 	irq Line
 
 	mu                      sync.Mutex // guards all below
@@ -49,7 +50,9 @@ type serial struct {
 	rx                      []byte
 	space                   sync.Cond // rx has room, or the port is closed
 	closed                  bool
-	one                     [1]byte // out's argument, so that a byte costs no allocation
+	tx                      []byte    // sent by the guest, not written to out yet
+	sent                    sync.Cond // tx has room or bytes, or nobody waits for it any more
+	ended                   bool      // the machine does not run: bytes that find no room are dropped
 }
 
 // Line is an edge of an interrupt line into the guest.
@@ -58,8 +61,8 @@ type Line interface {
 }
 
 func newSerial(out io.Writer, irq Line) *serial {
-	s := &serial{out: out, irq: irq, divisor: 1, rx: make([]byte, 0, uartFIFO)}
-	s.space.L = &s.mu
+	s := &serial{out: out, irq: irq, divisor: 1, rx: make([]byte, 0, uartFIFO), tx: make([]byte, 0, txQueue)}
+	s.space.L, s.sent.L = &s.mu, &s.mu
 	return s
 }
 
@@ -149,9 +152,13 @@ func (s *serial) transmit(v byte) {
 		}
 		return
 	}
-	s.one[0] = v
-	// The wire does not report errors: when the other end is gone, what the guest says is lost, as on a real line.
-	_, _ = s.out.Write(s.one[:])
+	for len(s.tx) == txQueue && !s.ended { // a reader that is slow sets the guest's pace
+		s.sent.Wait()
+	}
+	if len(s.tx) < txQueue {
+		s.tx = append(s.tx, v)
+		s.sent.Broadcast()
+	}
 	s.txPending = true
 }
 
@@ -219,6 +226,35 @@ func (s *serial) feed(p []byte) error {
 		s.interrupt()
 	}
 	return nil
+}
+
+// drain writes what the guest sends to out until finish was called and all is written. The vCPUs never wait for out longer than it takes
+// to end the machine: a write that blocks holds only drain.
+func (s *serial) drain() {
+	var batch []byte
+	for {
+		s.mu.Lock()
+		for len(s.tx) == 0 && !s.ended {
+			s.sent.Wait()
+		}
+		batch = append(batch[:0], s.tx...)
+		s.tx = s.tx[:0]
+		s.sent.Broadcast()
+		s.mu.Unlock()
+		if len(batch) == 0 {
+			return
+		}
+		// The wire does not report errors: when the other end is gone, what the guest says is lost, as on a real line.
+		_, _ = s.out.Write(batch)
+	}
+}
+
+// finish lets vCPUs go that wait for room, and drain end when all is written.
+func (s *serial) finish() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.ended = true
+	s.sent.Broadcast()
 }
 
 // close wakes a blocked feed for good.

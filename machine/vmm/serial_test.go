@@ -42,6 +42,8 @@ func TestSerialTransmitsAtOnce(t *testing.T) {
 		}
 		u.set(uartData, c)
 	}
+	u.finish()
+	u.drain()
 	if got, want := u.out.String(), "boot\n"; got != want {
 		t.Errorf("output = %q, want %q", got, want)
 	}
@@ -62,8 +64,8 @@ func TestSerialDivisorHidesBehindDLAB(t *testing.T) {
 	if got := u.in(uartIER); got != 0 {
 		t.Errorf("IER = %#x after the divisor was set, want 0", got)
 	}
-	if u.out.Len() != 0 {
-		t.Errorf("the divisor was transmitted: %q", u.out.String())
+	if len(u.tx) != 0 {
+		t.Errorf("the divisor was transmitted: %q", u.tx)
 	}
 }
 
@@ -84,8 +86,8 @@ func TestSerialLooksLikeA16550A(t *testing.T) {
 		t.Errorf("MSR in loop-back = %#x, want 0x90 (DCD and CTS)", got)
 	}
 	u.set(uartData, 'x')
-	if got := u.in(uartData); got != 'x' || u.out.Len() != 0 {
-		t.Errorf("loop-back gave %q and sent %q, want x and nothing", got, u.out.String())
+	if got := u.in(uartData); got != 'x' || len(u.tx) != 0 {
+		t.Errorf("loop-back gave %q and sent %q, want x and nothing", got, u.tx)
 	}
 	u.set(uartMCR, 0)
 	u.set(uartIIR, fcrEnable)
@@ -154,10 +156,46 @@ func TestSerialInputWaitsForTheGuest(t *testing.T) {
 	}
 }
 
+// TestSerialOutputWaitsForItsReader fills the queue before anybody reads, then reads all of it.
+func TestSerialOutputWaitsForItsReader(t *testing.T) {
+	u := newUART()
+	want := bytes.Repeat([]byte("0123456789abcdef"), 3*txQueue/16)
+	var guest, reader sync.WaitGroup
+	guest.Go(func() {
+		for _, c := range want {
+			u.set(uartData, c)
+		}
+	})
+	reader.Go(u.drain)
+	guest.Wait()
+	u.finish()
+	reader.Wait()
+	if !bytes.Equal(u.out.Bytes(), want) {
+		t.Errorf("%d bytes were written, want the %d that the guest sent", u.out.Len(), len(want))
+	}
+}
+
+// TestSerialEndsWithoutItsReader sends more than the queue holds while nobody reads: finish must let the guest go.
+func TestSerialEndsWithoutItsReader(t *testing.T) {
+	u := newUART()
+	var guest sync.WaitGroup
+	guest.Go(func() {
+		for range 2 * txQueue {
+			u.set(uartData, 'x')
+		}
+	})
+	u.finish()
+	guest.Wait()
+	if len(u.tx) != txQueue {
+		t.Errorf("%d bytes are queued, want a full queue of %d", len(u.tx), txQueue)
+	}
+}
+
 func FuzzSerial(f *testing.F) {
 	f.Add([]byte{3, 0x83, 0, 1, 3, 3, 1, 15, 4, 0x1f, 0, 'x', 0x80, 0})
 	f.Fuzz(func(t *testing.T, script []byte) {
 		u := newUART()
+		u.finish() // nobody reads
 		for i := 0; i+1 < len(script); i += 2 {
 			off, wide := uint64(script[i]&0x0f), 1+int(script[i]>>4&7)
 			p := bytes.Repeat([]byte{script[i+1]}, wide)

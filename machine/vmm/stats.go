@@ -13,9 +13,9 @@ type Stats struct {
 func (m *Machine) Stats() Stats {
 	s := Stats{Exits: make(map[string]uint64)}
 	for _, c := range m.vcpus {
-		for kind := range c.exits {
-			if n := c.exits[kind].Load(); n > 0 {
-				s.Exits[exitName(kind)] += n
+		for reason := range c.exits {
+			if n := c.exits[reason].Load(); n > 0 {
+				s.Exits[kvm.ExitReason(reason).String()] += n
 			}
 		}
 		s.Missed += c.missed.Load()
@@ -33,12 +33,4 @@ func (m *Machine) Stats() Stats {
 		}
 	}
 	return s
-}
-
-// exitName is the name of the reason behind an index of the counters.
-func exitName(kind int) string {
-	if kind == exitKinds-1 {
-		return kvm.ExitKicked.String()
-	}
-	return kvm.ExitReason(kind).String()
 }

@@ -12,8 +12,8 @@ import (
 type vcpu struct {
 	machine *Machine
 	kvm     *kvm.VCPU
-	exits   [exitKinds]atomic.Uint64 // by exitKind; written by the vCPU's thread alone
-	missed  atomic.Uint64            // accesses to addresses where nothing answers
+	exits   [kvm.ExitReasons]atomic.Uint64 // written by the vCPU's thread alone
+	missed  atomic.Uint64                  // accesses to addresses where nothing answers
 }
 
 // loop runs the guest on this thread until the machine is asked to stop or the vCPU fails.
@@ -24,7 +24,7 @@ func (c *vcpu) loop() error {
 		if err != nil {
 			return fmt.Errorf("vcpu %d: %w", c.kvm.ID(), err)
 		}
-		c.exits[exitKind(reason)].Add(1)
+		c.exits[reason].Add(1)
 		switch reason {
 		case kvm.ExitIO:
 			c.portIO()
@@ -73,9 +73,3 @@ func (c *vcpu) memoryIO() {
 		c.missed.Add(1)
 	}
 }
-
-// exitKinds is more than the kernel has reasons; those that a newer one adds are counted together with kicks.
-const exitKinds = 64
-
-// exitKind is the index of a reason among the counters.
-func exitKind(r kvm.ExitReason) int { return int(min(r, exitKinds-1)) }

@@ -723,3 +723,16 @@ func benchmarkRead(b *testing.B, e block.Engine, depth, size int) {
 	b.ReportMetric(float64(q.Kicks()-kicks)/float64(n), "kicks/op")
 	b.ReportMetric(float64(q.Interrupts()-interrupts)/float64(n), "irqs/op")
 }
+
+// TestStopAfterAFaultBehindAGoodRequest breaks the queue while good requests of the same group wait to be submitted.
+func TestStopAfterAFaultBehindAGoodRequest(t *testing.T) {
+	m := newMemory(1 << 20)
+	g, d := boot(t, m, allFeatures)
+	g.q.Put(g.Out(header(typeIn, 0)), g.In(513))
+	g.q.PutAvailable(0xffff)
+	g.q.Publish()
+	for len(g.Broken()) == 0 {
+		runtime.Gosched()
+	}
+	d.Stop() // hung when the good request's slot was lost
+}

@@ -57,6 +57,9 @@ func (q *queue) serve() {
 	for !q.dev.stopping.Load() { // a driver that goes on while it is reset does not keep us here
 		starved, err := q.collect()
 		if err != nil {
+			for _, r := range q.group { // popped before the fault: they must not keep Stop waiting
+				q.answer(int(r.Tag), statusIOErr)
+			}
 			return
 		}
 		if len(q.group) > 0 {

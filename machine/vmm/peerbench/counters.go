@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 )
@@ -15,15 +16,19 @@ type counters map[string]uint64
 // descriptor (Documentation/virt/kvm; virt/kvm/kvm_main.c, kvm_create_vm_debugfs).
 const debugKVM = "/sys/kernel/debug/kvm"
 
-// readCounters reads the statistics of the one machine that there is. The folder does not tell which process it belongs to: the
-// thread that made the machine may be any of its threads.
-func readCounters(root string) (counters, error) {
-	dirs, err := filepath.Glob(filepath.Join(root, "*-*"))
+// machinesIn lists the folders of the machines that there are.
+func machinesIn(root string) ([]string, error) { return filepath.Glob(filepath.Join(root, "*-*")) }
+
+// readCounters reads the statistics of the one machine that is not among the idle ones, which were there before (the lab holds some).
+// A folder's name does not tell which process it belongs to: the thread that made the machine may be any of its threads.
+func readCounters(root string, idle []string) (counters, error) {
+	dirs, err := machinesIn(root)
 	if err != nil {
 		return nil, err
 	}
+	dirs = slices.DeleteFunc(dirs, func(d string) bool { return slices.Contains(idle, d) })
 	if len(dirs) != 1 {
-		return nil, fmt.Errorf("read counters in %s: %d machines, want 1", root, len(dirs))
+		return nil, fmt.Errorf("read counters in %s: %d new machines, want 1", root, len(dirs))
 	}
 	entries, err := os.ReadDir(dirs[0])
 	if err != nil {

@@ -1,10 +1,10 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
-	"fmt"
 	"math"
 	"os"
 	"strings"
@@ -21,31 +21,6 @@ const usuiDisk = "usui-0"
 
 // choiceDivisor is how much shorter the runs are that choose between QEMU's variants.
 const choiceDivisor = 2
-
-// disks compares reads from a disk between usui and the best that QEMU has.
-func (in *inside) disks(ctx context.Context) error {
-	if err := makeDisk(); err != nil {
-		return err
-	}
-	ours, peer := usuiMonitor(in.plan.Usui), qemuMonitor(in.plan.QEMU)
-	choice, err := in.disk(ctx, peer, blkRun{Choice: true}, in.plan.Ops.part(choiceDivisor), qemuVariants())
-	if err != nil {
-		return err
-	}
-	best := bestVariant(choice.Loads)
-	if best == "" {
-		best = qemuVariants()[0] // the record says what went wrong
-	}
-	names := map[string]string{ours.name: usuiDisk, peer.name: best}
-	for round := range in.plan.Rounds {
-		for _, m := range rotated([]monitor{ours, peer}, round) {
-			if _, err := in.disk(ctx, m, blkRun{run: run{Round: round}}, in.plan.Ops, []string{names[m.name]}); err != nil {
-				return err
-			}
-		}
-	}
-	return nil
-}
 
 // makeDisk writes a disk of blocks that are not zero.
 func makeDisk() error {
@@ -66,28 +41,21 @@ func makeDisk() error {
 	return f.Close()
 }
 
-// disk runs all loads on each of the named disks and emits the record r. Its error is one that ends the benchmark.
-func (in *inside) disk(ctx context.Context, m monitor, r blkRun, ops operations, names []string) (blkRun, error) {
-	r.Monitor = m.name
-	if err := in.runLoads(ctx, m, &r, ops, names); err != nil {
-		r.Error = err.Error()
+// disks boots a guest that reads from disks: all of QEMU's variants with fewer reads, or the one to compare.
+func (in *inside) disks(ctx context.Context, r *blkRun) error {
+	ops, names := in.plan.Ops, []string{usuiDisk}
+	switch {
+	case r.Choice:
+		ops, names = ops.part(choiceDivisor), qemuVariants()
+	case r.Monitor != usui:
+		names = []string{cmp.Or(in.plan.Variant, qemuVariants()[0])} // if there was no choice, its record says why
 	}
-	in.say("blk %d of %d: %s %v %s", r.Round+1, in.plan.Rounds, m.name, names, r.Error)
-	if err := in.emit(record{Blk: &r}); err != nil {
-		return r, err
-	}
-	return r, context.Cause(ctx)
-}
-
-func (in *inside) runLoads(ctx context.Context, m monitor, r *blkRun, ops operations, names []string) error {
-	ctx, cancel := context.WithTimeoutCause(ctx, runTimeout, fmt.Errorf("nothing after %v", runTimeout))
-	defer cancel()
 	words := []string{"rdinit=" + loadInit, wordTask + "=" + taskBlk, wordOps + "=" + ops.word(), wordDisks + "=" + strings.Join(names, ",")}
 	s := system{kernel: in.plan.Kernel, initrd: in.plan.LoadInitrd, words: strings.Join(words, " ")}
 	for _, name := range names {
 		s.disks = append(s.disks, disk{path: diskPath, name: name})
 	}
-	c, err := startChild(m, s)
+	c, err := startChild(in.monitor(r.Monitor), s)
 	if err != nil {
 		return err
 	}
@@ -99,7 +67,7 @@ func (in *inside) runLoads(ctx context.Context, m monitor, r *blkRun, ops operat
 	r.Up = up.at.Sub(c.began)
 	for _, name := range names {
 		for range ops.loads() {
-			result, err := measureLoad(ctx, c)
+			result, err := in.measureLoad(ctx, c)
 			if err != nil {
 				return err
 			}
@@ -111,11 +79,11 @@ func (in *inside) runLoads(ctx context.Context, m monitor, r *blkRun, ops operat
 }
 
 // measureLoad follows one load. The guest waits for us before it begins and after it has ended, so that nothing else is counted.
-func measureLoad(ctx context.Context, c *child) (result loadResult, err error) {
+func (in *inside) measureLoad(ctx context.Context, c *child) (result loadResult, err error) {
 	if _, err := guestLine(ctx, c, lineReady); err != nil {
 		return result, err
 	}
-	before, err := readCounters(debugKVM)
+	before, err := readCounters(debugKVM, in.idle)
 	if err != nil {
 		return result, err
 	}
@@ -125,7 +93,7 @@ func measureLoad(ctx context.Context, c *child) (result loadResult, err error) {
 	if _, err := guestLine(ctx, c, lineEnd); err != nil {
 		return result, err
 	}
-	after, err := readCounters(debugKVM)
+	after, err := readCounters(debugKVM, in.idle)
 	if err != nil {
 		return result, err
 	}

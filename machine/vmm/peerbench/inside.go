@@ -3,29 +3,26 @@ package main
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
 	"os"
 	"os/exec"
 	"runtime"
-	"slices"
 	"strings"
 	"time"
 
 	"golang.org/x/sys/unix"
-
-	"usui/internal/pid1"
 )
 
-// runTimeout bounds one run of one monitor, in the lab's time.
-const runTimeout = 4 * time.Minute
+// runTimeout bounds one run of one monitor, in the lab's time. Nothing that works takes half of it.
+const runTimeout = 3 * time.Minute
 
 // inside is the process in the lab.
 type inside struct {
 	plan  plan
 	out   *json.Encoder
 	began time.Time
+	idle  []string // folders of machines that are not ours
 }
 
 func insideMain(ctx context.Context, text string) error {
@@ -38,6 +35,10 @@ func insideMain(ctx context.Context, text string) error {
 			return fmt.Errorf("mount %s at %s: %w", fstype, target, err)
 		}
 	}
+	var err error
+	if in.idle, err = machinesIn(debugKVM); err != nil {
+		return err
+	}
 	info, err := in.describe(ctx)
 	if err != nil {
 		return err
@@ -45,13 +46,49 @@ func insideMain(ctx context.Context, text string) error {
 	if err := in.emit(record{Lab: &info}); err != nil {
 		return err
 	}
-	for _, part := range in.plan.Parts {
-		do := map[string]func(context.Context) error{partBoot: in.boots, partPhases: in.phases, partBlk: in.disks}[part]
-		if err := do(ctx); err != nil {
-			return fmt.Errorf("%s: %w", part, err)
+	if err := makeDisk(); err != nil {
+		return err
+	}
+	steps := in.plan.steps()
+	for i, s := range steps[in.plan.From:] {
+		rec := in.do(ctx, s)
+		if ctx.Err() != nil {
+			return context.Cause(ctx)
+		}
+		fmt.Fprintf(os.Stderr, "peerbench: %4.0f s: %d of %d: %s\n", time.Since(in.began).Seconds(), in.plan.From+i+1, len(steps), rec.brief())
+		if err := in.emit(rec); err != nil {
+			return err
 		}
 	}
 	return in.emit(record{Done: true})
+}
+
+// do carries out one step. What goes wrong is in the record.
+func (in *inside) do(ctx context.Context, s step) record {
+	ctx, cancel := context.WithTimeoutCause(ctx, runTimeout, fmt.Errorf("nothing after %v", runTimeout))
+	defer cancel()
+	r := run{Monitor: s.monitor, Round: s.round}
+	var err error
+	switch s.part {
+	case partBoot:
+		b := &bootRun{run: r}
+		err = in.boot(ctx, b)
+		b.fail(err)
+		return record{Boot: b}
+	case partPhases:
+		p := &phasesRun{run: r}
+		err = in.phases(ctx, p)
+		p.fail(err)
+		return record{Phases: p}
+	default:
+		b := &blkRun{run: r, Choice: s.choice}
+		err = in.disks(ctx, b)
+		b.fail(err)
+		if s.choice {
+			in.plan.Variant = bestVariant(b.Loads)
+		}
+		return record{Blk: b}
+	}
 }
 
 // emit hands a record to the process outside.
@@ -60,23 +97,20 @@ func (in *inside) emit(r record) error {
 	return in.out.Encode(r)
 }
 
-// say tells how far it is.
-func (in *inside) say(format string, args ...any) {
-	fmt.Fprintf(os.Stderr, "peerbench: %4.0f s: %s\n", time.Since(in.began).Seconds(), fmt.Sprintf(format, args...))
-}
-
-// monitors are those that there are, with extra flags for usui.
-func (in *inside) monitors(extra ...string) []monitor {
-	list := []monitor{usuiMonitor(in.plan.Usui, extra...), qemuMonitor(in.plan.QEMU)}
-	if in.plan.Gokvm != "" {
-		list = append(list, gokvmMonitor(in.plan.Gokvm))
+// monitor finds one by its name.
+func (in *inside) monitor(name string) monitor {
+	switch name {
+	case usui:
+		return usuiMonitor(in.plan.Usui)
+	case gokvm:
+		return gokvmMonitor(in.plan.Gokvm, gokvmWords)
 	}
-	return list
+	return qemuMonitor(in.plan.QEMU, name)
 }
 
 // describe says where this is. It also reads all files once, so that no first round pays for the lab's own file system.
 func (in *inside) describe(ctx context.Context) (labInfo, error) {
-	info := labInfo{CPU: cpuModel(), CPUs: runtime.NumCPU()}
+	info := labInfo{CPU: cpuInfo("model name"), CPUs: runtime.NumCPU()}
 	var si unix.Sysinfo_t
 	if err := unix.Sysinfo(&si); err != nil {
 		return info, os.NewSyscallError("sysinfo", err)
@@ -123,68 +157,16 @@ func firstLine(ctx context.Context, program string, arg string) (string, error) 
 	return first, nil
 }
 
-// cpuModel is the processor as /proc/cpuinfo names it.
-func cpuModel() string {
+// cpuInfo is what /proc/cpuinfo says under a name of the first processor.
+func cpuInfo(wanted string) string {
 	text, err := os.ReadFile("/proc/cpuinfo")
 	if err != nil {
 		return "unknown"
 	}
 	for l := range strings.Lines(string(text)) {
-		if name, value, _ := strings.Cut(l, ":"); strings.TrimSpace(name) == "model name" {
+		if name, value, _ := strings.Cut(l, ":"); strings.TrimSpace(name) == wanted {
 			return strings.TrimSpace(value)
 		}
 	}
 	return "unknown"
 }
-
-// rotated gives every monitor every place in the order, round by round.
-func rotated(list []monitor, round int) []monitor {
-	n := round % len(list)
-	return slices.Concat(list[n:], list[:n])
-}
-
-// boots measures boots of the default guest.
-func (in *inside) boots(ctx context.Context) error {
-	for round := range in.plan.Rounds {
-		for _, m := range rotated(in.monitors(), round) {
-			r := bootRun{run: run{Monitor: m.name, Round: round}}
-			if err := in.boot(ctx, m, &r); err != nil {
-				r.Error = err.Error()
-			}
-			in.say("boot %d of %d: %s: %.2f s, %d exits %s", round+1, in.plan.Rounds, m.name, r.Up.Seconds(), r.Exits["exits"], r.Error)
-			if err := in.emit(record{Boot: &r}); err != nil {
-				return err
-			}
-			if ctx.Err() != nil {
-				return context.Cause(ctx)
-			}
-		}
-	}
-	return nil
-}
-
-// boot boots once. The guest's init goes on after its first line, so the monitor is stopped there and looked at.
-func (in *inside) boot(ctx context.Context, m monitor, r *bootRun) error {
-	ctx, cancel := context.WithTimeoutCause(ctx, runTimeout, fmt.Errorf("nothing after %v", runTimeout))
-	defer cancel()
-	c, err := startChild(m, system{kernel: in.plan.Kernel, initrd: in.plan.Initrd})
-	if err != nil {
-		return err
-	}
-	defer c.stop()
-	up, err := c.await(ctx, pid1.Marker, isMarker)
-	if err != nil {
-		return err
-	}
-	if err := c.freeze(); err != nil {
-		return err
-	}
-	r.Up = up.at.Sub(c.began)
-	var errs [2]error
-	r.Exits, errs[0] = readCounters(debugKVM)
-	r.Memory, errs[1] = readMemory(c.pid())
-	return errors.Join(errs[:]...)
-}
-
-// isMarker reports whether a line is init's first.
-func isMarker(text string) bool { return strings.HasSuffix(text, pid1.Marker) }

@@ -73,7 +73,7 @@ func parseOptions(args []string) (options, error) {
 	f := flag.NewFlagSet("peerbench", flag.ContinueOnError)
 	f.IntVar(&o.rounds, "rounds", 5, "`number` of runs of each monitor")
 	parts := f.String("parts", partBoot+","+partPhases+","+partBlk, "comma-separated `list` of what to do")
-	f.DurationVar(&o.timeout, "timeout", 40*time.Minute, "end the lab after this `time`")
+	f.DurationVar(&o.timeout, "timeout", 40*time.Minute, "end after this `time`")
 	f.BoolVar(&o.json, "json", false, "print the report, with all records, as JSON")
 	f.IntVar(&o.ops.Random, "random", 2000, "`number` of 4 KiB reads, one at a time")
 	f.IntVar(&o.ops.Deep, "deep", 4000, "`number` of 4 KiB reads, 16 at a time")
@@ -105,8 +105,9 @@ func outsideMain(ctx context.Context, args []string) error {
 	if err != nil {
 		return err
 	}
-	records, labErr := runLab(ctx, o, p)
+	records, crashes, labErr := runLabs(ctx, o, p)
 	r := newReport(p, records)
+	r.Crashes = crashes
 	if labErr != nil {
 		r.Failures = append(r.Failures, fmt.Sprintf("lab: %v", labErr))
 	}

@@ -9,6 +9,7 @@ import (
 const (
 	usui    = "usui"
 	microvm = "QEMU microvm"
+	withRTC = "QEMU microvm, RTC"
 	gokvm   = "gokvm"
 )
 
@@ -24,6 +25,13 @@ const commonCmdline = "console=ttyS0 quiet panic=-1"
 // gokvmWords are added for gokvm, which has neither ACPI tables nor a paravirtual clock: without them this kernel stops while it
 // looks for an interrupt controller. They are the ones among gokvm's own defaults that are not about logging.
 const gokvmWords = "noapic noacpi notsc lapic tsc_early_khz=2000 pci=realloc=off"
+
+// clockWords are gokvmWords with a true rate of the clock, in MHz, as /proc/cpuinfo has it. Its boots take no less with them: short
+// waits of drivers are then as long as they should be.
+func clockWords(mhz string) string {
+	whole, fraction, _ := strings.Cut(mhz, ".")
+	return "noapic noacpi lapic tsc_early_khz=" + whole + fraction + " pci=realloc=off"
+}
 
 // system is what a monitor boots.
 type system struct {
@@ -59,11 +67,17 @@ func usuiMonitor(program string, extra ...string) monitor {
 	}}
 }
 
-// qemuMonitor is QEMU's microvm without what it can do without, as its documentation (docs/system/i386/microvm.rst) advises.
-func qemuMonitor(program string) monitor {
-	return monitor{name: microvm, argv: func(s system) []string {
+// qemuMonitor is QEMU's microvm, name says which. One is without all that it can do without, as its documentation
+// (docs/system/i386/microvm.rst) advises. The other keeps its real-time clock: where there is none, a kernel that is not told so
+// looks for it for long.
+func qemuMonitor(program, name string) monitor {
+	machine := "microvm,pit=off,pic=off,rtc=off,x-option-roms=off,isa-serial=on"
+	if name == withRTC {
+		machine = "microvm,pit=off,pic=off,x-option-roms=off,isa-serial=on"
+	}
+	return monitor{name: name, argv: func(s system) []string {
 		args := []string{
-			program, "-M", "microvm,pit=off,pic=off,rtc=off,x-option-roms=off,isa-serial=on", "-accel", "kvm", "-cpu", "host",
+			program, "-M", machine, "-accel", "kvm", "-cpu", "host",
 			"-smp", guestCPUs, "-m", fmt.Sprintf("%dM", guestMemoryMiB), "-nodefaults", "-no-user-config", "-nographic", "-no-reboot",
 			"-global", "virtio-mmio.force-legacy=false", "-serial", "stdio",
 			"-kernel", s.kernel, "-initrd", s.initrd, "-append", commonCmdline + " " + s.words,
@@ -86,7 +100,8 @@ func qemuVariants() []string {
 	return []string{"threads", "io_uring", "threads+iothread", "io_uring+iothread"}
 }
 
-func gokvmMonitor(program string) monitor {
+// gokvmMonitor gives its guest the words of gokvm's own defaults, or others.
+func gokvmMonitor(program, gokvmWords string) monitor {
 	return monitor{name: gokvm, argv: func(s system) []string {
 		return []string{
 			program, "boot", "-c", guestCPUs, "-m", fmt.Sprintf("%dM", guestMemoryMiB), "-k", s.kernel, "-i", s.initrd,

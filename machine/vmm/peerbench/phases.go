@@ -4,7 +4,6 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
-	"fmt"
 	"strings"
 	"time"
 )
@@ -30,52 +29,35 @@ const (
 	lineError = "peerbench: error: "
 )
 
-// phases boots each monitor once more, with the kernel's own timing of its parts and traces of the exits. These cost time, so the
-// times are not compared with the other runs'.
-func (in *inside) phases(ctx context.Context) error {
-	for _, m := range in.monitors("--json") {
-		r := phasesRun{run: run{Monitor: m.name}}
-		if err := in.phasesOf(ctx, m, &r); err != nil {
-			r.Error = err.Error()
-		}
-		in.say("phases: %s: %.2f s %s", m.name, r.Up.Seconds(), r.Error)
-		if err := in.emit(record{Phases: &r}); err != nil {
-			return err
-		}
-		if ctx.Err() != nil {
-			return context.Cause(ctx)
-		}
+// phases boots once with the kernel's own timing of its parts and traces of the exits. These cost time, so the times are not compared
+// with those of the other boots.
+func (in *inside) phases(ctx context.Context, r *phasesRun) error {
+	m := in.monitor(r.Monitor)
+	switch r.Monitor {
+	case usui:
+		m = usuiMonitor(in.plan.Usui, "--json")
+	case gokvm: // its usual words tell the kernel a wrong rate of the clock, by which nothing could be timed
+		m = gokvmMonitor(in.plan.Gokvm, clockWords(cpuInfo("cpu MHz")))
 	}
-	return nil
-}
-
-func (in *inside) phasesOf(ctx context.Context, m monitor, r *phasesRun) (err error) {
-	ctx, cancel := context.WithTimeoutCause(ctx, runTimeout, fmt.Errorf("nothing after %v", runTimeout))
-	defer cancel()
-	for _, h := range histograms() {
-		if err := h.begin(); err != nil {
-			return err
-		}
+	if err := beginTraces(); err != nil {
+		return err
 	}
 	words := "initcall_debug log_buf_len=4M rdinit=" + loadInit + " " + wordTask + "=" + taskPhases
 	c, err := startChild(m, system{kernel: in.plan.Kernel, initrd: in.plan.LoadInitrd, words: words})
 	if err == nil {
 		defer c.stop()
-		err = in.watchPhases(ctx, c, r)
+		err = watchPhases(ctx, c, r)
 	}
-	r.Traces = map[string][]hit{}
-	for _, h := range histograms() {
-		hits, traceErr := h.end()
-		r.Traces[h.name], err = hits, errors.Join(err, traceErr)
-	}
-	if err != nil || c == nil {
+	traces, traceErr := endTraces()
+	r.Traces = traces
+	if err := errors.Join(err, traceErr); err != nil {
 		return err
 	}
-	return in.readLog(ctx, c, r)
+	return readLog(ctx, c, r)
 }
 
 // watchPhases waits for init and leaves the monitor frozen there.
-func (in *inside) watchPhases(ctx context.Context, c *child, r *phasesRun) error {
+func watchPhases(ctx context.Context, c *child, r *phasesRun) error {
 	up, err := c.await(ctx, lineUp, func(s string) bool { return strings.HasSuffix(s, lineUp) })
 	if err != nil {
 		return err
@@ -85,7 +67,7 @@ func (in *inside) watchPhases(ctx context.Context, c *child, r *phasesRun) error
 }
 
 // readLog lets the guest go on, which then tells what its kernel logged.
-func (in *inside) readLog(ctx context.Context, c *child, r *phasesRun) error {
+func readLog(ctx context.Context, c *child, r *phasesRun) error {
 	if err := c.thaw(); err != nil {
 		return err
 	}

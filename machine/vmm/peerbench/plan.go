@@ -35,6 +35,8 @@ type plan struct {
 	Rounds            int
 	Ops               operations
 	Load              string // the host's, before
+	From              int    // the first step to do
+	Variant           string // of QEMU's disks, the best; empty before it was chosen
 }
 
 // prepare gets everything that the lab cannot get: it has no network and cannot write to the cache.

@@ -37,6 +37,12 @@ func (r *report) print(out io.Writer) error {
 		p.print(w)
 	}
 	r.printBlk(w)
+	if len(r.Crashes) > 0 {
+		fmt.Fprintf(w, "\nLABS that ended early; each time another one went on\n")
+		for _, c := range r.Crashes {
+			fmt.Fprintf(w, "  %s\n", c)
+		}
+	}
 	if len(r.Failures) > 0 {
 		fmt.Fprintf(w, "\nFAILED\n")
 		for _, f := range r.Failures {
@@ -170,7 +176,7 @@ func (r *report) printBlk(w io.Writer) {
 	}
 	fmt.Fprintln(w)
 	for _, s := range r.Blk {
-		peer, ratio := r.blkOf(s.Load, microvm), "-"
+		peer, ratio := r.blkOf(s.Load, withRTC), "-"
 		if peer.Rate.N > 0 && !s.Choice {
 			ratio = fmt.Sprintf("%.2f", s.Rate.Median/peer.Rate.Median)
 		}

@@ -1,6 +1,9 @@
 package main
 
-import "time"
+import (
+	"fmt"
+	"time"
+)
 
 // record is one line from the lab: what one run of one monitor gave. Exactly one of the pointers is set.
 type record struct {
@@ -31,6 +34,31 @@ type run struct {
 	// Up is from the start of the monitor's process to the guest's first line.
 	Up    time.Duration `json:"upNs,omitempty"`
 	Error string        `json:"error,omitempty"`
+}
+
+func (r *run) fail(err error) {
+	if err != nil {
+		r.Error = err.Error()
+	}
+}
+
+// brief is a record as a line of progress.
+func (rec record) brief() string {
+	text := func(part string, r run) string {
+		if r.Error != "" {
+			return fmt.Sprintf("%s: %s: %s", part, r.Monitor, r.Error)
+		}
+		return fmt.Sprintf("%s: %s: up after %.2f s", part, r.Monitor, r.Up.Seconds())
+	}
+	switch {
+	case rec.Boot != nil:
+		return text(partBoot, rec.Boot.run)
+	case rec.Phases != nil:
+		return text(partPhases, rec.Phases.run)
+	case rec.Blk != nil:
+		return text(partBlk, rec.Blk.run)
+	}
+	return "lab"
 }
 
 // bootRun is a boot of the default guest, with what was seen of the monitor right after it.

@@ -25,6 +25,7 @@ type report struct {
 	Phases   []phasesRun   `json:"phases"`
 	Blk      []blkSummary  `json:"blk"`
 	Failures []string      `json:"failures"`
+	Crashes  []string      `json:"crashes"` // of labs; another one went on
 	Records  []record      `json:"records"`
 }
 
@@ -93,7 +94,7 @@ func newReport(p plan, records []record) report {
 			r.Phases = append(r.Phases, *rec.Phases)
 		}
 	}
-	for _, name := range []string{usui, microvm, gokvm} {
+	for _, name := range []string{usui, microvm, withRTC, gokvm} {
 		if s := summarizeBoots(name, records); s.Seconds.N+s.Failed > 0 {
 			r.Boot = append(r.Boot, s)
 		}
@@ -121,16 +122,32 @@ func (rec record) failure() []string {
 }
 
 func whereOf(p plan, records []record) where {
-	w := where{CPU: cpuModel(), CPUs: runtime.NumCPU(), Guest: p.Release, Gokvm: gokvmVersion, Load: p.Load}
+	w := where{CPU: cpuInfo("model name"), CPUs: runtime.NumCPU(), Guest: p.Release, Gokvm: gokvmVersion, Load: p.Load}
 	w.Kernel, _ = kernelRelease() // fails for a bad pointer only
+	w.ClockRatio = clockRatio(records)
 	if len(records) > 0 && records[0].Lab != nil {
-		first, last := records[0], records[len(records)-1]
-		w.Lab = *first.Lab
-		if passed := last.arrived.Sub(first.arrived); passed > 10*time.Second {
-			w.ClockRatio = (last.At - first.At).Seconds() / passed.Seconds()
-		}
+		w.Lab = *records[0].Lab
 	}
 	return w
+}
+
+// clockRatio is how fast the first lab's clock ran, 0 if it did not live for long enough to tell.
+func clockRatio(records []record) float64 {
+	if len(records) == 0 {
+		return 0
+	}
+	first, last := records[0], records[0]
+	for _, r := range records[1:] {
+		if r.Lab != nil {
+			break
+		}
+		last = r
+	}
+	passed := last.arrived.Sub(first.arrived)
+	if passed < 10*time.Second {
+		return 0
+	}
+	return (last.At - first.At).Seconds() / passed.Seconds()
 }
 
 // loadAverage is how busy the host is: above a few tenths the figures are not to be trusted.
@@ -246,7 +263,7 @@ func (r *report) bars(p plan) []bar {
 
 func (r *report) blkBar(load string) bar {
 	b := bar{What: "reads, " + load + ", of QEMU's rate", Limit: blkBar, Least: true, Unit: " x"}
-	ours, peer := r.blkOf(load, usui), r.blkOf(load, microvm)
+	ours, peer := r.blkOf(load, usui), r.blkOf(load, withRTC)
 	if ours.Rate.N > 0 && peer.Rate.N > 0 {
 		b.Known, b.Value = true, ours.Rate.Median/peer.Rate.Median
 	}

@@ -2,6 +2,7 @@ package main
 
 import (
 	"bufio"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -50,23 +51,62 @@ func histograms() []histogram {
 
 func (h histogram) trigger() string { return "hist:keys=" + h.keys + ":size=4096" }
 
-// begin counts from zero.
-func (h histogram) begin() error {
-	return os.WriteFile(filepath.Join(traceEvents, h.path, "trigger"), []byte(h.trigger()), 0)
+// beginTraces counts from zero.
+func beginTraces() error {
+	return onOneCPU(func() error {
+		for _, h := range histograms() {
+			if err := os.WriteFile(filepath.Join(traceEvents, h.path, "trigger"), []byte(h.trigger()), 0); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
 }
 
-// end stops counting and returns the hits, most frequent first.
-func (h histogram) end() ([]hit, error) {
-	f, err := os.Open(filepath.Join(traceEvents, h.path, "hist"))
-	if err != nil {
-		return nil, err
+// endTraces stops counting and returns the hits by the name of the histogram, most frequent first.
+func endTraces() (map[string][]hit, error) {
+	all := map[string][]hit{}
+	for _, h := range histograms() {
+		f, err := os.Open(filepath.Join(traceEvents, h.path, "hist"))
+		if err != nil {
+			return nil, err
+		}
+		all[h.name], err = h.parse(f)
+		f.Close()
+		if err != nil {
+			return nil, err
+		}
 	}
-	hits, err := h.parse(f)
-	f.Close()
+	return all, onOneCPU(func() error {
+		for _, h := range histograms() {
+			if err := os.WriteFile(filepath.Join(traceEvents, h.path, "trigger"), []byte("!"+h.trigger()), 0); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+}
+
+// onOneCPU takes the other processors offline meanwhile. To trace, the kernel patches its own code; under multi-threaded emulation
+// a processor that runs the same code then sometimes dies of a breakpoint that is gone already.
+func onOneCPU(do func() error) error {
+	switches, err := filepath.Glob("/sys/devices/system/cpu/cpu*/online") // the first processor has none
 	if err != nil {
-		return nil, err
+		return err
 	}
-	return hits, os.WriteFile(filepath.Join(traceEvents, h.path, "trigger"), []byte("!"+h.trigger()), 0)
+	set := func(value string) error {
+		for _, s := range switches {
+			if err := os.WriteFile(s, []byte(value), 0); err != nil {
+				return err
+			}
+		}
+		return nil
+	}
+	err = set("0")
+	if err == nil {
+		err = do()
+	}
+	return errors.Join(err, set("1"))
 }
 
 // parse reads lines such as "{ port: 1016, rw: 1 } hitcount: 5". Keys may repeat where show leaves something out.
