@@ -69,6 +69,8 @@ type Console struct {
 	queues   []*virtio.Queue // of the last Start
 	running  sync.WaitGroup
 	ignored  atomic.Uint64
+
+	complained atomic.Bool
 }
 
 // New makes the device. It owns the connections when it succeeds.

@@ -86,9 +86,18 @@ func (d *Console) receive(c *virtio.Chain) {
 	}
 }
 
+// complain logs the first complaint of the driver and counts the others, or a guest could fill the log.
+func (d *Console) complain(msg string, args ...any) {
+	if d.complained.Swap(true) {
+		d.ignored.Add(1)
+		return
+	}
+	d.log.Warn(msg, args...)
+}
+
 func (d *Console) deviceReady(value uint16) {
 	if value != 1 {
-		d.log.Warn("console: the driver could not set the device up")
+		d.complain("console: the driver could not set the device up")
 		return
 	}
 	d.mu.Lock()
@@ -103,7 +112,7 @@ func (d *Console) deviceReady(value uint16) {
 // portReady tells the driver what a port is. A console counts as open from then on: Linux does not say it.
 func (d *Console) portReady(p *port, value uint16) {
 	if value != 1 {
-		d.log.Warn("console: the driver could not set a port up", "port", p.id, "name", p.Name)
+		d.complain("console: the driver could not set a port up", "port", p.id, "name", p.Name)
 		return
 	}
 	d.mu.Lock()
