@@ -86,13 +86,11 @@ func (d *Console) receive(c *virtio.Chain) {
 	}
 }
 
-// complain logs the first complaint of the driver and counts the others, or a guest could fill the log.
+// complain logs the first complaint of the driver and drops the others, or a guest could fill the log.
 func (d *Console) complain(msg string, args ...any) {
-	if d.complained.Swap(true) {
-		d.ignored.Add(1)
-		return
+	if !d.complained.Swap(true) {
+		d.log.Warn(msg, args...)
 	}
-	d.log.Warn(msg, args...)
 }
 
 func (d *Console) deviceReady(value uint16) {
