@@ -40,6 +40,7 @@ type start struct {
 	kernel, initrd string
 	ports          map[string]int // descriptor, in QEMU's process, of each virtio-serial port
 	sizes          []int64        // bytes of each of cfg.NVDIMM
+	delayLoops     int64          // see delayLoops; 0 lets the kernel measure
 }
 
 // portNames is the order in which the ports are made.
@@ -102,7 +103,11 @@ func (s start) memoryOption() string {
 func (s start) cmdline(m *machine) string {
 	words := []string{"console=" + m.console, "quiet", "panic=-1", "mitigations=off", "cryptomgr.notests"}
 	if s.cfg.Arch == "amd64" {
-		words = append(words, "tsc=reliable", "no_timer_check", "maxcpus=1") // the others come online in steps
+		// The other CPUs come online in steps; noreplace-smp leaves the code as it is for them.
+		words = append(words, "tsc=reliable", "no_timer_check", "maxcpus=1", "noreplace-smp")
+	}
+	if s.delayLoops > 0 {
+		words = append(words, fmt.Sprintf("lpj=%d", s.delayLoops))
 	}
 	if s.cfg.IOMMU {
 		words = append(words, "intel_iommu=on", "iommu=pt")

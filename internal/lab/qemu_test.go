@@ -14,20 +14,21 @@ var update = flag.Bool("update", false, "write the golden files")
 
 func TestArguments(t *testing.T) {
 	for _, tt := range []struct {
-		name string
-		cfg  Config
-		size []int64
+		name  string
+		cfg   Config
+		size  []int64
+		loops int64
 	}{
-		{"plain", Config{Arch: "amd64", CPUs: 2, MemoryBytes: 4 << 30}, nil},
+		{"plain", Config{Arch: "amd64", CPUs: 2, MemoryBytes: 4 << 30}, nil, 10384540},
 		{"devices", Config{
 			Arch: "amd64", CPUs: 4, MemoryBytes: 2 << 30, Results: "/home/a,b/results", E1000E: true, IOMMU: true,
 			Disks: []Disk{{Path: "/d 0.img"}, {Path: "/d1.img", ReadOnly: true}},
 			NVMe:  []string{"/n0.img"}, AHCI: []string{"/s0.img", "/s1.img"}, NVDIMM: []string{"/p0.img", "/p1.img"},
-		}, []int64{1 << 30, 128 << 20}},
-		{"arm64", Config{Arch: "arm64", CPUs: 1, MemoryBytes: 1 << 30, NVMe: []string{"/n0.img"}}, nil},
+		}, []int64{1 << 30, 128 << 20}, 0},
+		{"arm64", Config{Arch: "arm64", CPUs: 1, MemoryBytes: 1 << 30, NVMe: []string{"/n0.img"}}, nil, 0},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			s := start{cfg: tt.cfg, kernel: "/cache/vmlinux", initrd: "/cache/initrd", sizes: tt.size,
+			s := start{cfg: tt.cfg, kernel: "/cache/vmlinux", initrd: "/cache/initrd", sizes: tt.size, delayLoops: tt.loops,
 				ports: map[string]int{"usui.control": 3, "usui.stdin": 4, "usui.stdout": 5, "usui.stderr": 6}}
 			got := lines(s.arguments())
 			golden := filepath.Join("testdata", "arguments-"+tt.name+".txt")
@@ -93,5 +94,19 @@ func TestScratchDevices(t *testing.T) {
 			}
 		}
 		closeAll(files)
+	}
+}
+
+func TestBogomips(t *testing.T) {
+	const two = "processor\t: 0\nbogomips\t: 5192.27\n\nprocessor\t: 1\nbogomips\t: 1.00\n"
+	for text, want := range map[string]float64{
+		two: 5192.27, "": 0, "bogomips\t: fast\n": 0, "bogomips : -3\n": 0, "bogomips : NaN\n": 0, "bogomips : 1e300\n": 0, "bogomips": 0,
+	} {
+		if got := bogomips(text); got != want {
+			t.Errorf("bogomips(%q) = %v, want %v", text, got, want)
+		}
+	}
+	if got := delayLoops("arm64"); got != 0 {
+		t.Errorf("delayLoops(arm64) = %d, want 0: its kernel knows the rate of its timer", got)
 	}
 }

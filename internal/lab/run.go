@@ -145,7 +145,7 @@ func (l *boot) prepare(ctx context.Context) error {
 			sizes = append(sizes, scratchSize)
 		}
 	}
-	l.start = start{cfg: l.cfg, ports: map[string]int{}, sizes: sizes}
+	l.start = start{cfg: l.cfg, ports: map[string]int{}, sizes: sizes, delayLoops: delayLoops(l.cfg.Arch)}
 	parts := imageParts{kernel: l.kernel, init: program}
 	if !l.cfg.runsHostPrograms() {
 		if parts.busybox, err = cache.Busybox(ctx, l.cfg.Arch); err != nil {
