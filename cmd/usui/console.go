@@ -47,6 +47,14 @@ func (t *tail) show() {
 	if len(kept) == 0 {
 		return
 	}
+	for i, c := range kept { // a guest's escape sequences are not for the user's terminal
+		if c < ' ' && c != '\n' && c != '\t' || c == 0x7f {
+			kept[i] = ' '
+		}
+	}
+	if kept[len(kept)-1] != '\n' {
+		kept = append(kept, '\n')
+	}
 	// Stderr is the last place to complain; there is none to complain about it.
 	_, _ = t.end.Write(kept)
 }

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"encoding/base64"
 	"encoding/json"
 	"fmt"
@@ -18,14 +19,15 @@ type events struct {
 	stderr  io.Writer
 	started time.Time
 
-	mu  sync.Mutex
-	out *json.Encoder // nil: for people; guarded by mu
+	mu      sync.Mutex
+	out     *json.Encoder // nil: for people; guarded by mu
+	outputs []*outputEvents
 }
 
 // event is one line of --json. Members that do not apply are absent. New members may be added; names and meanings stay.
 type event struct {
-	Event  string      `json:"event"`            // lab, boot, command, output, exit, end
-	AtNs   int64       `json:"atNs"`             // since the command started
+	Event  string      `json:"event"`            // lab, boot, output, exit, button, end
+	AtNs   int64       `json:"atNs"`             // since this process started; "lab" comes from another one than what follows it
 	Detail string      `json:"detail,omitempty"` // a remark for people
 	Boot   *bootPhases `json:"boot,omitempty"`
 	Kernel string      `json:"kernel,omitempty"`
@@ -73,28 +75,90 @@ func (e *events) stream(name string, w io.Writer) io.Writer {
 	if e.out == nil {
 		return w
 	}
-	return outputEvents{e, name}
+	o := &outputEvents{events: e, name: name}
+	e.outputs = append(e.outputs, o)
+	return o
 }
 
-// outputEvents turns each write into an event.
+// flush emits what outputs hold back.
+func (e *events) flush() {
+	for _, o := range e.outputs {
+		o.mu.Lock()
+		// Nobody reads any more: there is nobody to tell.
+		_ = o.flush(len(o.held))
+		o.mu.Unlock()
+	}
+}
+
+// Limits of an output event.
+const (
+	outputBytes = 4 << 10
+	outputTime  = 20 * time.Millisecond // how long a line that does not end is held back
+)
+
+// outputEvents turns what is written into events, of whole lines where they come soon enough: a guest writes to its serial port byte by
+// byte.
 type outputEvents struct {
 	events *events
 	name   string
+
+	mu    sync.Mutex
+	held  []byte      // guarded by mu
+	timer *time.Timer // guarded by mu; emits held
 }
 
 // Write implements io.Writer.
-func (o outputEvents) Write(p []byte) (int, error) {
-	ev := event{Event: "output", Stream: o.name}
-	if utf8.Valid(p) {
-		text := string(p)
-		ev.Text = &text
-	} else {
-		ev.Base64 = base64.StdEncoding.EncodeToString(p)
+func (o *outputEvents) Write(p []byte) (int, error) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.held = append(o.held, p...)
+	for len(o.held) >= outputBytes {
+		if err := o.flush(wholeRunes(o.held[:outputBytes])); err != nil {
+			return 0, err
+		}
 	}
-	if err := o.events.emit(ev); err != nil {
+	if err := o.flush(bytes.LastIndexByte(o.held, '\n') + 1); err != nil {
 		return 0, err
 	}
+	if len(o.held) > 0 && o.timer == nil {
+		o.timer = time.AfterFunc(outputTime, func() {
+			o.mu.Lock()
+			defer o.mu.Unlock()
+			o.timer = nil
+			// The next Write will notice that nobody reads.
+			_ = o.flush(wholeRunes(o.held))
+		})
+	}
 	return len(p), nil
+}
+
+// wholeRunes is the length of b without the begin of a rune at its end, unless it is nothing but that.
+func wholeRunes(b []byte) int {
+	for back := 1; back < utf8.UTFMax && back < len(b); back++ {
+		if c := b[len(b)-back]; utf8.RuneStart(c) {
+			if !utf8.FullRune(b[len(b)-back:]) {
+				return len(b) - back
+			}
+			break
+		}
+	}
+	return len(b)
+}
+
+// flush emits the first n bytes that are held. The caller holds mu.
+func (o *outputEvents) flush(n int) error {
+	if n == 0 {
+		return nil
+	}
+	ev := event{Event: "output", Stream: o.name}
+	if utf8.Valid(o.held[:n]) {
+		text := string(o.held[:n])
+		ev.Text = &text
+	} else {
+		ev.Base64 = base64.StdEncoding.EncodeToString(o.held[:n])
+	}
+	o.held = append(o.held[:0], o.held[n:]...)
+	return o.events.emit(ev)
 }
 
 // exited tells of a command's exit status.
@@ -105,6 +169,7 @@ func (e *events) exited(status int) {
 
 // ended tells why a machine ended.
 func (e *events) ended(cause vmm.Cause, err error) {
+	e.flush()
 	ev := event{Event: "end", Cause: cause.String()}
 	if err != nil {
 		ev.Cause, ev.Detail = "error", err.Error()

@@ -8,6 +8,8 @@ import (
 	"log/slog"
 	"net"
 	"os"
+	"os/signal"
+	"runtime"
 	"runtime/debug"
 	"sync"
 	"time"
@@ -30,6 +32,11 @@ const heapPercent = 20
 // here runs the machine in this process.
 func (o *runOptions) here(ctx context.Context, env *cli.Env, ev *events) (err error) {
 	debug.SetGCPercent(heapPercent)
+	runtime.GOMAXPROCS(runtime.NumCPU() + o.cpus) // a vCPU in the guest must not keep a device's goroutine from running
+	// Without this Go ends the process when the reader of its standard output goes away, and the guest with it, disks and all.
+	broken := make(chan os.Signal, 1)
+	signal.Notify(broken, unix.SIGPIPE)
+	defer signal.Stop(broken)
 	var res resources
 	defer func() { err = errors.Join(err, res.close()) }()
 	cfg, err := o.machineConfig(ctx, env, ev, &res)
@@ -62,14 +69,19 @@ func (o *runOptions) machineConfig(ctx context.Context, env *cli.Env, ev *events
 	log := slog.New(slog.NewTextHandler(env.Stderr, &slog.HandlerOptions{Level: slog.LevelWarn}))
 	cfg = vmm.Config{CPUs: o.cpus, Memory: uint64(o.memory), Cmdline: o.cmdline, Log: log}
 	kernel, initrd := o.kernel, o.initrd
-	if !o.ownSystem() {
+	if kernel == "" {
 		image, err := guestimage.Default(ctx, guestimage.Options{Kernel: o.guest, Init: o.init, Progress: env.Stderr})
 		if err != nil {
 			return cfg, fmt.Errorf("default guest: %w", err)
 		}
-		kernel, initrd = image.Kernel, image.Initrd
+		if kernel = image.Kernel; initrd == "" {
+			initrd = image.Initrd
+		}
+	}
+	switch {
+	case !o.ownSystem():
 		cfg.Cmdline = defaultCmdline + " " + o.cmdline
-	} else if o.cmdline == "" {
+	case o.cmdline == "":
 		cfg.Cmdline = ownCmdline
 	}
 	if cfg.Kernel, err = openInto(res, kernel); err != nil {
@@ -81,16 +93,16 @@ func (o *runOptions) machineConfig(ctx context.Context, env *cli.Env, ev *events
 		}
 	}
 	for i, d := range o.disks {
-		file, err := block.OpenFile(d.path, block.Options{ReadOnly: d.readOnly})
+		file, err := block.OpenFile(d.Path, block.Options{ReadOnly: d.ReadOnly})
 		if err != nil {
 			return cfg, err
 		}
 		res.add(file)
 		disk, err := blk.New(blk.Config{Backend: file, ID: fmt.Sprintf("usui-%d", i), Log: cfg.Log})
 		if err != nil {
-			return cfg, fmt.Errorf("disk %s: %w", d.path, err)
+			return cfg, fmt.Errorf("disk %s: %w", d.Path, err)
 		}
-		cfg.Virtio = append(cfg.Virtio, vmm.Virtio{Name: "disk " + d.path, Device: disk})
+		cfg.Virtio = append(cfg.Virtio, vmm.Virtio{Name: "disk " + d.Path, Device: disk})
 	}
 	cfg.Virtio = append(cfg.Virtio, vmm.Virtio{Name: "rng", Device: rng.New()})
 	return cfg, nil
@@ -120,45 +132,84 @@ func start(ctx context.Context, cfg vmm.Config) (*vmm.Machine, error) {
 
 // serialSession runs a system that the user brought, its serial port on the standard streams.
 func (o *runOptions) serialSession(ctx context.Context, env *cli.Env, ev *events, cfg vmm.Config) (err error) {
-	cfg.Serial = ev.stream("serial", env.Stdout)
-	m, err := start(ctx, cfg)
+	run, stop := context.WithCancelCause(context.WithoutCancel(ctx))
+	defer stop(nil)
+	out := &serialOut{out: ev.stream("serial", env.Stdout), broken: make(chan struct{})}
+	cfg.Serial = out
+	m, err := start(run, cfg)
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, m.Close()) }()
-	if isTerminal(env) {
-		t, err := openTerminal(env)
-		if err != nil {
+	signals, giveBack := forwardInterrupts(func(sig os.Signal) { stop(interrupted{sig}) })
+	defer giveBack()
+	in := env.Stdin
+	if isTerminal(env) && !o.json {
+		t := newUserTerminal(env, stop)
+		defer t.close()
+		if err := t.open(); err != nil {
 			return err
 		}
-		defer t.close()
+		in = t.input()
 	}
-	run, stop := context.WithCancelCause(context.WithoutCancel(ctx))
-	defer stop(nil)
-	defer context.AfterFunc(ctx, func() { shutDown(m, ev, context.Cause(ctx), stop) })()
-	go feedSerial(m, env.Stdin) // ends with the input or with the machine; a read that blocks ends with the process
-	// What nobody reads is noticed when the guest writes.
+	ended := make(chan struct{})
+	defer close(ended)
+	go shutDown(m, ev, signals, out.broken, ended, stop)
+	go feedSerial(m, in) // ends with the input or with the machine; a read that blocks ends with the process
+	// Output that nobody reads is noticed by serialOut.
 	_ = ev.emit(event{Event: "boot", Boot: monitorPhases(m)})
 	cause, err := m.Run(run)
 	ev.ended(cause, err)
-	if err != nil && run.Err() != nil {
-		return ctx.Err() // so that the exit status is the signal's
+	var by interrupted
+	if errors.As(err, &by) {
+		return by.status()
 	}
 	return outcome(cause, err, nil)
+}
+
+// serialOut is the output of a serial port. broken is closed when nobody reads it any more.
+type serialOut struct {
+	out    io.Writer
+	broken chan struct{}
+	failed bool
+}
+
+// Write implements io.Writer.
+func (o *serialOut) Write(p []byte) (int, error) {
+	n, err := o.out.Write(p)
+	if err != nil && !o.failed {
+		o.failed = true
+		close(o.broken)
+	}
+	return n, err
 }
 
 // shutdownTime is what a guest gets to shut down after its power button was pressed.
 const shutdownTime = 20 * time.Second
 
-// shutDown ends a machine that a signal asked to end: an interrupt at once, a termination by its power button first.
-func shutDown(m *vmm.Machine, ev *events, why error, stop func(error)) {
-	if cli.CaughtSignal(why) != unix.SIGTERM {
+// shutDown waits for the user's wish to end the machine, until ended is closed: an interrupt ends it at once, another signal or an output
+// that lost its reader presses the power button first.
+func shutDown(m *vmm.Machine, ev *events, signals <-chan os.Signal, broken, ended <-chan struct{}, stop context.CancelCauseFunc) {
+	why := interrupted{unix.SIGPIPE}
+	select {
+	case why.signal = <-signals:
+	case <-broken:
+	case <-ended:
+		return
+	}
+	if why.signal == unix.SIGINT {
 		stop(why)
 		return
 	}
 	m.PowerButton()
 	ev.note("button", fmt.Sprintf("power button pressed; the machine ends in %v if the guest does not", shutdownTime))
-	time.AfterFunc(shutdownTime, func() { stop(why) })
+	patience := time.NewTimer(shutdownTime)
+	defer patience.Stop()
+	select {
+	case <-patience.C:
+		stop(why)
+	case <-ended:
+	}
 }
 
 // feedSerial copies the user's input to the guest's serial port.
@@ -195,18 +246,21 @@ func (o *runOptions) commandSession(ctx context.Context, env *cli.Env, ev *event
 	defer func() { err = errors.Join(err, m.Close()) }()
 
 	s := &commandRun{options: o, env: env, events: ev, machine: m, entered: time.Now()}
-	command, stdio, finish, err := s.prepare()
-	if err != nil {
-		return err
-	}
-	defer finish()
-
+	command, stdio := s.prepare()
 	// The machine runs until the command has ended or it ends by itself; interrupts go to the command, so ctx must not end both.
-	run, stop := context.WithCancel(context.WithoutCancel(ctx))
-	defer stop()
-	signals, giveBack := forwardInterrupts(stop)
+	run, stop := context.WithCancelCause(context.WithoutCancel(ctx))
+	defer stop(nil)
+	signals, giveBack := forwardInterrupts(func(sig os.Signal) { stop(interrupted{sig}) })
 	defer giveBack()
 	stdio.Signals = signals
+	endTerminal := func() {}
+	if len(command.Argv) == 0 {
+		t := newUserTerminal(env, stop)
+		endTerminal = sync.OnceFunc(t.close)
+		defer endTerminal()
+		t.attach(&command.Rows, &command.Cols, &stdio)
+		command.Argv, command.TTY = []string{"sh", "-l"}, true
+	}
 	var machine sync.WaitGroup
 	var cause vmm.Cause
 	var machineErr error
@@ -215,12 +269,13 @@ func (o *runOptions) commandSession(ctx context.Context, env *cli.Env, ev *event
 		conns.Close()
 	})
 	status, err := attach.Run(run, conns, command, stdio)
-	commandEnded := err == nil
-	stop()
+	why := context.Cause(run) // before our own stop
+	stop(nil)
 	machine.Wait()
-	finish()
-	if !commandEnded {
-		return s.brokenOff(err, cause, machineErr, kept)
+	endTerminal()
+	ev.flush()
+	if err != nil {
+		return s.brokenOff(err, why, cause, machineErr, kept)
 	}
 	ev.exited(status)
 	if status != 0 {
@@ -254,9 +309,8 @@ type commandRun struct {
 	phases  bootPhases
 }
 
-// prepare decides what runs in the guest. finish restores the terminal; it may be called twice.
-func (s *commandRun) prepare() (cmd attach.Command, stdio attach.Stdio, finish func(), err error) {
-	finish = func() {}
+// prepare decides what runs in the guest: the user's command, the tour, or with an empty Argv a shell on the terminal.
+func (s *commandRun) prepare() (cmd attach.Command, stdio attach.Stdio) {
 	cmd = attach.Command{Argv: s.options.args}
 	stdio = attach.Stdio{
 		Stdin: s.env.Stdin, Stdout: s.events.stream("stdout", s.env.Stdout), Stderr: s.events.stream("stderr", s.env.Stderr),
@@ -265,22 +319,16 @@ func (s *commandRun) prepare() (cmd attach.Command, stdio attach.Stdio, finish f
 	if term := os.Getenv("TERM"); term != "" {
 		cmd.Env = append(cmd.Env, "TERM="+term)
 	}
-	if len(cmd.Argv) > 0 {
-		return cmd, stdio, finish, nil
-	}
-	if !isTerminal(s.env) || s.options.json {
+	if len(cmd.Argv) == 0 && s.tour() {
 		cmd.Argv = []string{"sh", "-c", tourScript}
 		stdio.Stdin = nil
-		return cmd, stdio, finish, nil
 	}
-	t, err := openTerminal(s.env)
-	if err != nil {
-		return cmd, stdio, finish, err
-	}
-	size := t.size()
-	cmd.Argv, cmd.TTY, cmd.Rows, cmd.Cols = []string{"sh", "-l"}, true, size.Rows, size.Cols
-	stdio.Winsize = t.sizes
-	return cmd, stdio, sync.OnceFunc(t.close), nil
+	return cmd, stdio
+}
+
+// tour says that nobody asked for a command and nobody is there for a shell.
+func (s *commandRun) tour() bool {
+	return len(s.options.args) == 0 && (s.options.json || !isTerminal(s.env))
 }
 
 // hello is called when the guest's init is ready: the boot is over.
@@ -291,14 +339,19 @@ func (s *commandRun) hello(h attach.Hello) {
 	s.phases.Kernel = up - s.phases.Init
 	// Output that nobody reads is noticed by the copying of the command's streams.
 	_ = s.events.emit(event{Event: "boot", Boot: &s.phases, Kernel: h.Kernel, CPUs: h.CPUs, Memory: h.MemoryBytes})
-	if len(s.options.args) == 0 && s.events.out == nil && !isTerminal(s.env) {
+	if s.tour() && !s.options.json {
 		fmt.Fprintln(s.env.Stdout, "usui     a stock Linux kernel under a thin monitor")
 		s.phases.print(s.env.Stdout)
 	}
 }
 
-// brokenOff explains why there is no exit status.
-func (s *commandRun) brokenOff(err error, cause vmm.Cause, machineErr error, console *tail) error {
+// brokenOff explains why there is no exit status: why is the cause of an end from outside, if there was one.
+func (s *commandRun) brokenOff(err, why error, cause vmm.Cause, machineErr error, console *tail) error {
+	var by interrupted
+	if errors.As(why, &by) {
+		s.events.ended(cause, by)
+		return by.status()
+	}
 	if machineErr != nil && !errors.Is(machineErr, context.Canceled) {
 		err = machineErr
 	}
@@ -310,7 +363,6 @@ func (s *commandRun) brokenOff(err error, cause vmm.Cause, machineErr error, con
 	s.events.ended(cause, nil)
 	s.events.note("end", fmt.Sprintf("the guest ended by %s before the command did", cause))
 	if cause == vmm.PowerOff {
-		console.show()
 		return cli.ExitStatus(1)
 	}
 	return outcome(cause, nil, console)

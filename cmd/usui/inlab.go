@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"os"
+	"runtime"
 	"strconv"
 
 	"usui/internal/cli"
@@ -17,15 +18,13 @@ const labOverhead = 1 << 30
 // inLab runs the same command inside a lab. What the guest needs is fetched and built here first: inside there is no network and the
 // cache is read-only.
 func (o *runOptions) inLab(ctx context.Context, env *cli.Env) error {
-	if !o.ownSystem() {
+	if o.kernel == "" {
 		if err := o.fetch(ctx, env); err != nil {
 			return err
 		}
 	}
-	cfg := lab.Config{MemoryBytes: int64(o.memory) + labOverhead, CPUs: max(2, o.cpus), Progress: env.Stderr}
-	for _, d := range o.disks {
-		cfg.Disks = append(cfg.Disks, lab.Disk{Path: d.path, ReadOnly: d.readOnly})
-	}
+	cfg := lab.Config{MemoryBytes: int64(o.memory) + labOverhead, CPUs: min(max(2, o.cpus), max(2, runtime.NumCPU())), Progress: env.Stderr}
+	cfg.Disks = o.disks
 	argv, err := o.argv()
 	if err != nil {
 		return err
@@ -49,8 +48,8 @@ func (o *runOptions) argv() ([]string, error) {
 		argv = append(argv, "--json")
 	}
 	for _, d := range o.disks {
-		path := d.path
-		if d.readOnly {
+		path := d.Path
+		if d.ReadOnly {
 			path += ",ro"
 		}
 		argv = append(argv, "--disk", path)

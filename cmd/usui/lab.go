@@ -6,9 +6,6 @@ import (
 	"flag"
 	"fmt"
 	"os"
-	"os/signal"
-	"strings"
-	"syscall"
 
 	"usui/internal/attach"
 	"usui/internal/cli"
@@ -31,7 +28,7 @@ shell. The command finds this host's files, read-only, its own environment and w
 
 Inside, USUI_LAB lists the features of the machine. What the command line or the environment names in /tmp is visible, and
 changes to it are lost.
-The first interrupt goes to the command, the second ends the lab.`,
+The first interrupt goes to the command, the second ends the lab; on a terminal, ^] three times ends it whatever it does.`,
 	Setup: func(f *flag.FlagSet) cli.Run {
 		var o labOptions
 		f.IntVar(&o.CPUs, "cpus", 2, "`number` of CPUs")
@@ -77,14 +74,11 @@ func (o *labOptions) setMemory(text string) error {
 	return nil
 }
 
-// addDisk parses file[,ro].
+// addDisk adds a disk of the command line.
 func (o *labOptions) addDisk(text string) error {
-	path, option, found := strings.Cut(text, ",")
-	if path == "" || found && option != "ro" {
-		return fmt.Errorf("%q is no disk: write FILE or FILE,ro", text)
-	}
-	o.Disks = append(o.Disks, lab.Disk{Path: path, ReadOnly: found})
-	return nil
+	d, err := parseDisk(text)
+	o.Disks = append(o.Disks, d)
+	return err
 }
 
 // appendTo collects the values of a flag that may be repeated.
@@ -126,110 +120,35 @@ func runInLab(ctx context.Context, env *cli.Env, cfg lab.Config, cmd lab.Command
 	ctx, stop := context.WithCancelCause(context.WithoutCancel(ctx))
 	defer stop(nil)
 	stdio := attach.Stdio{Stdin: env.Stdin, Stdout: env.Stdout, Stderr: env.Stderr}
-	signals, end := forwardInterrupts(func() { stop(errInterrupted) })
+	signals, end := forwardInterrupts(func(sig os.Signal) { stop(interrupted{sig}) })
 	defer end()
 	stdio.Signals = signals
 	if isTerminal(env) {
-		t := &labTerminal{env: env, sizes: make(chan attach.Winsize), ended: make(chan struct{})}
+		t := newUserTerminal(env, stop)
 		defer t.close()
-		size := (&terminal{fd: int(env.Stdin.(*os.File).Fd())}).size()
-		cmd.TTY, cmd.Rows, cmd.Cols = true, size.Rows, size.Cols
-		stdio.Winsize = t.sizes
-		stdio.OnStarted = func(int) { stopOnError(stop, t.open()) }
+		t.attach(&cmd.Rows, &cmd.Cols, &stdio)
+		cmd.TTY = true
 	}
 	status, err := lab.Run(ctx, cfg, cmd, stdio)
 	var wrong lab.ConfigError
 	if errors.As(err, &wrong) {
 		return cli.UsageError("%s", wrong)
 	}
-	var failure *lab.Error
-	if errors.As(err, &failure) && failure.Console != "" && !errors.Is(err, errInterrupted) {
+	var (
+		failure *lab.Error
+		ended   interrupted
+	)
+	if errors.As(err, &ended) {
+		return ended.status()
+	}
+	if errors.As(err, &failure) && failure.Console != "" {
 		fmt.Fprintf(env.Stderr, "last lines of the lab's console:\n%s\n", failure.Console)
 	}
 	switch {
-	case errors.Is(err, errInterrupted):
-		return cli.ExitStatus(128 + int(syscall.SIGINT))
 	case err != nil:
 		return err
 	case status != 0:
 		return cli.ExitStatus(status)
 	}
 	return nil
-}
-
-// labTerminal is the user's terminal. It becomes raw when the command inside starts: until then ^C is for us.
-type labTerminal struct {
-	env   *cli.Env
-	raw   *terminal // nil before open
-	sizes chan attach.Winsize
-	ended chan struct{}
-}
-
-// open makes the terminal raw and begins to pass on its sizes.
-func (t *labTerminal) open() (err error) {
-	if t.raw, err = openTerminal(t.env); err != nil {
-		return err
-	}
-	go func() { // ended by close
-		for size := t.raw.size(); ; { // the first one may have changed while the lab booted
-			select {
-			case t.sizes <- size:
-			case <-t.ended:
-				return
-			}
-			select {
-			case size = <-t.raw.sizes:
-			case <-t.ended:
-				return
-			}
-		}
-	}()
-	return nil
-}
-
-// close gives the terminal back as it was.
-func (t *labTerminal) close() {
-	close(t.ended)
-	if t.raw != nil {
-		t.raw.close()
-	}
-}
-
-func stopOnError(stop context.CancelCauseFunc, err error) {
-	if err != nil {
-		stop(err)
-	}
-}
-
-var errInterrupted = errors.New("interrupted twice")
-
-// forwardInterrupts returns a channel with the signals that are meant for the command inside. At the second interrupt or
-// termination it calls stop. end gives the signals back.
-func forwardInterrupts(stop func()) (forward <-chan os.Signal, end func()) {
-	caught, out, ended := make(chan os.Signal, 4), make(chan os.Signal, 4), make(chan struct{})
-	for _, sig := range []os.Signal{syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP, syscall.SIGQUIT} {
-		if !signal.Ignored(sig) {
-			signal.Notify(caught, sig)
-		}
-	}
-	go func() { // ended by end
-		for asked := 0; ; {
-			select {
-			case sig := <-caught:
-				if asked++; asked > 1 {
-					stop()
-				}
-				select {
-				case out <- sig:
-				default: // a command that takes no signals needs no fifth
-				}
-			case <-ended:
-				return
-			}
-		}
-	}()
-	return out, func() {
-		signal.Stop(caught)
-		close(ended)
-	}
 }

@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"usui/internal/cli"
+	"usui/internal/lab"
 	"usui/machine/vmm"
 )
 
@@ -37,8 +38,11 @@ With --kernel or --initrd the machine's serial port COM1 is on the standard stre
 Where /dev/kvm cannot run a stock kernel, the machine runs inside the lab, an emulated computer that can ("usui help lab").
 "usui doctor" says what this host can do.
 
-The first interrupt goes to the command in the guest, the second ends the machine. Exit status: that of the command; without
-one 0 after power-off, 120 after a reset, 121 after a kernel panic, 122 after a triple fault; 2 for a wrong call, 1 for the rest.`,
+The first interrupt goes to the command in the guest, the second ends the machine; with --kernel or --initrd the first ends it, and a
+termination presses its power button. On a terminal, ^] three times ends the machine whatever it does.
+
+Exit status: that of the command; 120 after a reset, 121 after a kernel panic, 122 after a triple fault; 2 for a wrong call, 1 for the
+rest, such as a guest that powered off before its command ended. With --kernel or --initrd a power-off is 0.`,
 	Setup: func(f *flag.FlagSet) cli.Run {
 		o := runOptions{memory: 512 << 20}
 		f.IntVar(&o.cpus, "cpus", 1, "`number` of virtual CPUs")
@@ -68,7 +72,7 @@ type runOptions struct {
 	kernel  string
 	initrd  string
 	cmdline string
-	disks   []diskOption
+	disks   []lab.Disk
 	guest   string
 	json    bool
 	noLab   bool
@@ -77,20 +81,20 @@ type runOptions struct {
 	init    string   // path of usui-init for tests, which have none beside them
 }
 
-// diskOption is one --disk.
-type diskOption struct {
-	path     string
-	readOnly bool
+// addDisk adds a disk of the command line.
+func (o *runOptions) addDisk(text string) error {
+	d, err := parseDisk(text)
+	o.disks = append(o.disks, d)
+	return err
 }
 
-// addDisk parses file[,ro].
-func (o *runOptions) addDisk(text string) error {
-	path, option, found := strings.Cut(text, ",")
-	if path == "" || found && option != "ro" {
-		return fmt.Errorf("%q is no disk: write FILE or FILE,ro", text)
+// parseDisk parses file[,ro]. The name of a file that is there may hold commas.
+func parseDisk(text string) (lab.Disk, error) {
+	path, readOnly := strings.CutSuffix(text, ",ro")
+	if _, err := os.Stat(path); path == "" || err != nil && strings.Contains(path, ",") {
+		return lab.Disk{}, fmt.Errorf("%q is no disk: write FILE or FILE,ro", text)
 	}
-	o.disks = append(o.disks, diskOption{path: path, readOnly: found})
-	return nil
+	return lab.Disk{Path: path, ReadOnly: readOnly}, nil
 }
 
 // check refuses calls that make no sense on any host.
@@ -106,6 +110,8 @@ func (o *runOptions) check() error {
 		return cli.UsageError("%d disks: a machine has at most %d", len(o.disks), maxDisks)
 	case o.ownSystem() && len(o.args) > 0:
 		return cli.UsageError("command %q: with --kernel or --initrd nothing of usui runs in the guest that could start it; put it into --cmdline or leave --kernel and --initrd out", o.args[0])
+	case o.prepare && (o.kernel != "" || len(o.args) > 0):
+		return cli.UsageError("--prepare: fetches the default guest and runs nothing; leave --kernel and the command out")
 	case o.guest != "cloud" && o.guest != "generic":
 		return cli.UsageError("--guest %q: must be cloud or generic", o.guest)
 	}
@@ -138,7 +144,7 @@ func (o *runOptions) run(ctx context.Context, env *cli.Env) error {
 	return o.inLab(ctx, env)
 }
 
-// checkHost refuses before anything starts what this host cannot give.
+// checkHost refuses what this host cannot give, before anything is fetched or started.
 func (o *runOptions) checkHost() error {
 	if total, err := hostMemory(); err == nil && uint64(o.memory) > total {
 		return fmt.Errorf("--memory %s: this host has %d MiB", &o.memory, total>>20)
@@ -147,11 +153,26 @@ func (o *runOptions) checkHost() error {
 		if path == "" {
 			continue
 		}
-		f, err := os.Open(path)
+		info, err := os.Stat(path)
 		if err != nil {
 			return err
 		}
-		f.Close()
+		if !info.Mode().IsRegular() {
+			return fmt.Errorf("%s: not a regular file", path)
+		}
+	}
+	var seen []os.FileInfo
+	for _, d := range o.disks {
+		info, err := os.Stat(d.Path)
+		if err != nil {
+			return err
+		}
+		for i, other := range seen {
+			if os.SameFile(info, other) && !(d.ReadOnly && o.disks[i].ReadOnly) {
+				return cli.UsageError("--disk %s: given twice, and not read-only each time", d.Path)
+			}
+		}
+		seen = append(seen, info)
 	}
 	return nil
 }

@@ -1,6 +1,8 @@
 package main
 
 import (
+	"context"
+	"io"
 	"os"
 	"os/signal"
 
@@ -70,4 +72,95 @@ func (t *terminal) close() {
 	close(t.done)
 	// The terminal may be gone (a closed window): then there is nothing to restore.
 	_ = term.Restore(t.fd, t.state)
+}
+
+// userTerminal is the user's terminal around one command inside a machine. It becomes raw when the command starts: until then ^C is
+// for us.
+type userTerminal struct {
+	env   *cli.Env
+	stop  context.CancelCauseFunc
+	raw   *terminal // nil before open
+	sizes chan attach.Winsize
+	ended chan struct{}
+}
+
+// newUserTerminal leaves the terminal as it is. stop ends the machine when the user asks for it on the terminal, or when that fails.
+func newUserTerminal(env *cli.Env, stop context.CancelCauseFunc) *userTerminal {
+	return &userTerminal{env: env, stop: stop, sizes: make(chan attach.Winsize), ended: make(chan struct{})}
+}
+
+// attach connects the terminal to a command that is about to run: its size now, and later ones.
+func (t *userTerminal) attach(rows, cols *uint16, stdio *attach.Stdio) {
+	size := (&terminal{fd: int(t.env.Stdin.(*os.File).Fd())}).size()
+	*rows, *cols = size.Rows, size.Cols
+	stdio.Stdin, stdio.Winsize = t.input(), t.sizes
+	stdio.OnStarted = func(int) {
+		if err := t.open(); err != nil {
+			t.stop(err)
+		}
+	}
+}
+
+// open makes the terminal raw and begins to pass on its sizes.
+func (t *userTerminal) open() (err error) {
+	if t.raw, err = openTerminal(t.env); err != nil {
+		return err
+	}
+	go func() { // ended by close
+		for size := t.raw.size(); ; { // the first one may have changed while the machine booted
+			select {
+			case t.sizes <- size:
+			case <-t.ended:
+				return
+			}
+			select {
+			case size = <-t.raw.sizes:
+			case <-t.ended:
+				return
+			}
+		}
+	}()
+	return nil
+}
+
+// close gives the terminal back as it was. It may be called once.
+func (t *userTerminal) close() {
+	close(t.ended)
+	if t.raw != nil {
+		t.raw.close()
+	}
+}
+
+// input is the user's input, in which the escape ends the machine.
+func (t *userTerminal) input() io.Reader {
+	return &escapeReader{in: t.env.Stdin, quit: func() { t.stop(interrupted{unix.SIGINT}) }}
+}
+
+// On a raw terminal ^C belongs to the guest. One that hangs would hold the user for ever without a key of our own.
+const (
+	escapeKey   = 0x1d // ^]
+	escapeTimes = 3    // in a row
+)
+
+// escapeReader passes input on until it holds the escape; then it calls quit and ends.
+type escapeReader struct {
+	in   io.Reader
+	quit func()
+	seen int // escape keys in a row
+}
+
+// Read implements io.Reader.
+func (r *escapeReader) Read(p []byte) (int, error) {
+	n, err := r.in.Read(p)
+	for i, c := range p[:n] {
+		if c != escapeKey {
+			r.seen = 0
+			continue
+		}
+		if r.seen++; r.seen == escapeTimes {
+			r.quit()
+			return i, io.EOF
+		}
+	}
+	return n, err
 }

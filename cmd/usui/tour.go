@@ -24,10 +24,10 @@ done
 
 // bootPhases is where the time of a boot went, from the start of the monitor to the command in the guest.
 type bootPhases struct {
-	Monitor time.Duration `json:"monitorNs"` // VM, memory, devices
-	Image   time.Duration `json:"imageNs"`   // kernel unpacked and in place, vCPUs ready
-	Kernel  time.Duration `json:"kernelNs"`  // first instruction to the first line of init
-	Init    time.Duration `json:"initNs"`    // mounts, modules, connection to the monitor
+	Monitor time.Duration `json:"monitorNs"`          // VM, memory, devices
+	Image   time.Duration `json:"imageNs"`            // kernel unpacked and in place, vCPUs ready
+	Kernel  time.Duration `json:"kernelNs,omitempty"` // first instruction to the first line of init
+	Init    time.Duration `json:"initNs,omitempty"`   // mounts, modules, connection to the monitor
 }
 
 // total is the sum of all phases.
