@@ -27,6 +27,12 @@ const agentError = 3
 // one session over the descriptors 3 to 6 and, as a subreaper, gets the orphans that PID 1 would get.
 const agentVariable = "USUI_TEST_PID1_AGENT"
 
+// Environment variables that give an agent other times than the usual ones, in which a slow machine is not noticed.
+const (
+	drainVariable = "USUI_TEST_PID1_DRAIN"
+	stopVariable  = "USUI_TEST_PID1_STOP"
+)
+
 func TestMain(m *testing.M) {
 	if os.Getenv(agentVariable) != "" {
 		os.Unsetenv(agentVariable)
@@ -64,9 +70,16 @@ func agent() error {
 			return []string{fmt.Sprintf("settled %d, children %v", settled, children(os.Getpid()))}
 		},
 		Quit:  quit,
-		Drain: 200 * time.Millisecond,
-		Stop:  time.Second,
+		Drain: timeFromEnv(drainVariable, 100*time.Millisecond),
+		Stop:  timeFromEnv(stopVariable, time.Hour),
 	})
+}
+
+func timeFromEnv(name string, usual time.Duration) time.Duration {
+	if d, err := time.ParseDuration(os.Getenv(name)); err == nil {
+		return d
+	}
+	return usual
 }
 
 // agentStep knows one kind of step and refuses the others.

@@ -143,6 +143,7 @@ func TestSecondRunIsRefused(t *testing.T) {
 }
 
 func TestSmallMistakesAreLogged(t *testing.T) {
+	t.Setenv(stopVariable, "10ms") // the command stops itself, and does not take SIGTERM then
 	h := greet(t)
 	h.start("read x; kill -STOP $$; cat")
 	h.say(wire.Request{Signal: &wire.Signal{Name: "SIGNONSENSE"}})
@@ -200,6 +201,7 @@ func TestGuestWaitsForPoweroff(t *testing.T) {
 func TestHostIsGone(t *testing.T) {
 	for _, script := range []string{"cat", "trap '' TERM; yes", "yes >&2"} {
 		t.Run(script, func(t *testing.T) {
+			t.Setenv(stopVariable, "10ms")
 			h := greet(t)
 			h.start(script)
 			if err := h.conns.Close(); err != nil {

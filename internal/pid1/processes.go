@@ -2,6 +2,7 @@ package pid1
 
 import (
 	"fmt"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -28,10 +29,16 @@ func (s *session) reap() {
 	}
 }
 
-// stopProcesses ends all other processes, first as asked, then by force, and returns when the last is reaped or, for one
-// that the kernel does not let go, the time is up twice.
+// killTime bounds the wait for processes after SIGKILL. Only one that the kernel does not let go needs any.
+const killTime = 10 * time.Second
+
+// stopProcesses ends all other processes, first as asked, then by force, and returns when the last is reaped or the time
+// is up.
 func (s *session) stopProcesses() error {
-	for _, sig := range []unix.Signal{unix.SIGTERM, unix.SIGKILL} {
+	for _, by := range []struct {
+		sig   unix.Signal
+		limit time.Duration
+	}{{unix.SIGTERM, s.cfg.Stop}, {unix.SIGKILL, killTime}} {
 		none := make(chan struct{})
 		s.childless = none
 		s.reap()
@@ -40,10 +47,10 @@ func (s *session) stopProcesses() error {
 			return nil
 		default:
 		}
-		if err := s.cfg.Kill(sig); err != nil {
-			return fmt.Errorf("send %s to all processes: %w", unix.SignalName(sig), err)
+		if err := s.cfg.Kill(by.sig); err != nil {
+			return fmt.Errorf("send %s to all processes: %w", unix.SignalName(by.sig), err)
 		}
-		if err := s.wait(none, s.cfg.Stop); err != nil {
+		if err := s.wait(none, by.limit); err != nil {
 			return err
 		}
 	}

@@ -22,7 +22,9 @@ var errOver = errors.New("the host ends the session")
 // QuitError is the error of [Serve] when a signal from [Config.Quit] ended the session.
 type QuitError struct{ Signal os.Signal }
 
-func (e QuitError) Error() string { return "a process of the guest asks for the end: " + e.Signal.String() }
+func (e QuitError) Error() string {
+	return "a process of the guest asks for the end: " + e.Signal.String()
+}
 
 // Ports are the guest's ends of the four ports.
 type Ports struct {
@@ -52,7 +54,7 @@ type Config struct {
 	Quit <-chan os.Signal
 	// Drain is how long processes that outlive the command may keep its output open; then they are stopped.
 	Drain time.Duration
-	// Stop is how long they may take to end after SIGTERM, and again after SIGKILL.
+	// Stop is how long they may take to end after SIGTERM; then they are killed.
 	Stop time.Duration
 }
 

@@ -134,15 +134,14 @@ func TestLateReaderGetsAll(t *testing.T) {
 		_, _ = io.Copy(io.Discard, f)
 	}()
 	out := &gate{open: open}
-	cmd := sh(`exec 9>"$0"; yes & exit 12`)
+	cmd := sh(`exec 9>"$0"; (exec >/dev/null 2>&1; sleep 1000) & yes | head -c 100000; exit 12`)
 	cmd.Argv = append(cmd.Argv, fifo)
 	r := run(t, cmd, attach.Stdio{Stdout: out})
 	if r.err != nil || r.status != 12 {
 		t.Fatalf("Run = %+v, want 12", r)
 	}
-	const pipe = 64 << 10 // what a pipe holds, see pipe(7)
-	if rest := strings.ReplaceAll(out.String(), "y\n", ""); out.Len() <= pipe || len(rest) > 1 {
-		t.Errorf("reader got %d bytes, of them %q is not yes", out.Len(), rest)
+	if want := strings.Repeat("y\n", 50000); out.String() != want {
+		t.Errorf("reader got %d bytes, want %d times yes", out.Len(), 50000)
 	}
 }
 
@@ -315,14 +314,20 @@ func TestTerminalKeys(t *testing.T) {
 // Orphans that hold the output open are stopped, and what they wrote before arrives. The remark is made by Settle,
 // which comes after the last process is gone.
 func TestOrphansAreStopped(t *testing.T) {
+	// The command ends when the orphan has made the file $0.
 	tests := []struct{ name, script string }{
-		{"gentle", `(trap 'echo bye; exit' TERM; echo hello; while :; do sleep 0.01; done) & `},
-		{"deaf", `(trap '' TERM; echo hello; echo bye; while :; do sleep 0.01; done) & `},
-		{"without output", `echo hello; echo bye; (exec >/dev/null 2>&1; setsid sleep 1000 & setsid sleep 1000) & `},
+		{"gentle", `(trap 'echo bye; exit' TERM; echo hello; : >"$0"; while :; do sleep 0.01; done) & `},
+		{"deaf", `(trap '' TERM; echo hello; echo bye; : >"$0"; while :; do sleep 0.01; done) & `},
+		{"without output", `echo hello; echo bye; (exec >/dev/null 2>&1; setsid sleep 1000 & : >"$0"; setsid sleep 1000) & `},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			r := run(t, sh(tt.script+"exit 11"), attach.Stdio{})
+			if tt.name == "deaf" {
+				t.Setenv(stopVariable, "10ms")
+			}
+			cmd := sh(tt.script + `while [ ! -e "$0" ]; do sleep 0.01; done; exit 11`)
+			cmd.Argv = append(cmd.Argv, filepath.Join(t.TempDir(), "ready"))
+			r := run(t, cmd, attach.Stdio{})
 			if r.err != nil || r.status != 11 || r.stdout != "hello\nbye\n" {
 				t.Errorf("Run = %+v, want 11, hello, bye", r)
 			}
@@ -335,6 +340,7 @@ func TestOrphansAreStopped(t *testing.T) {
 
 // A descendant that ends by itself soon after the command is not cut off.
 func TestEndOfPipelineIsWaitedFor(t *testing.T) {
+	t.Setenv(drainVariable, "1h")
 	r := run(t, sh("(cat <&3; echo late) 3<&0 & exit 0"), attach.Stdio{Stdin: strings.NewReader("")})
 	if r.err != nil || r.stdout != "late\n" {
 		t.Errorf("Run = %+v, want late", r)
