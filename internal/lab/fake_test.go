@@ -12,6 +12,7 @@ import (
 	"syscall"
 	"testing"
 
+	"usui/internal/debian"
 	"usui/internal/initrd"
 	"usui/internal/pid1/wire"
 )
@@ -205,6 +206,23 @@ func TestUnpackKernel(t *testing.T) {
 		if _, err := unpackKernel(broken); err == nil {
 			t.Errorf("%s: unpackKernel gave no error", name)
 		}
+	}
+}
+
+func TestKernelThatUnpacksItself(t *testing.T) {
+	dir := t.TempDir()
+	image := bytes.Replace(bzImage(t, []byte("\x7fELF")), []byte{0x28, 0xb5, 0x2f, 0xfd}, []byte("\xfd7zX"), 1)
+	k := debian.Kernel{Image: filepath.Join(dir, "vmlinuz")}
+	write(t, k.Image, string(image))
+	if got, err := (Config{Arch: "amd64"}).bootable(dir, k); got != k.Image || err != nil {
+		t.Errorf("bootable = %s, %v, want the packed kernel itself", got, err)
+	}
+	write(t, k.Image, "no kernel")
+	if _, err := (Config{Arch: "amd64"}).bootable(dir, k); err == nil {
+		t.Error("bootable of a broken file gave no error")
+	}
+	if got, err := (Config{Arch: "arm64"}).bootable(dir, k); got != k.Image || err != nil {
+		t.Errorf("arm64: bootable = %s, %v, want the file as it is", got, err)
 	}
 }
 
