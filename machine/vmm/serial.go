@@ -3,6 +3,7 @@ package vmm
 import (
 	"io"
 	"sync"
+	"time"
 )
 
 // Registers and bits of the 16550A UART (National Semiconductor PC16550D, 1995, section 8). Offsets from the base port.
@@ -34,6 +35,7 @@ const (
 	lsrTxIdle  = 0x60     // holding register and shift register empty: our transmitter is never busy
 	msrCarrier = 0xb0     // DCD, DSR, CTS: the other end is always there
 	txQueue    = 64 << 10 // bytes sent and not written yet, before the guest waits
+	txBatch    = 1 << 10  // bytes that are written without waiting for the end of a line
 	uartFIFO   = 64       // receive bytes held for the guest; the 16550A has 16, a longer queue is invisible to it
 )
 
@@ -50,9 +52,11 @@ type serial struct {
 	rx                      []byte
 	space                   sync.Cond // rx has room, or the port is closed
 	closed                  bool
-	tx                      []byte    // sent by the guest, not written to out yet
-	sent                    sync.Cond // tx has room or bytes, or nobody waits for it any more
-	ended                   bool      // the machine does not run: bytes that find no room are dropped
+	tx                      []byte      // sent by the guest, not written to out yet
+	sent                    sync.Cond   // tx has room or bytes, or nobody waits for it any more
+	due                     bool        // tx is to be written now
+	late                    *time.Timer // makes a line due that does not end
+	ended                   bool        // the machine does not run: bytes that find no room are dropped
 }
 
 // Line is an edge of an interrupt line into the guest.
@@ -63,6 +67,7 @@ type Line interface {
 func newSerial(out io.Writer, irq Line) *serial {
 	s := &serial{out: out, irq: irq, divisor: 1, rx: make([]byte, 0, uartFIFO), tx: make([]byte, 0, txQueue)}
 	s.space.L, s.sent.L = &s.mu, &s.mu
+	s.late = time.AfterFunc(txTime, s.flush)
 	return s
 }
 
@@ -157,7 +162,13 @@ func (s *serial) transmit(v byte) {
 	}
 	if len(s.tx) < txQueue {
 		s.tx = append(s.tx, v)
+	}
+	switch { // a wake-up for each byte would cost the guest more than its exit
+	case v == '\n' || len(s.tx) >= txBatch:
+		s.due = true
 		s.sent.Broadcast()
+	case len(s.tx) == 1:
+		s.late.Reset(txTime)
 	}
 	s.txPending = true
 }
@@ -234,9 +245,10 @@ func (s *serial) drain() {
 	var batch []byte
 	for {
 		s.mu.Lock()
-		for len(s.tx) == 0 && !s.ended {
+		for !s.ended && (len(s.tx) == 0 || !s.due) {
 			s.sent.Wait()
 		}
+		s.due = false
 		batch = append(batch[:0], s.tx...)
 		s.tx = s.tx[:0]
 		s.sent.Broadcast()
@@ -247,6 +259,17 @@ func (s *serial) drain() {
 		// The wire does not report errors: when the other end is gone, what the guest says is lost, as on a real line.
 		_, _ = s.out.Write(batch)
 	}
+}
+
+// txTime is how long a line that does not end, such as a prompt, waits for more.
+const txTime = 5 * time.Millisecond
+
+// flush makes what is queued due.
+func (s *serial) flush() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.due = true
+	s.sent.Broadcast()
 }
 
 // finish lets vCPUs go that wait for room, and drain end when all is written.
