@@ -49,7 +49,7 @@ func startChild(m monitor, s system) (*child, error) {
 	}
 	var serial io.Reader = out
 	if m.events {
-		serial = serialOfEvents(out, &c.start)
+		serial = serialOfEvents(out, c.began, &c.start)
 	}
 	go c.readLines(serial) // ends with the process
 	return c, nil
@@ -110,7 +110,7 @@ func (c *child) stop() {
 }
 
 // serialOfEvents turns the events of "usui run --json" into the bytes of the serial port. *start is set before the first of them.
-func serialOfEvents(events io.Reader, start **startPhases) io.Reader {
+func serialOfEvents(events io.Reader, began time.Time, start **startPhases) io.Reader {
 	r, w := io.Pipe()
 	go func() { // ends with events
 		list := json.NewDecoder(events)
@@ -120,7 +120,8 @@ func serialOfEvents(events io.Reader, start **startPhases) io.Reader {
 				Boot                *startPhases
 			}
 			err := list.Decode(&e)
-			if err == nil && e.Event == "boot" {
+			if err == nil && e.Event == "boot" && e.Boot != nil {
+				e.Boot.Entered = time.Since(began)
 				*start = e.Boot
 			}
 			if err == nil && e.Event == "output" && e.Stream == "serial" {

@@ -20,7 +20,11 @@ var milestones = [...]struct{ line, name string }{
 	{"Serial: 8250/16550 driver", "serial driver"},
 	{"Freeing unused kernel image (initmem)", "initialization done"},
 	{"as init process", "init called"},
+	{initRuns, "init runs"},
 }
+
+// initRuns is the line that init itself adds to the log.
+const initRuns = "peerbench: init runs"
 
 // longestCalls is how many initcalls are reported.
 const longestCalls = 12
@@ -46,6 +50,7 @@ func (k *kernelLog) add(recordText string) {
 	for _, m := range milestones {
 		if strings.Contains(message, m.line) && !slices.ContainsFunc(k.Milestones, func(have milestone) bool { return have.Name == m.name }) {
 			k.Milestones = append(k.Milestones, milestone{m.name, time.Duration(micros) * time.Microsecond})
+			k.End = max(k.End, time.Duration(micros)*time.Microsecond)
 		}
 	}
 }

@@ -73,7 +73,7 @@ func usuiMonitor(program string, extra ...string) monitor {
 func qemuMonitor(program, name string) monitor {
 	machine := "microvm,pit=off,pic=off,rtc=off,x-option-roms=off,isa-serial=on"
 	if name == withRTC {
-		machine = "microvm,pit=off,pic=off,x-option-roms=off,isa-serial=on"
+		machine = "microvm,pit=off,pic=off,rtc=on,x-option-roms=off,isa-serial=on"
 	}
 	return monitor{name: name, argv: func(s system) []string {
 		args := []string{

@@ -85,7 +85,10 @@ func runLab(ctx context.Context, o options, p plan) ([]record, error) {
 	}
 	records, readErr := readRecords(out)
 	_, _ = io.Copy(io.Discard, out) // so that the lab can end; its status says more
-	return records, errors.Join(readErr, cmd.Wait())
+	if err := cmd.Wait(); err != nil {
+		return records, fmt.Errorf("usui lab: %w", err)
+	}
+	return records, readErr
 }
 
 // readRecords reads records until the last one.

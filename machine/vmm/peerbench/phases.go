@@ -85,7 +85,7 @@ func readLog(ctx context.Context, c *child, r *phasesRun) error {
 // kernelLog is what a guest's kernel said of its boot. Times are of its own clock, which begins after the monitor and what unpacks
 // the kernel are done.
 type kernelLog struct {
-	Init       time.Duration `json:"initNs"` // init's first instruction
+	End        time.Duration `json:"endNs"` // of the last milestone: init runs
 	Milestones []milestone   `json:"milestones"`
 	Initcalls  []initcall    `json:"initcalls"` // the longest, longest first
 	CallsTotal time.Duration `json:"initcallsNs"`

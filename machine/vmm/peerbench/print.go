@@ -120,15 +120,15 @@ func (p phasesRun) print(w io.Writer) {
 		return
 	}
 	if p.Start != nil {
-		fmt.Fprintf(w, "  monitor builds\t%s\n  kernel into memory\t%s\n", ms(p.Start.Monitor), ms(p.Start.Image))
+		fmt.Fprintf(w, "  VM and devices\ttook %s\n  kernel into memory\ttook %s\n  guest entered\tat %s of the monitor's process\n",
+			ms(p.Start.Monitor), ms(p.Start.Image), ms(p.Start.Entered))
 	}
-	fmt.Fprintf(w, "  all until the kernel's clock begins\t%s\n", ms(p.Up-p.Kernel.Init))
+	fmt.Fprintf(w, "  kernel's clock begins\tat %s of the monitor's process\n", ms(p.Up-p.Kernel.End))
 	before := time.Duration(0)
 	for _, m := range p.Kernel.Milestones {
-		fmt.Fprintf(w, "  %s\tat %s\t+%s\n", m.Name, ms(m.At), ms(m.At-before))
+		fmt.Fprintf(w, "  %s\tat %s, +%s\n", m.Name, ms(m.At), ms(m.At-before))
 		before = m.At
 	}
-	fmt.Fprintf(w, "  init runs\tat %s\t+%s\n", ms(p.Kernel.Init), ms(p.Kernel.Init-before))
 	var calls []string
 	for _, c := range p.Kernel.Initcalls {
 		calls = append(calls, fmt.Sprintf("%s %s", c.Name, ms(c.Time)))

@@ -80,6 +80,7 @@ type phasesRun struct {
 type startPhases struct {
 	Monitor time.Duration `json:"monitorNs"`
 	Image   time.Duration `json:"imageNs"`
+	Entered time.Duration `json:"enteredNs"` // from the start of the process to the event, after which the guest is entered
 }
 
 // blkRun is one boot of a guest that reads from disks.

@@ -87,9 +87,7 @@ func newReport(p plan, records []record) report {
 		r.Failures = append(r.Failures, "gokvm: "+p.GokvmError)
 	}
 	for _, rec := range records {
-		for _, failed := range rec.failure() {
-			r.Failures = append(r.Failures, failed)
-		}
+		r.Failures = append(r.Failures, rec.failure()...)
 		if rec.Phases != nil {
 			r.Phases = append(r.Phases, *rec.Phases)
 		}
