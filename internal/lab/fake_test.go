@@ -75,6 +75,7 @@ func fakeParent() int {
 
 // fakeGuest is a machine whose command writes on stdout how it was asked for and what came on stdin, and ends with status 7.
 func fakeGuest() int {
+	fmt.Println("console of the fake")
 	port := func(i int) *os.File { return os.NewFile(uintptr(firstFile+i), portNames[i]) }
 	control := port(0)
 	if err := wire.WriteReport(control, wire.Report{Hello: &wire.Hello{Protocol: wire.Protocol, Kernel: "fake"}}); err != nil {

@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"syscall"
 	"time"
@@ -70,6 +71,9 @@ func Run(ctx context.Context, cfg Config, cmd Command, stdio attach.Stdio) (int,
 	run, err := l.command(cmd)
 	if err != nil {
 		return -1, err
+	}
+	if l.cfg.Verbose != nil {
+		l.cfg.Verbose = &oneAtATime{w: l.cfg.Verbose} // the console and the phases write to it
 	}
 	l.phase("prepared")
 	if l.cfg.Timeout > 0 {
@@ -223,6 +227,19 @@ func (l *boot) failure(qemu *process, err error) *Error {
 	qemu.stop() // then its last output is there
 	f.Console = qemu.console.text()
 	return f
+}
+
+// oneAtATime is a writer for several goroutines.
+type oneAtATime struct {
+	mu sync.Mutex
+	w  io.Writer // guarded by mu
+}
+
+// Write implements io.Writer.
+func (o *oneAtATime) Write(p []byte) (int, error) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.w.Write(p)
 }
 
 // connect makes the ports and notes which descriptors QEMU's ends will be.

@@ -44,7 +44,7 @@ func TestRun(t *testing.T) {
 			t.Errorf("the guest was not asked for %q:\n%s", want, out.String())
 		}
 	}
-	for _, want := range []string{"prepared", "QEMU started", "kernel fake is up", "command started as process 42", "command ended"} {
+	for _, want := range []string{"console of the fake", "prepared", "QEMU started", "kernel fake is up", "command started as process 42", "command ended"} {
 		if !strings.Contains(verbose.String(), want) {
 			t.Errorf("phases lack %q:\n%s", want, verbose.String())
 		}
