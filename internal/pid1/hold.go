@@ -28,16 +28,26 @@ func holdKVM() error {
 		return &fs.PathError{Op: "open", Path: "/dev/kvm", Err: err}
 	}
 	for _, chip := range []bool{true, false} {
-		vm, err := unix.IoctlRetInt(fd, kvmCreateVM)
+		vm, err := ioctl(fd, kvmCreateVM)
 		if err == nil && chip {
-			_, err = unix.IoctlRetInt(vm, kvmCreateIRQChip)
+			_, err = ioctl(vm, kvmCreateIRQChip)
 		}
 		if err == nil {
-			_, err = unix.IoctlRetInt(vm, kvmCreateVCPU)
+			_, err = ioctl(vm, kvmCreateVCPU)
 		}
 		if err != nil {
 			return os.NewSyscallError("ioctl /dev/kvm", err)
 		}
 	}
 	return nil
+}
+
+// ioctl asks again when a signal, such as the one that Go preempts goroutines with, came in between.
+func ioctl(fd int, request uint) (int, error) {
+	for {
+		n, err := unix.IoctlRetInt(fd, request)
+		if err != unix.EINTR {
+			return n, err
+		}
+	}
 }
