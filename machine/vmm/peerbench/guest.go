@@ -26,12 +26,27 @@ func guestMain() {
 	} else {
 		say(lineDone)
 	}
+	time.Sleep(time.Second) // the last bytes may be on their way
 	// It returns only where the kernel knows no way to end the machine; the host kills the monitor then.
 	_ = unix.Reboot(unix.LINUX_REBOOT_CMD_POWER_OFF)
 	select {}
 }
 
-func say(text string) { fmt.Println(text) }
+// piece is how much of a line is written at once. Linux's driver sends at most 512 bytes for one interrupt (PASS_LIMIT) of a UART
+// that, as gokvm's, does not say when it is done, and gokvm sends an interrupt only for the first byte after a silence.
+const piece = 256
+
+// say writes a line to the console.
+func say(text string) {
+	rest := text + "\n"
+	for len(rest) > piece {
+		fmt.Print(rest[:piece])
+		const drain = 1 // tcdrain(3); if that fails, the host sees less than all
+		_ = unix.IoctlSetInt(1, unix.TCSBRK, drain)
+		rest = rest[piece:]
+	}
+	fmt.Print(rest)
+}
 
 // enter mounts what is needed, notes in the kernel's log that init runs, and keeps the kernel from writing between our lines.
 func enter() error {
@@ -44,7 +59,7 @@ func enter() error {
 			return fmt.Errorf("mount %s: %w", m.target, err)
 		}
 	}
-	if err := os.WriteFile("/dev/kmsg", []byte(initRuns), 0); err != nil {
+	if err := os.WriteFile("/dev/kmsg", []byte(initRuns+"\n"), 0); err != nil {
 		return err
 	}
 	const consoleOff = 6 // SYSLOG_ACTION_CONSOLE_OFF, syslog(2)

@@ -75,9 +75,9 @@ func parseOptions(args []string) (options, error) {
 	parts := f.String("parts", partBoot+","+partPhases+","+partBlk, "comma-separated `list` of what to do")
 	f.DurationVar(&o.timeout, "timeout", 40*time.Minute, "end after this `time`")
 	f.BoolVar(&o.json, "json", false, "print the report, with all records, as JSON")
-	f.IntVar(&o.ops.Random, "random", 2000, "`number` of 4 KiB reads, one at a time")
+	f.IntVar(&o.ops.Random, "random", 1000, "`number` of 4 KiB reads, one at a time")
 	f.IntVar(&o.ops.Deep, "deep", 4000, "`number` of 4 KiB reads, 16 at a time")
-	f.IntVar(&o.ops.Sequential, "sequential", 512, "`number` of 1 MiB reads")
+	f.IntVar(&o.ops.Sequential, "sequential", 256, "`number` of 1 MiB reads")
 	if err := f.Parse(args); err != nil {
 		return o, err
 	}
