@@ -39,7 +39,7 @@ func TestLoadsReadTheirPlaces(t *testing.T) {
 }
 
 func TestOperationsSurviveTheCommandLine(t *testing.T) {
-	want := operations{1000, 4000, 256}
+	want := operations{2000, 4000, 512}
 	if got, err := parseOperations(want.word()); err != nil || got != want {
 		t.Errorf("parseOperations(%q) = %v, %v", want.word(), got, err)
 	}
