@@ -73,6 +73,19 @@ func (m *Machine) buildBuses(cfg Config) error {
 	return err
 }
 
+// resetVector is all the firmware there is: where a processor would start after a reset (Intel SDM volume 3, 10.1.4, below 1 MiB), the
+// machine resets. Linux jumps there when hardware-reduced ACPI makes it expect EFI to reset and there is none
+// (drivers/firmware/efi/reboot.c, efi_reboot_required).
+var resetVector = []byte{
+	0xb0, resetValue, // mov al, resetValue
+	0xba, (powerPort + resetControl) & 0xff, (powerPort + resetControl) >> 8, // mov dx, port
+	0xee,       // out dx, al
+	0xf4,       // hlt
+	0xeb, 0xfd, // jmp to the hlt
+}
+
+const resetVectorAddr = 0xf_fff0 // f000:fff0
+
 // load writes the tables and the kernel into memory.
 func (m *Machine) load(ctx context.Context, cfg Config) (boot.Entry, error) {
 	rsdp, err := acpi.Write(m.mem, acpi.Config{
@@ -82,6 +95,9 @@ func (m *Machine) load(ctx context.Context, cfg Config) (boot.Entry, error) {
 		ResetPort: powerPort + resetControl, ResetValue: resetValue,
 	})
 	if err != nil {
+		return boot.Entry{}, err
+	}
+	if _, err := m.mem.WriteAt(resetVector, resetVectorAddr); err != nil {
 		return boot.Entry{}, err
 	}
 	return boot.Load(ctx, boot.Config{

@@ -116,6 +116,19 @@ func TestRunEndsForTheGuestsReason(t *testing.T) {
 	}
 }
 
+// TestResetVectorResets reads the instructions at the reset vector and does what they say: a 16-bit "mov dx, imm16" reads otherwise in
+// 64-bit mode, so they cannot be jumped to from there.
+func TestResetVectorResets(t *testing.T) {
+	m := newMachine(t, vmm.Config{}, func(a *tinyguest.Asm) { a.Hlt() })
+	code := make([]byte, 9)
+	if _, err := m.Memory().ReadAt(code, 0xffff0); err != nil {
+		t.Fatal(err)
+	}
+	if want := []byte{0xb0, 1, 0xba, resetPort & 0xff, resetPort >> 8, 0xee, 0xf4, 0xeb, 0xfd}; !bytes.Equal(code, want) {
+		t.Errorf("reset vector = % x, want % x (mov al, 1; mov dx, %#x; out dx, al; hlt; jmp)", code, want, resetPort)
+	}
+}
+
 func TestGuestSpeaksOnTheSerialPort(t *testing.T) {
 	var console bytes.Buffer
 	m := newMachine(t, vmm.Config{Serial: &console}, func(a *tinyguest.Asm) {
