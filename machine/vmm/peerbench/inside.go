@@ -15,7 +15,7 @@ import (
 )
 
 // runTimeout bounds one run of one monitor, in the lab's time. Nothing that works takes half of it.
-const runTimeout = 3 * time.Minute
+const runTimeout = 2 * time.Minute
 
 // inside is the process in the lab.
 type inside struct {
@@ -103,18 +103,19 @@ func (in *inside) monitor(name string) monitor {
 	case usui:
 		return usuiMonitor(in.plan.Usui)
 	case gokvm:
-		return gokvmMonitor(in.plan.Gokvm, gokvmWords)
+		return gokvmMonitor(in.plan.Gokvm, gokvmWords(cpuInfo("cpu MHz")))
 	}
 	return qemuMonitor(in.plan.QEMU, name)
 }
 
 // describe says where this is. It also reads all files once, so that no first round pays for the lab's own file system.
 func (in *inside) describe(ctx context.Context) (labInfo, error) {
-	info := labInfo{CPU: cpuInfo("model name"), CPUs: runtime.NumCPU()}
+	info := labInfo{CPU: cpuInfo("model name"), CPUs: runtime.NumCPU(), GokvmWords: gokvmWords(cpuInfo("cpu MHz"))}
 	var si unix.Sysinfo_t
 	if err := unix.Sysinfo(&si); err != nil {
 		return info, os.NewSyscallError("sysinfo", err)
 	}
+	info.HugePages = fmt.Sprintf("%s, shared %s", chosen("enabled"), chosen("shmem_enabled"))
 	info.MemoryBytes = int64(si.Totalram) * int64(si.Unit)
 	var err error
 	if info.Kernel, err = kernelRelease(); err != nil {
@@ -132,6 +133,17 @@ func (in *inside) describe(ctx context.Context) (labInfo, error) {
 		}
 	}
 	return info, nil
+}
+
+// chosen is the word in brackets in a setting for huge pages (Documentation/admin-guide/mm/transhuge.rst).
+func chosen(setting string) string {
+	text, err := os.ReadFile("/sys/kernel/mm/transparent_hugepage/" + setting)
+	if err != nil {
+		return "unknown"
+	}
+	_, rest, _ := strings.Cut(string(text), "[")
+	word, _, _ := strings.Cut(rest, "]")
+	return word
 }
 
 // warm reads a file, if there is a path, and forgets it.

@@ -108,9 +108,6 @@ func outsideMain(ctx context.Context, args []string) error {
 	records, crashes, labErr := runLabs(ctx, o, p)
 	r := newReport(p, records)
 	r.Crashes = crashes
-	if labErr != nil {
-		r.Failures = append(r.Failures, fmt.Sprintf("lab: %v", labErr))
-	}
 	if o.json {
 		out := json.NewEncoder(os.Stdout)
 		out.SetIndent("", "  ")
@@ -118,5 +115,5 @@ func outsideMain(ctx context.Context, args []string) error {
 	} else {
 		err = r.print(os.Stdout)
 	}
-	return errors.Join(err, r.verdict())
+	return errors.Join(err, labErr, r.verdict())
 }

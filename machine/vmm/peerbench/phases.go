@@ -33,11 +33,8 @@ const (
 // with those of the other boots.
 func (in *inside) phases(ctx context.Context, r *phasesRun) error {
 	m := in.monitor(r.Monitor)
-	switch r.Monitor {
-	case usui:
+	if r.Monitor == usui {
 		m = usuiMonitor(in.plan.Usui, "--json")
-	case gokvm: // its usual words tell the kernel a wrong rate of the clock, by which nothing could be timed
-		m = gokvmMonitor(in.plan.Gokvm, clockWords(cpuInfo("cpu MHz")))
 	}
 	if err := beginTraces(); err != nil {
 		return err

@@ -9,19 +9,22 @@ import (
 )
 
 // shownExits are the counters of the tables, of dozens. The first is the sum of all exits, also of those that none of the others
-// counts, such as MSRs.
-var shownExits = [...]struct{ counter, title string }{
-	{"exits", "all"},
-	{"io_exits", "ports"},
-	{"mmio_exits", "MMIO"},
-	{"pf_taken", "page faults"},
-	{"halt_exits", "HLT"},
-	{"irq_exits", "interrupts"},
-	{"irq_window_exits", "irq window"},
-	{"request_irq_exits", "irq request"},
-	{"insn_emulation", "emulated"},
-	{"hypercalls", "hypercalls"},
-	{"irq_injections", "injected"},
+// counts, such as MSRs; the last two are no exits but go with some.
+var shownExits = [...]struct {
+	counter, title string
+	reads          bool // also of interest where a disk is read
+}{
+	{"exits", "all", true},
+	{"io_exits", "ports", true},
+	{"mmio_exits", "MMIO", true},
+	{"pf_taken", "page faults", true},
+	{"halt_exits", "HLT", true},
+	{"irq_exits", "interrupts", true},
+	{"irq_window_exits", "irq window", true},
+	{"request_irq_exits", "irq request", false},
+	{"hypercalls", "hypercalls", false},
+	{"insn_emulation", "emulated", true},
+	{"irq_injections", "injected", true},
 }
 
 // shownHits is how many of a trace's keys are printed.
@@ -56,9 +59,9 @@ func (r *report) printWhere(w io.Writer) {
 	h := r.Where
 	fmt.Fprintf(w, "usui and its peers in one lab\n\n")
 	fmt.Fprintf(w, "host\t%s, %d CPUs, kernel %s, load average before: %s\n", h.CPU, h.CPUs, h.Kernel, h.Load)
-	fmt.Fprintf(w, "lab\tkernel %s, %d CPUs (%s), %d MiB; its clock made %.2f s of a second of the host's\n",
-		h.Lab.Kernel, h.Lab.CPUs, h.Lab.CPU, h.Lab.MemoryBytes>>20, h.ClockRatio)
-	fmt.Fprintf(w, "guest\tkernel %s, %s CPU, %d MiB, %q; gokvm: also %q\n", h.Guest, guestCPUs, guestMemoryMiB, commonCmdline, gokvmWords)
+	fmt.Fprintf(w, "lab\tkernel %s, %d CPUs (%s), %d MiB, huge pages %s; its clock made %.2f s of a second of the host's\n",
+		h.Lab.Kernel, h.Lab.CPUs, h.Lab.CPU, h.Lab.MemoryBytes>>20, h.Lab.HugePages, h.ClockRatio)
+	fmt.Fprintf(w, "guest\tkernel %s, %s CPU, %d MiB, %q; gokvm: also %q\n", h.Guest, guestCPUs, guestMemoryMiB, commonCmdline, h.Lab.GokvmWords)
 	fmt.Fprintf(w, "monitors\t%s; %s; gokvm %s\n", h.Lab.Usui, h.Lab.QEMU, h.Gokvm)
 	fmt.Fprintf(w, "\tTimes are the lab's: ratios and counts mean something, seconds do not. Medians [smallest-largest].\n")
 }
@@ -74,7 +77,7 @@ func (r *report) printBars(w io.Writer) {
 			verdict = "pass"
 		}
 		if b.Known {
-			value = fmt.Sprintf("%.2f%s", b.Value, b.Unit)
+			value = fmt.Sprintf("%.3f%s", b.Value, b.Unit)
 		}
 		fmt.Fprintf(w, "  %s\t%s\t%s\t%s %.1f%s\n", verdict, value, b.What, bound, b.Limit, b.Unit)
 	}
@@ -172,7 +175,9 @@ func (r *report) printBlk(w io.Writer) {
 	}
 	fmt.Fprintf(w, "\nREADS from a virtio disk, the same file in memory\n  load\tmonitor and variant\treads a second\tMiB/s\tto QEMU's\texits a read:")
 	for _, e := range shownExits {
-		fmt.Fprintf(w, "\t%s", e.title)
+		if e.reads {
+			fmt.Fprintf(w, "\t%s", e.title)
+		}
 	}
 	fmt.Fprintln(w)
 	for _, s := range r.Blk {
@@ -186,7 +191,9 @@ func (r *report) printBlk(w io.Writer) {
 		}
 		fmt.Fprintf(w, "  %s\t%s\t%s\t%.0f\t%s\t", s.Load, name, s.Rate.text(0), s.Rate.Median*s.Bytes/(1<<20), ratio)
 		for _, e := range shownExits {
-			fmt.Fprintf(w, "\t%.2f", s.Exits[e.counter])
+			if e.reads {
+				fmt.Fprintf(w, "\t%.2f", s.Exits[e.counter])
+			}
 		}
 		fmt.Fprintln(w)
 	}

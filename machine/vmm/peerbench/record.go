@@ -23,8 +23,10 @@ type labInfo struct {
 	CPU         string `json:"cpu"`
 	CPUs        int    `json:"cpus"`
 	MemoryBytes int64  `json:"memoryBytes"`
+	HugePages   string `json:"hugePages"` // when the kernel uses them, for anonymous and for shared memory
 	Usui        string `json:"usui"`
 	QEMU        string `json:"qemu"`
+	GokvmWords  string `json:"gokvmWords"` // added to its guest's command line
 }
 
 // run is what all runs have in common.
@@ -42,23 +44,26 @@ func (r *run) fail(err error) {
 	}
 }
 
-// brief is a record as a line of progress.
-func (rec record) brief() string {
-	text := func(part string, r run) string {
-		if r.Error != "" {
-			return fmt.Sprintf("%s: %s: %s", part, r.Monitor, r.Error)
-		}
-		return fmt.Sprintf("%s: %s: up after %.2f s", part, r.Monitor, r.Up.Seconds())
-	}
+// run is the part of the benchmark and the run that a record is of; "" for one of no run.
+func (rec record) run() (part string, r run) {
 	switch {
 	case rec.Boot != nil:
-		return text(partBoot, rec.Boot.run)
+		return partBoot, rec.Boot.run
 	case rec.Phases != nil:
-		return text(partPhases, rec.Phases.run)
+		return partPhases, rec.Phases.run
 	case rec.Blk != nil:
-		return text(partBlk, rec.Blk.run)
+		return partBlk, rec.Blk.run
 	}
-	return "lab"
+	return "", run{}
+}
+
+// brief is a record as a line of progress.
+func (rec record) brief() string {
+	part, r := rec.run()
+	if r.Error != "" {
+		return fmt.Sprintf("%s: %s: %s", part, r.Monitor, r.Error)
+	}
+	return fmt.Sprintf("%s: %s: up after %.2f s", part, r.Monitor, r.Up.Seconds())
 }
 
 // bootRun is a boot of the default guest, with what was seen of the monitor right after it.

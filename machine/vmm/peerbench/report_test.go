@@ -117,13 +117,32 @@ func TestReport(t *testing.T) {
 	if err := r.print(&out); err != nil {
 		t.Fatal(err)
 	}
-	for _, want := range []string{"0.64 x", "MISSED", "no network", "boot, round 2, QEMU microvm, RTC: broken", "7.00 [6.00-9.00]", "0.90"} {
+	for _, want := range []string{"0.636 x", "MISSED", "no network", "boot, round 2, QEMU microvm, RTC: broken", "7.00 [6.00-9.00]", "0.90"} {
 		if !strings.Contains(out.String(), want) {
 			t.Errorf("%q is not in\n%s", want, out.String())
 		}
 	}
 	if _, err := json.Marshal(r); err != nil {
 		t.Error(err)
+	}
+}
+
+// A peer may fail in a round; usui may not, even if what is left holds all bars.
+func TestVerdict(t *testing.T) {
+	parts := []string{partBoot}
+	peer := newReport(plan{Parts: parts}, append(boots(usui, 5, 5), boots(withRTC, 0, 10)...))
+	if err := peer.verdict(); err != nil {
+		t.Errorf("verdict with a peer's failure: %v", err)
+	}
+	ours := newReport(plan{Parts: parts}, append(boots(usui, 0, 5), boots(withRTC, 10, 10)...))
+	if err := ours.verdict(); err == nil || !strings.Contains(err.Error(), "usui failed in 1 runs") {
+		t.Errorf("verdict with a failure of usui's: %v", err)
+	}
+}
+
+func TestGokvmWords(t *testing.T) {
+	if got := gokvmWords("2596.138"); !strings.Contains(got, "tsc_early_khz=2596138 ") {
+		t.Errorf("gokvmWords = %q, want the rate in kHz", got)
 	}
 }
 
