@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"runtime"
 	"strings"
 )
@@ -156,7 +157,7 @@ func (o options) prefix() string {
 
 // selects says whether a test file declares a function for the lab.
 func (o options) selects(text []byte) bool {
-	return bytes.Contains(text, []byte("\nfunc "+o.prefix()))
+	return regexp.MustCompile(`(?m)^func ` + o.prefix() + `[A-Z]`).Match(text)
 }
 
 // build makes the test binaries, static ones, as the root of a lab may lack libraries. It returns the
@@ -183,12 +184,12 @@ func build(ctx context.Context, o options, s shape, dir string, packages []labPa
 
 // script runs the packages' binaries one after the other, each in its own folder as go test does.
 func script(o options, s shape, packages []labPackage) string {
-	args := "-test.v=test2json -test.timeout=15m -test.run=^" + o.prefix()
+	args := "-test.v=test2json -test.timeout=15m -test.run=" + quote("^"+o.prefix()+"[A-Z]")
 	switch {
 	case o.bench:
-		args = "-test.timeout=3h -test.run=^$ -test.bench=^" + o.prefix()
+		args = "-test.timeout=3h -test.run=^$ -test.bench=" + quote("^"+o.prefix()+"[A-Z]")
 	case o.long:
-		args = "-test.v=test2json -test.timeout=3h -test.run=^" + o.prefix()
+		args = "-test.v=test2json -test.timeout=3h -test.run=" + quote("^"+o.prefix()+"[A-Z]")
 	}
 	var b strings.Builder
 	fmt.Fprintf(&b, "export USUI_MUST_HAVE=%s\n", mustHaveInLab)

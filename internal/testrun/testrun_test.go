@@ -226,7 +226,7 @@ func TestACrashedLabIsReplaced(t *testing.T) {
 
 func TestScriptQuotesAndFrames(t *testing.T) {
 	got := script(options{}, shape{root: "/host"}, []labPackage{{path: "a/b", dir: "/it's here", binary: "/x y"}})
-	for _, want := range []string{"export USUI_MUST_HAVE=" + mustHaveInLab + "\n", `cd '/host/it'\''s here' && '/host/x y' -test.v=test2json`, "-test.run=^TestLab 2>&1\n"} {
+	for _, want := range []string{"export USUI_MUST_HAVE=" + mustHaveInLab + "\n", `cd '/host/it'\''s here' && '/host/x y' -test.v=test2json`, "-test.run='^TestLab[A-Z]' 2>&1\n"} {
 		if !strings.Contains(got, want) {
 			t.Errorf("script holds no %q:\n%s", want, got)
 		}
@@ -259,6 +259,7 @@ func TestOptions(t *testing.T) {
 		want bool
 	}{
 		{options{}, "package p\n\nfunc TestLabBoot(t *testing.T) {", true},
+		{options{}, "package p\n\nfunc TestLabsAreSlow(t *testing.T) {", false},
 		{options{}, "package p\n\nfunc TestLater(t *testing.T) {\n// func TestLabX", false},
 		{options{bench: true}, "package p\n\nfunc BenchmarkLabBoot(b *testing.B) {", true},
 		{options{bench: true}, "package p\n\nfunc TestLabBoot(t *testing.T) {", false},
