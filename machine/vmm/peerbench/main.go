@@ -107,7 +107,7 @@ func outsideMain(ctx context.Context, args []string) error {
 	}
 	records, crashes, labErr := runLabs(ctx, o, p)
 	r := newReport(p, records)
-	r.Crashes = crashes
+	r.Crashes = append(r.Crashes, crashes...)
 	if o.json {
 		out := json.NewEncoder(os.Stdout)
 		out.SetIndent("", "  ")

@@ -81,7 +81,7 @@ type blkSummary struct {
 }
 
 func newReport(p plan, records []record) report {
-	r := report{Records: records, Where: whereOf(p, records)}
+	r := report{Records: records, Where: whereOf(p, records), Failures: []string{}, Crashes: []string{}}
 	if p.GokvmError != "" {
 		r.Failures = append(r.Failures, "gokvm: "+p.GokvmError)
 	}
