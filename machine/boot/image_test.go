@@ -6,6 +6,7 @@ import (
 	"errors"
 	"math/rand/v2"
 	"os"
+	"slices"
 	"strings"
 	"testing"
 
@@ -183,4 +184,37 @@ func FuzzELF(f *testing.F) {
 			}
 		}
 	})
+}
+
+func TestFirstWrittenLiesInFreeRAM(t *testing.T) {
+	const mib = 1 << 20
+	k := &kernel{imageEnd: 56*mib + 123, end: 68 * mib}
+	for _, tt := range []struct {
+		name   string
+		ram    []guestmem.Range
+		initrd guestmem.Range
+		want   []guestmem.Range // in MiB
+	}{
+		{"RAM disk at the top", []guestmem.Range{{Start: 0, Size: 512 * mib}}, guestmem.Range{Start: 507*mib + 4096, Size: 5*mib - 4096},
+			[]guestmem.Range{{Start: 58, Size: 26}, {Start: 496, Size: 12}}},
+		{"no RAM disk", []guestmem.Range{{Start: 0, Size: 512 * mib}}, guestmem.Range{},
+			[]guestmem.Range{{Start: 58, Size: 26}, {Start: 500, Size: 12}}},
+		{"RAM disk below the top", []guestmem.Range{{Start: 0, Size: 3072 * mib}}, guestmem.Range{Start: 2040 * mib, Size: 8 * mib},
+			[]guestmem.Range{{Start: 58, Size: 34}, {Start: 3024, Size: 48}}},
+		{"RAM above 4 GiB", []guestmem.Range{{Start: 0, Size: 3072 * mib}, {Start: 4096 * mib, Size: 1024 * mib}}, guestmem.Range{Start: 2040 * mib, Size: 8 * mib},
+			[]guestmem.Range{{Start: 58, Size: 34}, {Start: 5072, Size: 48}}},
+		{"little RAM above 4 GiB", []guestmem.Range{{Start: 0, Size: 3072 * mib}, {Start: 4096 * mib, Size: mib}}, guestmem.Range{}, nil},
+		{"little RAM", []guestmem.Range{{Start: 0, Size: 64 * mib}}, guestmem.Range{}, nil},
+		{"hardly more than the kernel", []guestmem.Range{{Start: 0, Size: 72 * mib}}, guestmem.Range{}, nil},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			got := firstWritten(newMemoryAt(t, tt.ram...), k, tt.initrd)
+			for i := range got {
+				got[i] = guestmem.Range{Start: got[i].Start / mib, Size: got[i].Size / mib}
+			}
+			if !slices.Equal(got, tt.want) {
+				t.Errorf("firstWritten = %v MiB, want %v", got, tt.want)
+			}
+		})
+	}
 }

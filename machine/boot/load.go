@@ -84,6 +84,13 @@ func Load(ctx context.Context, cfg Config) (Entry, error) {
 	if err != nil {
 		return Entry{}, err
 	}
+	if k.header != nil {
+		for _, r := range firstWritten(cfg.Memory, k, initrd) {
+			if err := cfg.Memory.Populate(r.Start, r.Size); err != nil {
+				return Entry{}, err
+			}
+		}
+	}
 	return writeTables(cfg, k, initrd)
 }
 
@@ -91,7 +98,8 @@ func Load(ctx context.Context, cfg Config) (Entry, error) {
 type kernel struct {
 	protocol    Protocol
 	entry       uint64
-	end         uint64 // first guest-physical byte that is free after it
+	imageEnd    uint64 // first guest-physical byte after its segments
+	end         uint64 // first guest-physical byte that is free after it: the kernel may want room of its own
 	header      []byte // setup header from hdrStart on; nil where the image has none
 	initrdMax   uint64 // highest address that a byte of the initial RAM disk may have
 	cmdlineSize uint64 // bytes, without the final zero
@@ -137,7 +145,7 @@ func loadKernel(ctx context.Context, mem *guestmem.Memory, image []byte, arch st
 
 func newKernel(e *elfImage, p Protocol, h *setupHeader) (*kernel, error) {
 	k := &kernel{
-		protocol: p, entry: e.entry, end: e.end(),
+		protocol: p, entry: e.entry, imageEnd: e.end(), end: e.end(),
 		initrdMax: defaultInitrdMax, cmdlineSize: defaultCmdlineSize,
 	}
 	if p == PVH32 {
@@ -186,6 +194,9 @@ func loadInitrd(ctx context.Context, mem *guestmem.Memory, f *os.File, k *kernel
 	r := guestmem.Range{Start: alignDown(top - size), Size: size}
 	dst, err := mem.Slice(r.Start, r.Size)
 	if err != nil {
+		return guestmem.Range{}, err
+	}
+	if err := mem.Populate(r.Start, r.Size); err != nil {
 		return guestmem.Range{}, err
 	}
 	for off := 0; off < len(dst); off += initrdChunk {

@@ -158,3 +158,39 @@ func loadELF(ctx context.Context, mem *guestmem.Memory, image []byte) (*elfImage
 	}
 	return e, nil
 }
+
+// Pages that every Linux writes before its first process runs, as shares of RAM and with limits, because they are more in a large
+// machine but are needed at once only in part.
+const (
+	pageArrayShare, pageArrayLimit = 64, 32 << 20 // struct page: 64 bytes for 4 KiB; beside it lie page tables and hash tables
+	earlyShare, earlyLimit         = 32, 24 << 20 // what the allocator gives out first: slabs, unpacked RAM disk
+)
+
+// firstWritten lists the pages that a Linux kernel is about to write: memblock hands out memory from the top down, below the RAM disk if
+// that lies there, and the page allocator from the bottom up (mm/memblock.c, mm/page_alloc.c). To populate them saves a fault for
+// each. A kernel that does otherwise only has some pages early; a machine so small that it has none to spare gets none.
+func firstWritten(mem *guestmem.Memory, k *kernel, initrd guestmem.Range) []guestmem.Range {
+	regions := mem.Regions()
+	first, last := regions[0], regions[len(regions)-1]
+	top := last.End()
+	if last.Contains(initrd.Start, initrd.Size) && top-initrd.End() < hugePage {
+		top = alignUp(initrd.Start, hugePage)
+	}
+	array := min(mem.Size()/pageArrayShare, pageArrayLimit)
+	array = alignUp(array+array/2, hugePage)
+	start := alignUp(k.imageEnd, hugePage)
+	early := alignUp(k.end+min(mem.Size()/earlyShare, earlyLimit), hugePage) - start
+	limit := first.End()
+	if first == last {
+		limit = top - min(array, top)
+	}
+	if start+early > limit || array > top-last.Start {
+		return nil
+	}
+	return []guestmem.Range{{Start: start, Size: early}, {Start: top - array, Size: array}}
+}
+
+// hugePage is the size of the pages that [guestmem.Memory.Populate] prefers.
+const hugePage = 2 << 20
+
+func alignUp(v, to uint64) uint64 { return (v + to - 1) &^ (to - 1) }
