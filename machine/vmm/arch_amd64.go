@@ -14,9 +14,15 @@ import (
 // hostCPUID are the CPUID leaves that KVM supports.
 type hostCPUID []kvm.CPUIDEntry2
 
-// newChips makes KVM's PIC, I/O APIC and local APICs. The 8259s come with the set but no table tells the guest of them, and there is no
+// newChips makes KVM's PIC, I/O APIC and local APICs, once it is sure that the processor reaches what the machine is to have. The 8259s come with the set but no table tells the guest of them, and there is no
 // PIT: a hardware-reduced ACPI machine has neither, and kernels spend time on probing them.
-func (m *Machine) newChips() error {
+func (m *Machine) newChips() (err error) {
+	if m.cpuid, err = m.sys.SupportedCPUID(); err != nil {
+		return err
+	}
+	if err := m.cpuid.checkReach(window64(m.mem)); err != nil {
+		return fmt.Errorf("%d MiB of memory: %w", m.mem.Size()>>20, err)
+	}
 	if err := m.vm.SetIdentityMapAddr(identityMapAddr); err != nil {
 		return err
 	}
@@ -125,11 +131,6 @@ func (m *Machine) newVCPU(id, n int, entry boot.Entry) (_ *vcpu, err error) {
 			c.kvm.Close()
 		}
 	}()
-	if m.cpuid == nil {
-		if m.cpuid, err = m.sys.SupportedCPUID(); err != nil {
-			return nil, err
-		}
-	}
 	deadline, err := m.vm.Extension(kvm.CapTSCDeadlineTimer)
 	if err != nil {
 		return nil, err

@@ -1,8 +1,10 @@
 package vmm
 
 import (
+	"fmt"
 	"math/bits"
 
+	"usui/machine/guestmem"
 	"usui/machine/kvm"
 )
 
@@ -64,6 +66,23 @@ func guestCPUID(supported []kvm.CPUIDEntry2, id, n int, tscDeadline bool) []kvm.
 	return append(kept,
 		kvm.CPUIDEntry2{Function: leafTopology, Index: 0, Flags: indexMatters, Ebx: 1, Ecx: 0 | topologySMT<<8, Edx: me},
 		kvm.CPUIDEntry2{Function: leafTopology, Index: 1, Flags: indexMatters, Eax: width, Ebx: count, Ecx: 1 | topologyCore<<8, Edx: me})
+}
+
+// defaultReach is the width of physical addresses of processors that do not tell.
+const defaultReach = 36
+
+// checkReach says whether the processor's physical addresses, which are the guest's, reach the end of the topmost window.
+func (h hostCPUID) checkReach(top guestmem.Range) error {
+	width := uint32(defaultReach)
+	for _, e := range h {
+		if e.Function == leafAMDSizes {
+			width = e.Eax & 0xff
+		}
+	}
+	if uint32(bits.Len64(top.End()-1)) > width {
+		return fmt.Errorf("it ends, with the PCI window above it, at %#x, and addresses of this processor have %d bits: give the machine less memory", top.End(), width)
+	}
+	return nil
 }
 
 // sharers is the count of CPUs less one that share a cache of the level in eax: all of them the third level, none the others.

@@ -3,6 +3,7 @@ package vmm
 import (
 	"testing"
 
+	"usui/machine/guestmem"
 	"usui/machine/kvm"
 )
 
@@ -55,6 +56,26 @@ func TestGuestCPUIDNumbersTheCPUs(t *testing.T) {
 		}
 		if _, ok := got[[2]uint32{leafTopology, 2}]; ok {
 			t.Error("the host's third topology level reached the guest")
+		}
+	}
+}
+
+func TestMachineEndsWithinTheProcessorsReach(t *testing.T) {
+	sizes := func(width uint32) hostCPUID { return hostCPUID{{Function: leafAMDSizes, Eax: 0x3000 | width}} }
+	for _, tt := range []struct {
+		host hostCPUID
+		end  uint64
+		ok   bool
+	}{
+		{sizes(39), 1 << 39, true},
+		{sizes(39), 1<<39 + 1<<35, false},
+		{sizes(48), 1 << 40, true},
+		{hostCPUID{}, 64 << 30, true},
+		{hostCPUID{}, 96 << 30, false},
+	} {
+		err := tt.host.checkReach(guestmem.Range{Start: tt.end - window64Size, Size: window64Size})
+		if (err == nil) != tt.ok {
+			t.Errorf("%v: a window that ends at %#x: %v, want ok %t", tt.host, tt.end, err, tt.ok)
 		}
 	}
 }

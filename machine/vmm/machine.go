@@ -307,7 +307,7 @@ func (m *Machine) ask(w wish) {
 }
 
 // Pause stops the vCPUs between two instructions and returns when all stand still. Devices finish what the guest asked of them before.
-// A machine that is not running yet starts paused.
+// A machine that is not running yet starts paused. When ctx ends first, the machine goes on.
 func (m *Machine) Pause(ctx context.Context) error {
 	m.ask(pause)
 	defer context.AfterFunc(ctx, func() { // under mu, or it could fall between the check below and the wait
@@ -325,8 +325,12 @@ func (m *Machine) Pause(ctx context.Context) error {
 		return errors.New("pause: the machine has ended")
 	case m.wish == run:
 		return errors.New("pause: resumed by another caller")
+	case m.parked < m.running: // only ctx ends the wait so
+		m.wish = run
+		m.changed.Broadcast()
+		return context.Cause(ctx)
 	}
-	return context.Cause(ctx)
+	return nil
 }
 
 // Resume lets paused vCPUs go on.

@@ -286,6 +286,14 @@ func TestPauseStopsTheGuestAndResumeLetsItGoOn(t *testing.T) {
 		m.Resume()
 	}
 	counted(t, m, seen)
+	late, hurry := context.WithCancel(t.Context())
+	hurry()
+	for range 100 { // a pause that is not waited for either holds or leaves no trace
+		if m.Pause(late) == nil {
+			m.Resume()
+		}
+		counted(t, m, counted(t, m, 0))
+	}
 	if err := m.Pause(t.Context()); err != nil {
 		t.Fatal(err)
 	}
