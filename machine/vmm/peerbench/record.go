@@ -36,6 +36,9 @@ type run struct {
 	// Up is from the start of the monitor's process to the guest's first line.
 	Up    time.Duration `json:"upNs,omitempty"`
 	Error string        `json:"error,omitempty"`
+	// Before is the error of a first try that ended in the fault of the emulated processor that ARCHITECTURE describes, or in
+	// another that a second try did not meet.
+	Before string `json:"before,omitempty"`
 }
 
 func (r *run) fail(err error) {
@@ -48,13 +51,26 @@ func (r *run) fail(err error) {
 func (rec record) run() (part string, r run) {
 	switch {
 	case rec.Boot != nil:
-		return partBoot, rec.Boot.run
+		part = partBoot
 	case rec.Phases != nil:
-		return partPhases, rec.Phases.run
+		part = partPhases
 	case rec.Blk != nil:
-		return partBlk, rec.Blk.run
+		part = partBlk
+	default:
+		return "", run{}
 	}
-	return "", run{}
+	return part, *rec.shared()
+}
+
+// shared is the part of a run's record that all runs have.
+func (rec record) shared() *run {
+	switch {
+	case rec.Boot != nil:
+		return &rec.Boot.run
+	case rec.Phases != nil:
+		return &rec.Phases.run
+	}
+	return &rec.Blk.run
 }
 
 // brief is a record as a line of progress.

@@ -86,7 +86,11 @@ func newReport(p plan, records []record) report {
 		r.Failures = append(r.Failures, "gokvm: "+p.GokvmError)
 	}
 	for _, rec := range records {
-		if part, run := rec.run(); run.Error != "" {
+		part, run := rec.run()
+		if run.Before != "" {
+			r.Failures = append(r.Failures, fmt.Sprintf("%s, round %d, %s, tried again: %s", part, run.Round+1, run.Monitor, run.Before))
+		}
+		if run.Error != "" {
 			r.Failures = append(r.Failures, fmt.Sprintf("%s, round %d, %s: %s", part, run.Round+1, run.Monitor, run.Error))
 		}
 		if rec.Phases != nil {
