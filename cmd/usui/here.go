@@ -19,6 +19,7 @@ import (
 	"usui/internal/attach"
 	"usui/internal/cli"
 	"usui/internal/guestimage"
+	"usui/internal/tail"
 	"usui/machine/block"
 	"usui/machine/virtio/blk"
 	"usui/machine/virtio/console"
@@ -231,7 +232,7 @@ func monitorPhases(m *vmm.Machine) *bootPhases {
 
 // commandSession runs one command, a shell or the tour in the default guest.
 func (o *runOptions) commandSession(ctx context.Context, env *cli.Env, ev *events, cfg vmm.Config) (err error) {
-	kept := &tail{end: env.Stderr}
+	kept := &lastWords{tail.New(consoleBytes, nil), env.Stderr}
 	cfg.Serial = kept
 	conns, device, err := guestPorts(cfg.Log)
 	if err != nil {
@@ -346,7 +347,7 @@ func (s *commandRun) hello(h attach.Hello) {
 }
 
 // brokenOff explains why there is no exit status: why is the cause of an end from outside, if there was one.
-func (s *commandRun) brokenOff(err, why error, cause vmm.Cause, machineErr error, console *tail) error {
+func (s *commandRun) brokenOff(err, why error, cause vmm.Cause, machineErr error, console *lastWords) error {
 	var by interrupted
 	if errors.As(why, &by) {
 		s.events.ended(cause, by)

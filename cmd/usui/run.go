@@ -10,6 +10,7 @@ import (
 
 	"usui/internal/cli"
 	"usui/internal/lab"
+	"usui/internal/physmem"
 	"usui/machine/vmm"
 )
 
@@ -146,7 +147,7 @@ func (o *runOptions) run(ctx context.Context, env *cli.Env) error {
 
 // checkHost refuses what this host cannot give, before anything is fetched or started.
 func (o *runOptions) checkHost() error {
-	if total, err := hostMemory(); err == nil && uint64(o.memory) > total {
+	if total, err := physmem.Total(); err == nil && uint64(o.memory) > uint64(total) {
 		return fmt.Errorf("--memory %s: this host has %d MiB", &o.memory, total>>20)
 	}
 	for _, path := range []string{o.kernel, o.initrd} {
@@ -178,7 +179,7 @@ func (o *runOptions) checkHost() error {
 }
 
 // outcome turns the end of a machine into the command's result.
-func outcome(cause vmm.Cause, err error, console *tail) error {
+func outcome(cause vmm.Cause, err error, console *lastWords) error {
 	if err != nil {
 		console.show()
 		return err

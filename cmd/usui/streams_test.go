@@ -3,12 +3,14 @@ package main
 import (
 	"bytes"
 	"encoding/json"
+	"fmt"
 	"io"
 	"strings"
 	"testing"
 	"testing/iotest"
 
 	"usui/internal/cli"
+	"usui/internal/tail"
 )
 
 func TestEscapeEndsTheInput(t *testing.T) {
@@ -68,14 +70,14 @@ func TestOutputEventsHoldWhatWasWritten(t *testing.T) {
 	}
 }
 
-func TestTailKeepsTheEnd(t *testing.T) {
+func TestLastWords(t *testing.T) {
 	var out bytes.Buffer
-	kept := &tail{end: &out}
-	kept.Write([]byte(strings.Repeat("line of a console\n", tailBytes)))
-	kept.Write([]byte("the last words"))
-	kept.show()
-	if got := out.String(); len(got) > tailBytes || !strings.HasPrefix(got, "line of") || !strings.HasSuffix(got, "the last words\n") {
-		t.Errorf("%d bytes shown, from %.20q to %q; want whole lines up to the last words", len(got), got, got[max(0, len(got)-20):])
+	w := &lastWords{tail.New(consoleBytes, nil), &out}
+	w.show()
+	fmt.Fprint(w, "Kernel panic\nthe last words")
+	w.show()
+	if got := out.String(); got != "Kernel panic\nthe last words\n" {
+		t.Errorf("shown: %q", got)
 	}
-	(*tail)(nil).show() // nothing kept, nothing shown
+	(*lastWords)(nil).show() // nothing kept, nothing shown
 }

@@ -13,6 +13,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"usui/internal/debian"
+	"usui/internal/physmem"
 )
 
 // Features of a lab, as USUI_LAB lists them inside.
@@ -72,7 +73,7 @@ const (
 
 // complete checks cfg and fills in what is left out.
 func (cfg Config) complete() (Config, error) {
-	hostMemory, err := physicalMemory()
+	hostMemory, err := physmem.Total()
 	if err != nil {
 		return cfg, err
 	}
@@ -194,15 +195,6 @@ func (cfg Config) features() []string {
 
 // runsHostPrograms reports whether the lab's processor is of the host's kind.
 func (cfg Config) runsHostPrograms() bool { return cfg.Arch == HostArch }
-
-// physicalMemory is the host's memory in bytes.
-func physicalMemory() (int64, error) {
-	var info unix.Sysinfo_t
-	if err := unix.Sysinfo(&info); err != nil {
-		return 0, os.NewSyscallError("sysinfo", err)
-	}
-	return int64(info.Totalram) * int64(info.Unit), nil
-}
 
 // absolute returns path as the lab's file system has it: absolute, without symbolic links.
 func absolute(path string) (string, error) {

@@ -36,4 +36,9 @@
 // Software emulation is 10 to 50 times slower than a processor; VM exits inside are slower still, so times measured in a lab mean
 // something only as ratios. What changes on the host while a lab runs is not seen inside, but for the results folder. There is no network inside but loopback. The guest's clock runs freely. An arm64 lab on another
 // host cannot run the host's programs: its root is an initramfs with busybox, and the host's files are below /host.
+//
+// QEMU's SVM is not quite a processor (seen with 7.2 and 10.0, under multi-threaded emulation): about once in ten thousand
+// interrupts that another CPU of the lab sends while one enters or leaves a guest, it stores the lab kernel's registers (CR3, RIP, RSP)
+// into the VMCB as the guest's. The guest then ends by a triple fault or hangs, whatever the monitor is. Boots hardly meet it, a
+// guest that does disk I/O for minutes does. With one CPU (Config.CPUs) such interrupts are rarer, and a lost one may stop the lab.
 package lab

@@ -1,7 +1,6 @@
 package lab
 
 import (
-	"bytes"
 	"errors"
 	"fmt"
 	"io"
@@ -9,23 +8,25 @@ import (
 	"os"
 	"os/exec"
 	"runtime"
-	"strings"
-	"sync"
 	"syscall"
 	"time"
-	"unicode"
 
 	"golang.org/x/sys/unix"
+
+	"usui/internal/tail"
 )
 
 // endGrace is how long QEMU may take to close its disks before it is killed.
 const endGrace = 5 * time.Second
 
+// tailSize is how much of a stream is kept, in bytes: some 30 lines.
+const tailSize = 4 << 10
+
 // process is a running QEMU.
 type process struct {
 	cmd     *exec.Cmd
-	console *tail         // the guest's serial port
-	stderr  *tail         // QEMU's own words
+	console *tail.Tail    // the guest's serial port
+	stderr  *tail.Tail    // QEMU's own words
 	grace   time.Duration // for each way to end it
 	done    chan struct{}
 	err     error // of the process, once done is closed
@@ -38,8 +39,8 @@ type process struct {
 func startProcess(program string, args []string, files []*os.File, verbose io.Writer) (*process, error) {
 	p := &process{
 		cmd:     exec.Command(program, args...),
-		console: &tail{also: verbose},
-		stderr:  &tail{},
+		console: tail.New(tailSize, verbose),
+		stderr:  tail.New(tailSize, nil),
 		grace:   endGrace,
 		done:    make(chan struct{}),
 	}
@@ -85,68 +86,6 @@ func (p *process) ended(limit time.Duration) bool {
 	case <-t.C:
 		return false
 	}
-}
-
-// tailSize is how much of a stream is kept, in bytes: some 30 lines.
-const tailSize = 4 << 10
-
-// tail keeps the end of what is written to it.
-type tail struct {
-	also io.Writer // gets everything too; may be nil
-
-	mu   sync.Mutex
-	kept []byte // guarded by mu
-}
-
-func (t *tail) Write(p []byte) (int, error) {
-	if t.also != nil {
-		// The copy is for a person to look at: when it cannot be written, the machine goes on.
-		_, _ = t.also.Write(p)
-	}
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	t.kept = append(t.kept, p...)
-	if n := len(t.kept) - tailSize; n > 0 {
-		t.kept = append(t.kept[:0], t.kept[n:]...)
-	}
-	return len(p), nil
-}
-
-// text is the end of the stream without a cut first line and without what could steer a terminal.
-func (t *tail) text() string {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	kept := t.kept
-	if len(kept) == tailSize {
-		_, kept, _ = bytes.Cut(kept, []byte("\n"))
-	}
-	return strings.TrimSpace(plain(string(kept)))
-}
-
-// plain drops escape sequences, which firmware writes, and all else that a terminal does not simply show.
-func plain(s string) string {
-	var b strings.Builder
-	text := []rune(strings.ToValidUTF8(s, "?"))
-	for i := 0; i < len(text); i++ {
-		switch r := text[i]; {
-		case r == 0x1b:
-			i = escapeEnd(text, i)
-		case r == '\n' || r == '\t' || unicode.IsPrint(r):
-			b.WriteRune(r)
-		}
-	}
-	return b.String()
-}
-
-// escapeEnd returns the index of the last character of the escape sequence that starts at i: "ESC [ parameters letter", or ESC and
-// one character.
-func escapeEnd(text []rune, i int) int {
-	if i+1 >= len(text) || text[i+1] != '[' {
-		return i + 1
-	}
-	for i += 2; i < len(text) && text[i] >= 0x20 && text[i] < 0x40; i++ {
-	}
-	return i
 }
 
 // portPair makes the two ends of a virtio-serial port: ours, and the one that QEMU inherits.

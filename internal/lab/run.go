@@ -222,10 +222,10 @@ func (l *boot) failure(qemu *process, err error) *Error {
 	case errors.Is(err, ErrTimeout):
 		f.Err = fmt.Errorf("%w: the lab did not come up within %v", err, l.cfg.Timeout)
 	case errors.Is(err, attach.ErrEnded) && qemu.ended(endGrace):
-		f.QEMU = qemu.stderr.text() // of interest only if it was not we who ended it
+		f.QEMU = qemu.stderr.String() // of interest only if it was not we who ended it
 	}
 	qemu.stop() // then its last output is there
-	f.Console = qemu.console.text()
+	f.Console = qemu.console.String()
 	return f
 }
 

@@ -12,6 +12,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"usui/internal/physmem"
 	"usui/internal/pid1/wire"
 )
 
@@ -104,10 +105,7 @@ func describe(h *wire.Hello) {
 	if unix.Uname(&u) == nil { // fails for a bad pointer only
 		h.Kernel = unix.ByteSliceToString(u.Release[:])
 	}
-	var si unix.Sysinfo_t
-	if unix.Sysinfo(&si) == nil { // ditto
-		h.MemoryBytes = int64(si.Totalram) * int64(si.Unit)
-	}
+	h.MemoryBytes, _ = physmem.Total() // ditto
 	h.CPUs = runtime.NumCPU()
 }
 

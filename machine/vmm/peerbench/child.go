@@ -9,10 +9,14 @@ import (
 	"io"
 	"os/exec"
 	"strings"
-	"sync"
 	"syscall"
 	"time"
+
+	"usui/internal/tail"
 )
+
+// tailBytes is how much is kept of what a monitor and its guest say.
+const tailBytes = 1 << 10
 
 // child is a running monitor with its guest's serial port on its standard streams.
 type child struct {
@@ -20,8 +24,8 @@ type child struct {
 	stdin  io.WriteCloser
 	began  time.Time
 	lines  chan line
-	stderr tail
-	last   tail // of lines
+	stderr *tail.Tail
+	last   *tail.Tail // of lines
 	start  *startPhases
 }
 
@@ -34,8 +38,8 @@ type line struct {
 // startChild starts a monitor. Stop must be called.
 func startChild(m monitor, s system) (*child, error) {
 	argv := m.argv(s)
-	c := &child{cmd: exec.Command(argv[0], argv[1:]...), lines: make(chan line, 64)}
-	c.cmd.Stderr = &c.stderr
+	c := &child{cmd: exec.Command(argv[0], argv[1:]...), lines: make(chan line, 64), stderr: tail.New(tailBytes, nil), last: tail.New(tailBytes, nil)}
+	c.cmd.Stderr = c.stderr
 	out, err := c.cmd.StdoutPipe()
 	if err != nil {
 		return nil, err
@@ -77,7 +81,7 @@ func (c *child) await(ctx context.Context, what string, match func(string) bool)
 			if !ok {
 				return l, c.explain(what, errEnded)
 			}
-			fmt.Fprintln(&c.last, l.text)
+			fmt.Fprintln(c.last, l.text)
 			if match(l.text) {
 				return l, nil
 			}
@@ -134,31 +138,4 @@ func serialOfEvents(events io.Reader, began time.Time, start **startPhases) io.R
 		}
 	}()
 	return r
-}
-
-// tail keeps the end of what is written to it.
-type tail struct {
-	mu   sync.Mutex
-	text []byte // guarded by mu
-}
-
-// tailBytes is how much a tail keeps.
-const tailBytes = 1 << 10
-
-// Write implements io.Writer.
-func (t *tail) Write(p []byte) (int, error) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	t.text = append(t.text, p...)
-	if extra := len(t.text) - tailBytes; extra > 0 {
-		t.text = append(t.text[:0], t.text[extra:]...)
-	}
-	return len(p), nil
-}
-
-// String is what is kept.
-func (t *tail) String() string {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	return string(t.text)
 }

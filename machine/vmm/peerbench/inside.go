@@ -12,6 +12,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"usui/internal/physmem"
 )
 
 // runTimeout bounds one run of one monitor, in the lab's time. Nothing that works takes half of it.
@@ -123,13 +125,11 @@ func (in *inside) monitor(name string) monitor {
 // describe says where this is. It also reads all files once, so that no first round pays for the lab's own file system.
 func (in *inside) describe(ctx context.Context) (labInfo, error) {
 	info := labInfo{CPU: cpuInfo("model name"), CPUs: runtime.NumCPU(), GokvmWords: gokvmWords(cpuInfo("cpu MHz"))}
-	var si unix.Sysinfo_t
-	if err := unix.Sysinfo(&si); err != nil {
-		return info, os.NewSyscallError("sysinfo", err)
-	}
 	info.HugePages = fmt.Sprintf("%s, shared %s", chosen("enabled"), chosen("shmem_enabled"))
-	info.MemoryBytes = int64(si.Totalram) * int64(si.Unit)
 	var err error
+	if info.MemoryBytes, err = physmem.Total(); err != nil {
+		return info, err
+	}
 	if info.Kernel, err = kernelRelease(); err != nil {
 		return info, err
 	}

@@ -12,6 +12,8 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+
+	"usui/internal/tail"
 )
 
 func TestSpread(t *testing.T) {
@@ -240,7 +242,7 @@ func TestChild(t *testing.T) {
 	}
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	if _, err := (&child{lines: make(chan line)}).await(ctx, "x", nil); !errors.Is(err, context.Canceled) {
+	if _, err := (&child{lines: make(chan line), stderr: tail.New(1, nil), last: tail.New(1, nil)}).await(ctx, "x", nil); !errors.Is(err, context.Canceled) {
 		t.Errorf("await of a cancelled context = %v", err)
 	}
 }
