@@ -19,6 +19,7 @@ import (
 	"usui/internal/attach"
 	"usui/internal/cli"
 	"usui/internal/guestimage"
+	"usui/internal/lab"
 	"usui/internal/tail"
 	"usui/machine/block"
 	"usui/machine/virtio/blk"
@@ -38,6 +39,20 @@ func (o *runOptions) here(ctx context.Context, env *cli.Env, ev *events) (err er
 	broken := make(chan os.Signal, 1)
 	signal.Notify(broken, unix.SIGPIPE)
 	defer signal.Stop(broken)
+	err = o.once(ctx, env, ev)
+	if errors.Is(err, errBeforeInit) {
+		ev.note("again", "the guest ended by a triple fault before its init ran, as the lab's processor has it now and then: once more")
+		o.again = true
+		err = o.once(ctx, env, ev)
+	}
+	return err
+}
+
+// errBeforeInit says that a guest in a lab faulted before it did anything that a second boot would repeat.
+var errBeforeInit = errors.New("the guest ended before its init ran")
+
+// once builds the machine and runs it to its end.
+func (o *runOptions) once(ctx context.Context, env *cli.Env, ev *events) (err error) {
 	var res resources
 	defer func() { err = errors.Join(err, res.close()) }()
 	cfg, err := o.machineConfig(ctx, env, ev, &res)
@@ -136,7 +151,8 @@ func (o *runOptions) serialSession(ctx context.Context, env *cli.Env, ev *events
 	run, stop := context.WithCancelCause(context.WithoutCancel(ctx))
 	defer stop(nil)
 	out := &serialOut{out: ev.stream("serial", env.Stdout), broken: make(chan struct{})}
-	cfg.Serial = out
+	said := &lastWords{tail.New(consoleBytes, out), io.Discard} // the user has seen them
+	cfg.Serial = said
 	m, err := start(run, cfg)
 	if err != nil {
 		return err
@@ -160,12 +176,13 @@ func (o *runOptions) serialSession(ctx context.Context, env *cli.Env, ev *events
 	// Output that nobody reads is noticed by serialOut.
 	_ = ev.emit(event{Event: "boot", Boot: monitorPhases(m)})
 	cause, err := m.Run(run)
+	cause = said.cause(cause)
 	ev.ended(cause, err)
 	var by interrupted
 	if errors.As(err, &by) {
 		return by.status()
 	}
-	return outcome(cause, err, nil)
+	return outcome(cause, err, said)
 }
 
 // serialOut is the output of a serial port. broken is closed when nobody reads it any more.
@@ -307,6 +324,7 @@ type commandRun struct {
 	events  *events
 	machine *vmm.Machine
 	entered time.Time // when the guest's first instruction ran
+	up      bool      // the guest's init has said hello
 	phases  bootPhases
 }
 
@@ -334,6 +352,7 @@ func (s *commandRun) tour() bool {
 
 // hello is called when the guest's init is ready: the boot is over.
 func (s *commandRun) hello(h attach.Hello) {
+	s.up = true
 	up := time.Since(s.entered)
 	s.phases = *monitorPhases(s.machine)
 	s.phases.Init = h.Control - h.Init
@@ -356,6 +375,10 @@ func (s *commandRun) brokenOff(err, why error, cause vmm.Cause, machineErr error
 	if machineErr != nil && !errors.Is(machineErr, context.Canceled) {
 		err = machineErr
 	}
+	cause = console.cause(cause)
+	if cause == vmm.TripleFault && !s.up && !s.options.again && os.Getenv(lab.EnvFeatures) != "" {
+		return errBeforeInit
+	}
 	if !errors.Is(err, attach.ErrEnded) {
 		s.events.ended(cause, err)
 		console.show()
@@ -363,8 +386,11 @@ func (s *commandRun) brokenOff(err, why error, cause vmm.Cause, machineErr error
 	}
 	s.events.ended(cause, nil)
 	s.events.note("end", fmt.Sprintf("the guest ended by %s before the command did", cause))
-	if cause == vmm.PowerOff {
+	switch {
+	case cause == vmm.PowerOff:
 		return cli.ExitStatus(1)
+	case cause == vmm.Reset && !s.up:
+		console.show() // it says why
 	}
 	return outcome(cause, nil, console)
 }

@@ -32,7 +32,7 @@ The first interrupt goes to the command, the second ends the lab; on a terminal,
 	Setup: func(f *flag.FlagSet) cli.Run {
 		var o labOptions
 		f.IntVar(&o.CPUs, "cpus", 2, "`number` of CPUs")
-		f.Func("memory", "`size` of the memory, with K, M or G; 4G where the host has twice that", o.setMemory)
+		f.Func("memory", "`size` of the memory, with K, M, G or T; 4G where the host has twice that", o.setMemory)
 		f.Func("disk", "attach `file[,ro]`, a raw image or a block device, as a virtio disk at its own path; may be repeated", o.addDisk)
 		f.Func("nvme", "attach the image `file` to an NVMe controller; may be repeated", appendTo(&o.NVMe))
 		f.Func("ahci", "attach the image `file` to an AHCI controller; may be repeated", appendTo(&o.AHCI))

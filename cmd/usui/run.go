@@ -47,7 +47,7 @@ rest, such as a guest that powered off before its command ended. With --kernel o
 	Setup: func(f *flag.FlagSet) cli.Run {
 		o := runOptions{memory: 512 << 20}
 		f.IntVar(&o.cpus, "cpus", 1, "`number` of virtual CPUs")
-		f.Var(&o.memory, "memory", "`size` of the guest's memory, with K, M or G")
+		f.Var(&o.memory, "memory", "`size` of the guest's memory, with K, M, G or T")
 		f.StringVar(&o.kernel, "kernel", "", "boot the kernel in `file`: bzImage, vmlinux, or an ELF image with a PVH entry")
 		f.StringVar(&o.initrd, "initrd", "", "give the kernel the initial RAM disk in `file`")
 		f.StringVar(&o.cmdline, "cmdline", "", "the kernel's command line; with the default guest, `words` added to it")
@@ -80,6 +80,7 @@ type runOptions struct {
 	prepare bool
 	args    []string // the command in the guest; empty for a shell or the tour
 	init    string   // path of usui-init for tests, which have none beside them
+	again   bool     // the first boot ended before the guest's init ran
 }
 
 // addDisk adds a disk of the command line.

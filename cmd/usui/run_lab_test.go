@@ -128,6 +128,7 @@ func TestLabGuestsEndsHaveStatusesOfTheirOwn(t *testing.T) {
 		{[]string{"--", "poweroff", "-f"}, 1, "power-off"},
 		{[]string{"--", "reboot", "-f"}, 120, "reset"},
 		{[]string{"--", "sh", "-c", "echo c >/proc/sysrq-trigger"}, 121, "sysrq triggered crash"},
+		{[]string{"--cmdline", "rdinit=/absent", "--", "true"}, 121, "Kernel panic - not syncing"}, // before pvpanic has a driver
 		{[]string{"--cmdline", "reboot=triple", "--", "reboot", "-f"}, 122, "triple fault"},
 	} {
 		r := guestRun{args: tt.args, status: tt.status}

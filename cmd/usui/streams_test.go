@@ -11,6 +11,7 @@ import (
 
 	"usui/internal/cli"
 	"usui/internal/tail"
+	"usui/machine/vmm"
 )
 
 func TestEscapeEndsTheInput(t *testing.T) {
@@ -80,4 +81,14 @@ func TestLastWords(t *testing.T) {
 		t.Errorf("shown: %q", got)
 	}
 	(*lastWords)(nil).show() // nothing kept, nothing shown
+	if got := w.cause(vmm.Reset); got != vmm.Reset {
+		t.Errorf("a reset after %q is a %v", w, got)
+	}
+	fmt.Fprint(w, "[    1.2] Kernel panic - not syncing: VFS: Unable to mount root fs\n")
+	if got := w.cause(vmm.Reset); got != vmm.Panic {
+		t.Errorf("a reset after a panic is a %v", got)
+	}
+	if got := w.cause(vmm.PowerOff); got != vmm.PowerOff {
+		t.Errorf("a power-off after a panic is a %v", got)
+	}
 }

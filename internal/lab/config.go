@@ -149,13 +149,16 @@ func (cfg Config) allDisks() []Disk {
 	return disks
 }
 
+// writerByte is RAW_LOCK_PERM_BASE and the bit number of BLK_PERM_WRITE.
+const writerByte = 100 + 1
+
 // checkDisk opens a disk's file as QEMU will and looks whether another process holds a lock on it.
 func checkDisk(d Disk) error {
 	flags := os.O_RDWR
 	if d.ReadOnly {
 		flags = os.O_RDONLY
 	}
-	f, err := os.OpenFile(d.Path, flags, 0)
+	f, err := os.OpenFile(d.Path, flags|unix.O_NONBLOCK, 0) // a FIFO without a writer would hold us for ever
 	if err != nil {
 		return err
 	}
@@ -168,11 +171,13 @@ func checkDisk(d Disk) error {
 		return fmt.Errorf("disk %s: neither a file nor a block device", d.Path)
 	case info.Mode().IsRegular() && info.Size() == 0:
 		return fmt.Errorf("disk %s: the file is empty; truncate -s 1G %s makes a disk of it", d.Path, d.Path)
-	case d.ReadOnly:
-		return nil
 	}
-	// QEMU and usui lock single bytes of an image in use, so a lock on any byte tells.
+	// QEMU and usui lock single bytes of an image in use (block/file-posix.c): a lock on any byte is in a writer's way, in a reader's
+	// the one of who may write.
 	lock := unix.Flock_t{Type: unix.F_WRLCK}
+	if d.ReadOnly {
+		lock.Start, lock.Len = writerByte, 1
+	}
 	if err := unix.FcntlFlock(f.Fd(), unix.F_OFD_GETLK, &lock); err == nil && lock.Type != unix.F_UNLCK {
 		return fmt.Errorf("disk %s: in use by another process", d.Path)
 	}

@@ -89,3 +89,46 @@ func TestDiskInUseIsRefused(t *testing.T) {
 		t.Errorf("a disk that is only read beside another reader: %v", err)
 	}
 }
+
+func TestCheckDiskRefusesWhatNoGuestCanHave(t *testing.T) {
+	dir := t.TempDir()
+	image, fifo := filepath.Join(dir, "image"), filepath.Join(dir, "fifo")
+	if err := os.WriteFile(image, make([]byte, 512), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := unix.Mkfifo(fifo, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for _, readOnly := range []bool{false, true} {
+		if err := checkDisk(Disk{Path: fifo, ReadOnly: readOnly}); err == nil || !strings.Contains(err.Error(), "neither a file nor a block device") {
+			t.Errorf("a FIFO, read-only %t: %v", readOnly, err)
+		}
+		if err := checkDisk(Disk{Path: image, ReadOnly: readOnly}); err != nil {
+			t.Errorf("a free image, read-only %t: %v", readOnly, err)
+		}
+	}
+	user, err := os.Open(image)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer user.Close()
+	for _, tt := range []struct {
+		what           string
+		locked         int64 // byte, of QEMU's protocol
+		writer, reader bool  // who is refused
+	}{
+		{"a reader", 100, true, false},
+		{"a writer", writerByte, true, true},
+	} {
+		lock := unix.Flock_t{Type: unix.F_RDLCK, Start: tt.locked, Len: 1}
+		if err := unix.FcntlFlock(user.Fd(), unix.F_OFD_SETLK, &lock); err != nil {
+			t.Fatal(err)
+		}
+		if err := checkDisk(Disk{Path: image}); (err != nil) != tt.writer {
+			t.Errorf("beside %s, to write: %v", tt.what, err)
+		}
+		if err := checkDisk(Disk{Path: image, ReadOnly: true}); (err != nil) != tt.reader {
+			t.Errorf("beside %s, to read: %v", tt.what, err)
+		}
+	}
+}

@@ -75,8 +75,12 @@ const defaultReach = 36
 func (h hostCPUID) checkReach(top guestmem.Range) error {
 	width := uint32(defaultReach)
 	for _, e := range h {
-		if e.Function == leafAMDSizes {
-			width = e.Eax & 0xff
+		if e.Function != leafAMDSizes || e.Eax&0xff == 0 {
+			continue
+		}
+		// KVM says in GuestPhysAddrSize how much of that its page tables for guests reach.
+		if width = e.Eax & 0xff; e.Eax>>16&0xff != 0 {
+			width = min(width, e.Eax>>16&0xff)
 		}
 	}
 	if uint32(bits.Len64(top.End()-1)) > width {

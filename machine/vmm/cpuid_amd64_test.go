@@ -70,6 +70,11 @@ func TestMachineEndsWithinTheProcessorsReach(t *testing.T) {
 		{sizes(39), 1 << 39, true},
 		{sizes(39), 1<<39 + 1<<35, false},
 		{sizes(48), 1 << 40, true},
+		{sizes(0), 64 << 30, true},
+		{sizes(0), 96 << 30, false},
+		{sizes(48<<16 | 52), 1 << 48, true},
+		{sizes(48<<16 | 52), 1<<48 + window64Size, false},
+		{sizes(52<<16 | 39), 1<<39 + window64Size, false},
 		{hostCPUID{}, 64 << 30, true},
 		{hostCPUID{}, 96 << 30, false},
 	} {

@@ -288,12 +288,12 @@ func (m *Machine) end(c Cause) {
 	m.ask(stop)
 }
 
-// ask changes the wish and kicks the vCPUs so that they see it. A stop is final.
-func (m *Machine) ask(w wish) {
+// ask changes the wish, kicks the vCPUs so that they see it, and returns the wish before. A stop is final.
+func (m *Machine) ask(w wish) (before wish) {
 	m.mu.Lock()
-	if m.wish == stop {
+	if before = m.wish; before == stop {
 		m.mu.Unlock()
-		return
+		return before
 	}
 	m.wish = w
 	m.changed.Broadcast()
@@ -304,12 +304,13 @@ func (m *Machine) ask(w wish) {
 	for _, c := range m.vcpus {
 		c.kvm.Kick()
 	}
+	return before
 }
 
 // Pause stops the vCPUs between two instructions and returns when all stand still. Devices finish what the guest asked of them before.
 // A machine that is not running yet starts paused. When ctx ends first, the machine goes on.
 func (m *Machine) Pause(ctx context.Context) error {
-	m.ask(pause)
+	before := m.ask(pause)
 	defer context.AfterFunc(ctx, func() { // under mu, or it could fall between the check below and the wait
 		m.mu.Lock()
 		defer m.mu.Unlock()
@@ -326,7 +327,7 @@ func (m *Machine) Pause(ctx context.Context) error {
 	case m.wish == run:
 		return errors.New("pause: resumed by another caller")
 	case m.parked < m.running: // only ctx ends the wait so
-		m.wish = run
+		m.wish = before // another caller may have paused it
 		m.changed.Broadcast()
 		return context.Cause(ctx)
 	}

@@ -121,6 +121,7 @@ func serialOfEvents(events io.Reader, began time.Time, start **startPhases) io.R
 		for {
 			var e struct {
 				Event, Stream, Text string
+				Base64              []byte
 				Boot                *startPhases
 			}
 			err := list.Decode(&e)
@@ -129,7 +130,7 @@ func serialOfEvents(events io.Reader, began time.Time, start **startPhases) io.R
 				*start = e.Boot
 			}
 			if err == nil && e.Event == "output" && e.Stream == "serial" {
-				_, err = io.WriteString(w, e.Text)
+				_, err = w.Write(append([]byte(e.Text), e.Base64...))
 			}
 			if err != nil {
 				w.CloseWithError(err)
