@@ -92,7 +92,7 @@ func capabilities() []wants {
 		{name: "egress", planned: true, all: []string{"bpf", "af-xdp"}, better: []string{"tcx"}},
 		{name: "lsm", planned: true, all: []string{"bpf", "bpf-lsm", "btf"}, lab: true},
 		{name: "blind", planned: true},
-		{name: "bench", planned: true, all: []string{"kvm"}, better: []string{"hardware-kvm"}, lab: true},
+		{name: "bench", all: []string{"kvm"}, better: []string{"hardware-kvm"}, lab: true},
 	}
 }
 

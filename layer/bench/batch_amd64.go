@@ -1,0 +1,132 @@
+package bench
+
+import (
+	"encoding/binary"
+	"fmt"
+	"slices"
+	"time"
+
+	"usui/machine/guestmem"
+)
+
+// batch does n operations and returns how long they took.
+type batch func(n int) (time.Duration, error)
+
+// makeBatches returns how the rig does operations, and what to subtract: the same without the operation.
+func (r *rig) makeBatches() (work, empty batch, err error) {
+	switch {
+	case r.fire != nil:
+		work, err = r.duel()
+		return work, r.emptyClock, err
+	case r.call != nil:
+		return r.calls()
+	}
+	return r.loop, func(n int) (time.Duration, error) { return r.run(r.emptyAt, n) }, nil
+}
+
+// loop lets the guest do n operations.
+func (r *rig) loop(n int) (time.Duration, error) {
+	if r.reset != nil {
+		if err := r.reset(r); err != nil {
+			return 0, err
+		}
+	}
+	d, err := r.run(r.loopAt, n)
+	if err != nil {
+		return 0, err
+	}
+	r.operations += uint64(n)
+	return d, r.verifyLoop(n)
+}
+
+func (r *rig) verifyLoop(n int) error {
+	if r.handled {
+		regs, err := r.cpu.Regs()
+		if err != nil {
+			return err
+		}
+		if regs.R10 != uint64(n) {
+			return fmt.Errorf("%d operations, but %d interrupts were handled", n, regs.R10)
+		}
+	}
+	if r.verify != nil {
+		return r.verify(r, n)
+	}
+	return nil
+}
+
+// calls returns batches of a host's operation. Without recipe.empty a batch costs the calls of the function.
+func (r *rig) calls() (work, empty batch, err error) {
+	operation, err := r.call(r)
+	if err != nil {
+		return nil, nil, err
+	}
+	nothing := func() error { return nil }
+	repeat := func(f func() error, n int) (time.Duration, error) {
+		if r.reset != nil {
+			if err := r.reset(r); err != nil {
+				return 0, err
+			}
+		}
+		begin := time.Now()
+		for range n {
+			if err := f(); err != nil {
+				return 0, err
+			}
+		}
+		return time.Since(begin), nil
+	}
+	work = func(n int) (time.Duration, error) {
+		d, err := repeat(operation, n)
+		r.operations += uint64(n)
+		return d, err
+	}
+	if r.empty == nil {
+		return work, func(n int) (time.Duration, error) { return repeat(nothing, n) }, nil
+	}
+	without := r.empty(r)
+	return work, func(n int) (time.Duration, error) {
+		begin := time.Now()
+		err := without(n)
+		return time.Since(begin), err
+	}, nil
+}
+
+// emptyClock takes what reading the clock costs.
+func (r *rig) emptyClock(n int) (time.Duration, error) {
+	var total time.Duration
+	for range n {
+		total += time.Since(time.Now())
+	}
+	return total, nil
+}
+
+// stamps lets the guest time each of n operations, at most maxSamples, by its own counter, and appends the ticks to
+// samples.
+func (r *rig) stamps(loop uint64, n int, samples []float64) ([]float64, error) {
+	if r.reset != nil {
+		if err := r.reset(r); err != nil {
+			return nil, err
+		}
+	}
+	if _, err := r.run(loop, n); err != nil {
+		return nil, err
+	}
+	p, err := r.guest.Memory.Slice(samplesAddr, uint64(8*n))
+	if err != nil {
+		return nil, err
+	}
+	for i := range n {
+		samples = append(samples, float64(binary.LittleEndian.Uint64(p[8*i:])))
+	}
+	return samples, nil
+}
+
+// median returns the middle of some durations, which it sorts.
+func median[T time.Duration | float64](list []T) T {
+	slices.Sort(list)
+	return list[len(list)/2]
+}
+
+// told returns how often the guest's handlers, or its second vCPU, have stored to sharedAddr, modulo 1<<16.
+func (r *rig) told(shared []byte) uint16 { return guestmem.Load16(shared, 0) }

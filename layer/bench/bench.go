@@ -1,0 +1,157 @@
+package bench
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"runtime"
+	"runtime/debug"
+	"time"
+
+	"usui/layer/bench/report"
+	"usui/layer/bench/where"
+)
+
+// Case is one operation that is timed.
+type Case struct {
+	Name  string // lower-case, words joined by hyphens
+	Group string
+	Doc   string // what is done, one line
+
+	recipe
+}
+
+// Cases returns all cases that this architecture has, in the order of the report.
+func Cases() []Case { return cases() }
+
+// Config says what to measure. The zero value measures everything for as long as the defaults say.
+type Config struct {
+	Device   string         // KVM's; "" is /dev/kvm
+	Cases    []Case         // nil is Cases()
+	Duration time.Duration  // of one case, all launches together; 0 is DefaultDuration
+	Launches int            // fresh machines that each case is measured in; 0 is DefaultLaunches
+	Patience time.Duration  // after which a launch that hangs is ended, beyond its time; 0 is DefaultPatience
+	Progress func(Progress) // called before each case and at the end; may be nil
+
+	slow string // the case that a test makes slower by a fifth
+}
+
+// Progress is how far Run is.
+type Progress struct {
+	Case        string
+	Done, Total int
+}
+
+// Defaults of Config.
+const (
+	DefaultDuration = 500 * time.Millisecond
+	DefaultLaunches = 5
+	DefaultPatience = 2 * time.Second
+)
+
+func (c Config) withDefaults() Config {
+	if c.Device == "" {
+		c.Device = "/dev/kvm"
+	}
+	if c.Cases == nil {
+		c.Cases = Cases()
+	}
+	if c.Duration == 0 {
+		c.Duration = DefaultDuration
+	}
+	if c.Launches == 0 {
+		c.Launches = DefaultLaunches
+	}
+	if c.Patience == 0 {
+		c.Patience = DefaultPatience
+	}
+	if c.Progress == nil {
+		c.Progress = func(Progress) {}
+	}
+	return c
+}
+
+// launched is what one launch of a case has found.
+type launched struct {
+	method      string
+	samples     []float64 // ns
+	exits, want float64   // an operation
+	halves      string    // why exit and entry were not timed apart
+}
+
+// Run measures. The report holds a row for each case that could be measured or that this KVM cannot do. A case that went
+// wrong has none: then the error names it, and the report is of use all the same.
+func Run(ctx context.Context, cfg Config) (report.Report, error) {
+	cfg = cfg.withDefaults()
+	h, err := openHost(cfg)
+	if err != nil {
+		return report.Report{}, err
+	}
+	defer h.close()
+	r := report.Report{Version: report.Version, Started: time.Now(), Duration: cfg.Duration, Launches: cfg.Launches}
+	if r.Where, err = where.Read(ctx); err != nil {
+		return report.Report{}, err
+	}
+	before, err := where.Host{}.Times()
+	if err != nil {
+		return report.Report{}, err
+	}
+	// A collection in the middle of a batch would be measured with it. Run collects between launches.
+	defer debug.SetGCPercent(debug.SetGCPercent(-1))
+	failed := h.measureAll(ctx, cfg, &r)
+	after, err := where.Host{}.Times()
+	if err != nil {
+		return report.Report{}, err
+	}
+	r.Where.Steal = where.StealBetween(before, after)
+	return r, failed
+}
+
+// measureAll adds the rows.
+func (h *host) measureAll(ctx context.Context, cfg Config, r *report.Report) error {
+	var failed []error
+	defer cfg.Progress(Progress{Done: len(cfg.Cases), Total: len(cfg.Cases)})
+	for i, c := range cfg.Cases {
+		cfg.Progress(Progress{c.Name, i, len(cfg.Cases)})
+		row, err := h.measure(ctx, cfg, c)
+		if ctx.Err() != nil {
+			return ctx.Err()
+		}
+		if err != nil {
+			failed = append(failed, fmt.Errorf("%s: %w", c.Name, err))
+			continue
+		}
+		row.Summarize(uint64(i + 1))
+		r.Rows = append(r.Rows, row)
+	}
+	return errors.Join(failed...)
+}
+
+// measure measures one case.
+func (h *host) measure(ctx context.Context, cfg Config, c Case) (report.Row, error) {
+	row := report.Row{Name: c.Name, Group: c.Group, Doc: c.Doc}
+	for range cfg.Launches {
+		runtime.GC()
+		one, err := h.launch(ctx, cfg, c)
+		var why unavailable
+		if errors.As(err, &why) {
+			return report.Row{Name: c.Name, Group: c.Group, Doc: c.Doc, NA: string(why)}, nil
+		}
+		if err != nil {
+			return row, err
+		}
+		row.Method, row.Halves = one.method, one.halves
+		row.Launches = append(row.Launches, one.samples)
+		row.Samples += len(one.samples)
+		row.Exits += one.exits / float64(cfg.Launches)
+		row.ExitsWant += one.want / float64(cfg.Launches)
+	}
+	return row, nil
+}
+
+// unavailable is why a KVM or a machine cannot do a case.
+type unavailable string
+
+func (u unavailable) Error() string { return string(u) }
+
+func na(format string, a ...any) error { return unavailable(fmt.Sprintf(format, a...)) }

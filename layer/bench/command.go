@@ -1,0 +1,163 @@
+package bench
+
+import (
+	"context"
+	"encoding/json"
+	"flag"
+	"fmt"
+	"io"
+	"os"
+	"regexp"
+	"time"
+
+	"usui/internal/cli"
+	"usui/layer/bench/report"
+)
+
+// Command is "usui bench".
+var Command = cli.Command{
+	Name:  "bench",
+	Usage: "[--list] [--run REGEXP] [--duration D] [--launches N] [--json] | --compare OLD.json NEW.json",
+	Short: "measure what CPU virtualization costs on this machine",
+	Long: `
+Runs guests of a few instructions on KVM and times what each thing costs that a guest needs KVM for: exits, port and memory
+accesses, page faults, interrupts, and the calls that a virtual machine monitor is made of. All of it takes less than a minute.
+
+  usui bench
+  usui bench --run 'port|cpuid' --duration 5s
+  usui bench --json > before.json
+  usui bench --compare before.json after.json
+
+Each case runs in several fresh virtual machines, because they differ more among each other than the samples of one do; the
+intervals hold both. KVM's own statistics must have counted as many exits as the case claims, else it is an error. What this KVM
+cannot do is "n/a" with the reason.
+
+A comparison calls a row slower or faster only when the intervals do not overlap, and refuses runs during which a hypervisor took
+more than 1 % of the time away, or that come from different machines.`,
+	Setup: func(f *flag.FlagSet) cli.Run {
+		var c options
+		f.BoolVar(&c.list, "list", false, "list the cases and what each does")
+		f.StringVar(&c.run, "run", "", "measure only cases whose name matches `REGEXP`")
+		f.DurationVar(&c.duration, "duration", DefaultDuration, "measure each case for `TIME`, all machines together")
+		f.IntVar(&c.launches, "launches", DefaultLaunches, "measure each case in `N` fresh machines")
+		f.BoolVar(&c.json, "json", false, "print the report, or the comparison, as JSON")
+		f.BoolVar(&c.compare, "compare", false, "compare two reports that --json made")
+		return c.main
+	},
+}
+
+type options struct {
+	list, json, compare bool
+	run                 string
+	duration            time.Duration
+	launches            int
+}
+
+func (o *options) main(ctx context.Context, env *cli.Env, args []string) error {
+	if o.compare {
+		return o.compareFiles(env.Stdout, args)
+	}
+	cases, err := o.selected(args)
+	if err != nil {
+		return err
+	}
+	if o.list {
+		return list(env.Stdout, cases)
+	}
+	r, failed := Run(ctx, Config{Cases: cases, Duration: o.duration, Launches: o.launches, Progress: progress(env.Stderr)})
+	if len(r.Rows) == 0 && failed != nil {
+		return failed
+	}
+	if err := o.print(env.Stdout, r); err != nil {
+		return err
+	}
+	return failed
+}
+
+// selected returns the cases to measure.
+func (o *options) selected(args []string) ([]Case, error) {
+	if len(args) > 0 {
+		return nil, cli.UsageError("unexpected argument %q", args[0])
+	}
+	if o.duration <= 0 || o.launches < 1 || o.launches > 100 {
+		return nil, cli.UsageError("--duration %v --launches %d: want more than no time, and 1 to 100 machines", o.duration, o.launches)
+	}
+	match, err := regexp.Compile(o.run)
+	if err != nil {
+		return nil, cli.UsageError("--run %q: %v", o.run, err)
+	}
+	var selected []Case
+	for _, c := range Cases() {
+		if match.MatchString(c.Name) {
+			selected = append(selected, c)
+		}
+	}
+	if len(selected) == 0 {
+		return nil, cli.UsageError("--run %q: no case has such a name; see --list", o.run)
+	}
+	return selected, nil
+}
+
+func list(w io.Writer, cases []Case) error {
+	for _, c := range cases {
+		if _, err := fmt.Fprintf(w, "%-22s %-13s %s\n", c.Name, c.Group, c.Doc); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (o *options) print(w io.Writer, r report.Report) error {
+	if o.json {
+		return r.Write(w)
+	}
+	return r.Print(w, tableWidth)
+}
+
+// tableWidth is the columns of the table, those of a wide terminal.
+const tableWidth = 120
+
+func (o *options) compareFiles(w io.Writer, args []string) error {
+	if len(args) != 2 {
+		return cli.UsageError("--compare takes two files, not %d", len(args))
+	}
+	var reports [2]report.Report
+	for i, name := range args {
+		file, err := os.Open(name)
+		if err != nil {
+			return err
+		}
+		reports[i], err = report.Read(file)
+		file.Close()
+		if err != nil {
+			return fmt.Errorf("%s: %w", name, err)
+		}
+	}
+	c, err := report.Compare(reports[0], reports[1])
+	if err != nil {
+		return err
+	}
+	if o.json {
+		e := json.NewEncoder(w)
+		e.SetIndent("", "  ")
+		return e.Encode(c)
+	}
+	return c.Print(w)
+}
+
+// progress returns what shows on a terminal which case is measured, and elsewhere nothing.
+func progress(w io.Writer) func(Progress) {
+	file, ok := w.(*os.File)
+	if !ok {
+		return nil
+	}
+	if info, err := file.Stat(); err != nil || info.Mode()&os.ModeCharDevice == 0 {
+		return nil
+	}
+	return func(p Progress) {
+		fmt.Fprintf(file, "\r\x1b[K")
+		if p.Done < p.Total {
+			fmt.Fprintf(file, "%d/%d %s", p.Done+1, p.Total, p.Case)
+		}
+	}
+}

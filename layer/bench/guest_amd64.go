@@ -1,0 +1,74 @@
+package bench
+
+import "usui/machine/tinyguest"
+
+// program assembles the guest of a case: setup, then loops that the host starts one by one. Whatever loop is next, the
+// guest leaves at the same instruction, so the host changes no instruction pointer.
+func program(r recipe) (*tinyguest.Program, error) {
+	mode := r.mode
+	if mode == tinyguest.Real {
+		mode = tinyguest.Long
+	}
+	a := tinyguest.NewAsm(mode)
+	if r.setup != nil {
+		r.setup(code{a, ""})
+	}
+	a.Label("done")
+	a.Out(donePort, 1)
+	a.Raw(0xff, 0xe3) // jmp nextReg
+	a.Label("empty")
+	loop(a, "empty", func(code) {})
+	if r.op != nil {
+		a.Label("loop")
+		loop(a, "loop", r.op)
+		a.Label("emptyStamped")
+		loop(a, "emptyStamped", stamped(func(code) {}))
+		a.Label("stamped")
+		loop(a, "stamped", stamped(r.op))
+	}
+	if r.handlers != nil {
+		r.handlers(code{a, ""})
+	}
+	return a.Program()
+}
+
+// loop adds countReg times op.
+func loop(a *tinyguest.Asm, label string, op func(code)) {
+	op(code{a, "@" + label})
+	a.Dec(countReg)
+	a.JNZ(label)
+	a.Jmp("done")
+}
+
+// loopInstructions and batchInstructions are what loop adds to each operation and to each batch, on the way from one
+// exit at "done" to the next.
+const (
+	loopInstructions  = 2
+	batchInstructions = 3
+)
+
+// stamped returns op with the time-stamp counter read before and after it. LFENCE waits for all instructions before it
+// (Intel SDM volume 2, RDTSC), so nothing moves across the two reads.
+func stamped(op func(code)) func(code) {
+	return func(c code) {
+		readCounter(c)
+		c.MovReg(stampReg, tinyguest.RAX)
+		c.Raw(lfence...)
+		op(c)
+		readCounter(c)
+		c.Raw(0x4c, 0x29, 0xe0) // sub rax, r12
+		c.Store(8, samplesReg, 0, tinyguest.RAX)
+		c.Add(samplesReg, 8)
+	}
+}
+
+var lfence = []byte{0x0f, 0xae, 0xe8}
+
+// readCounter reads all 64 bits of the counter into RAX; RDX is lost.
+func readCounter(c code) {
+	c.Raw(lfence...)
+	c.Rdtsc()
+	c.Raw(lfence...)
+	c.Raw(0x48, 0xc1, 0xe2, 32) // shl rdx, 32
+	c.Raw(0x48, 0x09, 0xd0)     // or rax, rdx
+}

@@ -1,0 +1,25 @@
+package bench
+
+import (
+	"context"
+
+	"usui/machine/kvm"
+)
+
+// recipe has nothing in it: there are no cases for this architecture.
+type recipe struct{}
+
+func cases() []Case { return nil }
+
+type host struct{ system *kvm.System }
+
+func openHost(cfg Config) (*host, error) {
+	system, err := kvm.Open(cfg.Device)
+	return &host{system}, err
+}
+
+func (h *host) close() error { return h.system.Close() }
+
+func (h *host) launch(context.Context, Config, Case) (launched, error) {
+	return launched{}, na("there are no cases for this architecture")
+}

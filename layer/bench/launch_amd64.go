@@ -1,0 +1,159 @@
+package bench
+
+import (
+	"context"
+	"runtime"
+	"time"
+)
+
+// The three ways to measure.
+const (
+	amortised    = "host clock, amortised"
+	each         = "host clock, each"
+	guestCounter = "guest counter"
+)
+
+const (
+	defaultLimit = 1 << 16               // operations in a batch
+	maxKept      = 1 << 14               // samples of a launch
+	emptyRounds  = 31                    // of which the median is subtracted
+	batchTime    = 50 * time.Microsecond // that a batch takes at least, if it may
+	fixedShare   = 8                     // and so many times what getting into the guest and back takes
+)
+
+// launch measures a case in a fresh machine, on a thread of its own.
+func (h *host) launch(ctx context.Context, cfg Config, c Case) (launched, error) {
+	share := cfg.Duration / time.Duration(cfg.Launches)
+	ctx, stop := context.WithTimeout(ctx, share+cfg.Patience)
+	defer stop()
+	var (
+		result launched
+		err    error
+		done   = make(chan struct{})
+	)
+	go func() { // ends when the case does, which the watchdog sees to
+		defer close(done)
+		runtime.LockOSThread() // never unlocked: the thread ends with the goroutine, and its affinity with it
+		h.pin(0)
+		result, err = h.launchHere(ctx, c.recipe, share, c.Name == cfg.slow)
+	}()
+	<-done
+	return result, err
+}
+
+func (h *host) launchHere(ctx context.Context, rec recipe, share time.Duration, slow bool) (_ launched, err error) {
+	r, err := newRig(ctx, h, rec)
+	if err != nil {
+		return launched{}, err
+	}
+	defer func() {
+		if e := r.close(); err == nil {
+			err = e
+		}
+	}()
+	work, empty, err := r.makeBatches()
+	if err != nil {
+		return launched{}, err
+	}
+	if slow {
+		work = slower(work, empty)
+	}
+	n, err := r.calibrate(work, empty)
+	if err != nil {
+		return launched{}, err
+	}
+	before, err := r.account()
+	if err != nil {
+		return launched{}, err
+	}
+	var out launched
+	if out, err = r.sample(work, empty, n, share); err != nil {
+		return launched{}, err
+	}
+	after, err := r.account()
+	if err != nil {
+		return launched{}, err
+	}
+	out.exits, out.want, err = r.check(before, after)
+	return out, err
+}
+
+// calibrate finds out how many operations a batch has: so many that the clock and the way into the guest and back weigh
+// little. It is the warm-up as well.
+func (r *rig) calibrate(work, empty batch) (int, error) {
+	limit := r.limit
+	if limit == 0 {
+		limit = defaultLimit
+	}
+	n := 1
+	if r.whole {
+		n = limit
+	}
+	fixed, err := emptyMedian(empty, 1)
+	if err != nil {
+		return 0, err
+	}
+	for {
+		with, err := work(n)
+		if err != nil {
+			return 0, err
+		}
+		if r.fire != nil || n >= limit || with >= max(batchTime, fixedShare*fixed) {
+			return n, nil
+		}
+		n = min(2*n, limit)
+	}
+}
+
+// sample does batches for the given time.
+func (r *rig) sample(work, empty batch, n int, share time.Duration) (launched, error) {
+	without, err := emptyMedian(empty, n)
+	if err != nil {
+		return launched{}, err
+	}
+	out := launched{method: amortised, samples: make([]float64, 0, maxKept), halves: "n/a: a batch is timed as a whole"}
+	if r.fire != nil {
+		out.method = each
+	}
+	if r.host.software {
+		out.halves = "n/a: the counter traps here"
+	}
+	for begin := time.Now(); len(out.samples) < maxKept && (len(out.samples) == 0 || time.Since(begin) < share); {
+		with, err := work(n)
+		if err != nil {
+			return out, err
+		}
+		// An operation that costs nothing can come out below nothing, by the noise of the two.
+		out.samples = append(out.samples, max(0, float64(with-without)/float64(n)))
+	}
+	return out, nil
+}
+
+func emptyMedian(empty batch, n int) (time.Duration, error) {
+	times := make([]time.Duration, emptyRounds)
+	for i := range times {
+		var err error
+		if times[i], err = empty(n); err != nil {
+			return 0, err
+		}
+	}
+	return median(times), nil
+}
+
+// slower makes operations take a fifth longer than they do.
+func slower(work, empty batch) batch {
+	return func(n int) (time.Duration, error) {
+		with, err := work(n)
+		if err != nil {
+			return 0, err
+		}
+		without, err := empty(n)
+		if err != nil {
+			return 0, err
+		}
+		begin := time.Now()
+		for time.Since(begin) < max(0, with-without)/5 {
+		}
+		return with + time.Since(begin), nil
+	}
+}

@@ -1,0 +1,185 @@
+package bench
+
+import (
+	"context"
+	"errors"
+	"runtime"
+	"sync/atomic"
+	"time"
+
+	"usui/machine/guestmem"
+	"usui/machine/kvm"
+	"usui/machine/tinyguest"
+)
+
+// rig is one launch of a case: a fresh machine that stands before its first loop. It belongs to one locked thread.
+type rig struct {
+	recipe
+	host  *host
+	guest *tinyguest.Guest
+	cpu   *kvm.VCPU
+
+	emptyAt, loopAt uint64   // where the loops lie
+	start           kvm.Regs // what each batch begins with
+	regs            kvm.Regs // of this batch
+
+	extraMemory *guestmem.Memory // of recipe.extra
+	owned       []func() error   // closed in reverse
+
+	operations, loops, batches, userExits uint64 // what was done so far: see account
+
+	late  atomic.Bool   // the watchdog has kicked the guest
+	kicks atomic.Uint32 // that ended the runner's Run: see recipe.ends
+}
+
+// newRig makes the machine of a case. Until ctx ends, nothing stops the guest.
+func newRig(ctx context.Context, h *host, rec recipe) (_ *rig, err error) {
+	r := &rig{recipe: rec, host: h}
+	defer func() {
+		if err != nil {
+			r.close()
+		}
+	}()
+	if (r.second || r.fire != nil) && runtime.NumCPU() < 2 {
+		return nil, na("it needs two processors")
+	}
+	p, err := program(rec)
+	if err != nil {
+		return nil, err
+	}
+	cpus := 1
+	if r.second {
+		cpus = 2
+	}
+	r.guest, err = tinyguest.New(tinyguest.Config{Program: p, System: h.system, CPUs: cpus, Vectors: r.vectors, Prepare: r.prepare})
+	if err != nil {
+		return nil, na("%v", err)
+	}
+	r.own(r.guest.Close)
+	r.cpu = r.guest.CPUs[0]
+	if err := r.locate(p); err != nil {
+		return nil, err
+	}
+	unwatch := context.AfterFunc(ctx, r.abort)
+	r.own(func() error { unwatch(); return nil })
+	return r, r.boot()
+}
+
+// own makes close call f.
+func (r *rig) own(f func() error) { r.owned = append(r.owned, f) }
+
+func (r *rig) close() error {
+	var errs []error
+	for i := len(r.owned) - 1; i >= 0; i-- {
+		errs = append(errs, r.owned[i]())
+	}
+	return errors.Join(errs...)
+}
+
+// abort ends whatever the guest does. It is the watchdog's, and runs on a goroutine of its own.
+func (r *rig) abort() {
+	r.late.Store(true)
+	for _, v := range r.guest.CPUs {
+		v.Kick()
+	}
+}
+
+func (r *rig) locate(p *tinyguest.Program) (err error) {
+	if r.emptyAt, err = p.Addr("empty"); err != nil || r.op == nil {
+		return err
+	}
+	r.loopAt, err = p.Addr("loop")
+	return err
+}
+
+// boot runs the guest to its first exit.
+func (r *rig) boot() error {
+	for _, f := range []func(*rig) error{r.extra, r.opened} {
+		if f == nil {
+			continue
+		}
+		if err := f(r); err != nil {
+			return err
+		}
+	}
+	if r.second || r.fire != nil {
+		if err := r.startRunner(r.guest.CPUs[len(r.guest.CPUs)-1]); err != nil {
+			return err
+		}
+	}
+	if r.fire != nil {
+		return nil // the only vCPU is the runner's
+	}
+	if err := r.toDone(); err != nil {
+		return err
+	}
+	var err error
+	r.start, err = r.cpu.Regs()
+	r.start.R13, r.start.R10, r.start.Rbp = deviceAddr, 0, samplesAddr
+	if r.registers != nil {
+		r.registers(&r.start)
+	}
+	return err
+}
+
+// run lets the guest do a loop of n operations and returns how long that took. It allocates nothing.
+func (r *rig) run(loop uint64, n int) (time.Duration, error) {
+	r.regs = r.start
+	r.regs.Rbx, r.regs.R15 = loop, uint64(n)
+	if err := r.cpu.SetRegs(&r.regs); err != nil {
+		return 0, err
+	}
+	r.loops += uint64(n)
+	r.batches++
+	begin := time.Now()
+	err := r.toDone()
+	return time.Since(begin), err
+}
+
+// toDone runs the guest to the end of its loop and answers the exits on the way.
+func (r *rig) toDone() error {
+	for {
+		reason, err := r.cpu.Run()
+		if err != nil {
+			return err
+		}
+		switch reason {
+		case kvm.ExitIO:
+			io := r.cpu.IO()
+			if io.Port == donePort {
+				return nil
+			}
+			if io.Port == tinyguest.ExceptionPort {
+				return na("the guest got exception %d", io.Data[0])
+			}
+		case kvm.ExitMMIO: // reads give what kvm_run holds
+			if m := r.cpu.MMIO(); m.Write {
+				r.drain()
+			}
+		case kvm.ExitRDMSR, kvm.ExitWRMSR:
+			r.cpu.SetMSRResult(0, false)
+		default:
+			return r.unexpected(reason)
+		}
+		r.userExits++
+	}
+}
+
+// drain empties the ring of coalesced writes, so that it has room.
+func (r *rig) drain() {
+	for {
+		if _, more := r.cpu.NextCoalesced(); !more {
+			return
+		}
+	}
+}
+
+func (r *rig) unexpected(reason kvm.ExitReason) error {
+	switch {
+	case reason == kvm.ExitKicked && r.late.Load():
+		return na("the guest did not come back within %v", r.host.patience)
+	case reason == kvm.ExitInternalError && r.cpu.InternalError().Suberror == kvm.InternalErrorEmulation:
+		return na("this KVM cannot emulate the instruction")
+	}
+	return na("the guest ended with %v", reason)
+}

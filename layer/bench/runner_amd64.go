@@ -1,0 +1,109 @@
+package bench
+
+import (
+	"fmt"
+	"runtime"
+	"sync/atomic"
+	"time"
+
+	"usui/machine/kvm"
+	"usui/machine/tinyguest"
+)
+
+// startRunner runs v from the label "second" on a thread of its own, beyond its first exit at donePort, until the rig is
+// closed.
+func (r *rig) startRunner(v *kvm.VCPU) error {
+	at, err := r.guest.Program.Addr("second")
+	if err != nil {
+		return err
+	}
+	regs, err := v.Regs()
+	if err != nil {
+		return err
+	}
+	regs.Rip = at
+	if err := v.SetRegs(&regs); err != nil {
+		return err
+	}
+	var over atomic.Bool
+	ready, ended := make(chan error, 1), make(chan struct{})
+	go func() { // ends when close kicks it
+		defer close(ended)
+		runtime.LockOSThread() // never unlocked: the thread ends with the goroutine, and its affinity with it
+		r.host.pin(1)
+		ready <- toSecond(v)
+		r.runOn(v, &over)
+	}()
+	r.own(func() error {
+		over.Store(true)
+		v.Kick()
+		<-ended
+		return nil
+	})
+	return <-ready
+}
+
+// toSecond runs a vCPU to its exit at donePort.
+func toSecond(v *kvm.VCPU) error {
+	reason, err := v.Run()
+	if err == nil && (reason != kvm.ExitIO || v.IO().Port != donePort) {
+		err = na("the vCPU beside it ended with %v", reason)
+		if reason == kvm.ExitIO && v.IO().Port == tinyguest.ExceptionPort {
+			err = na("the vCPU beside it got exception %d", v.IO().Data[0])
+		}
+	}
+	return err
+}
+
+// runOn runs the vCPU until it is over and counts its kicks. Another exit ends it too: then the other side waits for what
+// does not come, and the watchdog tells.
+func (r *rig) runOn(v *kvm.VCPU, over *atomic.Bool) {
+	for !over.Load() {
+		reason, err := v.Run()
+		if err != nil || reason != kvm.ExitKicked {
+			return
+		}
+		r.kicks.Add(1)
+	}
+}
+
+// settle is how long a duel leaves the guest alone, so that it is back where it waits.
+const settle = 20 * time.Microsecond
+
+// duel returns batches of recipe.fire: this thread does something to the running guest, and waits until the guest has told.
+func (r *rig) duel() (batch, error) {
+	fire, err := r.fire(r)
+	if err != nil {
+		return nil, err
+	}
+	shared, err := r.guest.Memory.Slice(sharedAddr, 8)
+	if err != nil {
+		return nil, err
+	}
+	count := func() uint16 { return r.told(shared) }
+	if r.ends {
+		count = func() uint16 { return uint16(r.kicks.Load()) }
+	}
+	return func(n int) (total time.Duration, err error) {
+		for range n {
+			for begin := time.Now(); time.Since(begin) < settle; {
+			}
+			before := count()
+			begin := time.Now()
+			if err := fire(); err != nil {
+				return 0, err
+			}
+			for count() == before {
+				if r.late.Load() {
+					return 0, na("the guest did not answer within %v", r.host.patience)
+				}
+			}
+			total += time.Since(begin)
+			r.operations++
+			if got := count() - before; got != 1 {
+				return 0, fmt.Errorf("one event, but the guest told of %d", got)
+			}
+		}
+		return total, nil
+	}, nil
+}
