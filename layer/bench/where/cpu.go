@@ -47,14 +47,14 @@ func (c cpuInfo) arm() bool { return c.first["CPU implementer"] != "" }
 // name tells processors apart. The model name alone does not: hypervisors make it a general one.
 func (c cpuInfo) name() string {
 	if c.arm() {
-		return plain(fmt.Sprintf("ARM implementer %s part %s variant %s revision %s",
+		return Plain(fmt.Sprintf("ARM implementer %s part %s variant %s revision %s",
 			c.first["CPU implementer"], c.first["CPU part"], c.first["CPU variant"], c.first["CPU revision"]))
 	}
 	model := c.first["model name"]
 	if model == "" {
 		return ""
 	}
-	return plain(fmt.Sprintf("%s, family %s model %s stepping %s", model, c.first["cpu family"], c.first["model"], c.first["stepping"]))
+	return Plain(fmt.Sprintf("%s, family %s model %s stepping %s", model, c.first["cpu family"], c.first["model"], c.first["stepping"]))
 }
 
 // tscKHz returns the frequency of the time-stamp counter by bogomips, which are exactly two per MHz where the

@@ -40,7 +40,7 @@ func (e Environment) Check() error {
 			return fmt.Errorf("environment: %d entries, at most %d are read", len(m), maxEntries)
 		}
 		for name, text := range m {
-			if !Plain(name, maxText) || !Plain(text, maxText) {
+			if Plain(name) != name || Plain(text) != text {
 				return fmt.Errorf("environment: %.40q: %.40q is no short printable text", name, text)
 			}
 		}

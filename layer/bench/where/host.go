@@ -31,7 +31,7 @@ func (h Host) Read(ctx context.Context) (Environment, error) {
 		return Environment{}, err
 	}
 	c := parseCPUInfo(info)
-	e := Environment{CPU: c.name(), Microcode: plain(c.first["microcode"]), CPUs: c.count, TSCkHz: c.tscKHz()}
+	e := Environment{CPU: c.name(), Microcode: Plain(c.first["microcode"]), CPUs: c.count, TSCkHz: c.tscKHz()}
 	e.Module = h.module(c)
 	e.Kind = h.kind(e.Module, c)
 	e.Kernel = h.text("/proc/sys/kernel/osrelease")
@@ -55,7 +55,7 @@ func (h Host) module(c cpuInfo) string {
 	folders, _ := filepath.Glob(h.path("/sys/module/kvm_*")) // the pattern is well-formed
 	var found []string
 	for _, f := range folders {
-		found = append(found, plain(filepath.Base(f)))
+		found = append(found, Plain(filepath.Base(f)))
 	}
 	if i := slices.IndexFunc(found, func(m string) bool { return !slices.Contains(vendorModules, m) }); i >= 0 {
 		return found[i]
@@ -98,7 +98,7 @@ func (h Host) governor() string {
 		}
 	}
 	slices.Sort(found)
-	return plain(strings.Join(slices.Compact(found), ","))
+	return Plain(strings.Join(slices.Compact(found), ","))
 }
 
 // folder adds the texts of the files in a folder, as long as ctx lasts. Files that cannot be read, as some
@@ -113,7 +113,7 @@ func (h Host) folder(ctx context.Context, dir, prefix string, into map[string]st
 			return
 		}
 		if b, err := h.read(filepath.Join(dir, entry.Name()), maxText); err == nil {
-			into[plain(prefix+entry.Name())] = plain(string(b))
+			into[Plain(prefix+entry.Name())] = Plain(string(b))
 		}
 	}
 }
@@ -124,7 +124,7 @@ func (h Host) text(path string) string {
 	if err != nil {
 		return ""
 	}
-	return plain(string(b))
+	return Plain(string(b))
 }
 
 // read returns at most limit bytes of a file.

@@ -247,7 +247,7 @@ func FuzzFiles(f *testing.F) {
 	f.Add([]byte("cpu0 1 2 3 4 5 6 7 8\n"))
 	f.Fuzz(func(t *testing.T, text []byte) {
 		c := parseCPUInfo(text)
-		e := Environment{CPU: c.name(), CPUs: c.count, TSCkHz: c.tscKHz(), Governor: plain(string(text))}
+		e := Environment{CPU: c.name(), CPUs: c.count, TSCkHz: c.tscKHz(), Governor: Plain(string(text))}
 		if err := e.Check(); err != nil {
 			t.Error(err)
 		}

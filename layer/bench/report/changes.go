@@ -1,0 +1,84 @@
+package report
+
+import (
+	"fmt"
+	"io"
+	"strings"
+	"unicode/utf8"
+)
+
+// Print writes what differs as a table of at most 100 columns: rows that are the same, or n/a in both
+// reports, are only counted.
+func (c Comparison) Print(w io.Writer) error {
+	t := &table{width: defaultWidth}
+	t.line("before     ", c.Before.String())
+	t.line("after      ", c.After.String())
+	for _, d := range c.Differences {
+		t.line("differs    ", fmt.Sprintf("%s: %s, then %s", d.Name, present(d.Before), present(d.After)))
+	}
+	for _, why := range c.Refused {
+		t.line("misleads   ", why)
+	}
+	for _, note := range c.Notes {
+		t.line("note       ", note)
+	}
+	t.WriteByte('\n')
+	for _, r := range c.Rows {
+		if r.differs() {
+			t.name = min(maxName, max(t.name, utf8.RuneCountInString(r.Name)))
+		}
+	}
+	for _, r := range c.Rows {
+		if r.differs() {
+			t.change(r)
+		}
+	}
+	t.line("", c.count())
+	_, err := io.WriteString(w, t.String())
+	return err
+}
+
+// String implements fmt.Stringer.
+func (r Run) String() string { return run(Report{Started: r.Started, Launches: r.Launches}) }
+
+func present(s string) string {
+	if s == "" {
+		return "absent"
+	}
+	return s
+}
+
+// differs says that a reader should see the row.
+func (c *Change) differs() bool {
+	return c.Verdict != Same && (c.Verdict != NA || c.Before != nil || c.After != nil)
+}
+
+// change writes one row.
+func (t *table) change(c Change) {
+	text := c.Why
+	if c.Verdict == Faster || c.Verdict == Slower {
+		text = fmt.Sprintf("%s, then %s", duration(c.Before.Value), duration(c.After.Value))
+		if r := c.Ratio; r != nil {
+			text += fmt.Sprintf(": %.3g times (%.3g to %.3g)", r.Value, r.Low, r.High)
+		}
+		if c.Why != "" {
+			text += "; " + c.Why
+		}
+	}
+	t.line(fmt.Sprintf("%-6s  %s  ", c.Verdict, pad(c.Name, t.name)), text)
+}
+
+// count sums the rows up.
+func (c Comparison) count() string {
+	count := map[Verdict]int{}
+	for _, r := range c.Rows {
+		count[r.Verdict]++
+	}
+	var parts []string
+	for _, v := range []Verdict{Same, Faster, Slower, Gone, New, NA} {
+		if count[v] > 0 {
+			parts = append(parts, fmt.Sprintf("%d %s", count[v], v))
+		}
+	}
+	return strings.Join(append([]string{fmt.Sprintf("%d rows", len(c.Rows))}, parts...), ", ")
+}
