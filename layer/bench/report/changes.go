@@ -55,17 +55,22 @@ func (c *Change) differs() bool {
 
 // change writes one row.
 func (t *table) change(c Change) {
-	text := c.Why
-	if c.Verdict == Faster || c.Verdict == Slower {
-		text = fmt.Sprintf("%s, then %s", duration(c.Before.Value), duration(c.After.Value))
-		if r := c.Ratio; r != nil {
-			text += fmt.Sprintf(": %.3g times (%.3g to %.3g)", r.Value, r.Low, r.High)
-		}
-		if c.Why != "" {
-			text += "; " + c.Why
-		}
+	var parts []string
+	switch {
+	case c.Before != nil && c.After != nil:
+		parts = append(parts, fmt.Sprintf("%s, then %s", duration(c.Before.Value), duration(c.After.Value)))
+	case c.Before != nil:
+		parts = append(parts, "was "+duration(c.Before.Value))
+	case c.After != nil:
+		parts = append(parts, "is "+duration(c.After.Value))
 	}
-	t.line(fmt.Sprintf("%-6s  %s  ", c.Verdict, pad(c.Name, t.name)), text)
+	if r := c.Ratio; r != nil {
+		parts = append(parts, fmt.Sprintf("%s times (%s to %s)", times(r.Value), times(r.Low), times(r.High)))
+	}
+	if c.Why != "" {
+		parts = append(parts, c.Why)
+	}
+	t.line(fmt.Sprintf("%-6s  %s  ", c.Verdict, pad(c.Name, t.name)), strings.Join(parts, "; "))
 }
 
 // count sums the rows up.

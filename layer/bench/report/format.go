@@ -45,6 +45,14 @@ func spread(e Estimate) string {
 	}
 }
 
+// times formats a ratio with three digits.
+func times(ratio float64) string {
+	if ratio < 0.1 || ratio >= 1000 {
+		return fmt.Sprintf("%.3g", ratio)
+	}
+	return fmt.Sprintf("%.*f", digits(ratio), ratio)
+}
+
 // percent formats a share.
 func percent(share float64) string { return fmt.Sprintf("%.1f %%", 100*share) }
 

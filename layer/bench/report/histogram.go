@@ -16,20 +16,26 @@ const MaxBins = 24
 // last digit.
 const narrowest = 1.02
 
-// smallest is the least time that a bin's logarithm tells from none at all: a thousandth of a nanosecond.
-const smallest = 1e-3
+// Bins after the first begin at lowest of the median, or at smallest nanoseconds. A sample that was as long as
+// the baseline is near 0, which has no logarithm, and would take all bins for times that hardly occur.
+const (
+	lowest   = 0.1
+	smallest = 1e-3
+)
 
 // histogram counts the samples of tidy launches in bins whose ends grow by one ratio, from the least sample
-// to the largest. What is below smallest falls into the first bin.
+// to the largest. The first bin also takes what is far below the median.
 func histogram(launches [][]float64) []Bin {
 	if len(launches) == 0 {
 		return nil
 	}
 	low, high := math.Inf(1), 0.0
+	var medians []float64
 	for _, l := range launches {
 		low, high = min(low, l[0]), max(high, l[len(l)-1])
+		medians = append(medians, l[rank(len(l), 0.5)-1])
 	}
-	base := max(low, smallest)
+	base := max(low, lowest*median(medians), smallest)
 	width := math.Log(max(high/base, 1)) // of the whole range
 	n := min(MaxBins, max(1, int(math.Ceil(width/math.Log(narrowest)))))
 	bins := make([]Bin, n)

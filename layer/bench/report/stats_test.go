@@ -199,6 +199,7 @@ func TestHistogram(t *testing.T) {
 		{"one", [][]float64{{5}}, []Bin{{5, 5, 1}}},
 		{"nothing measurable", [][]float64{{0, 0}}, []Bin{{0, 0, 2}}},
 		{"hardly different", [][]float64{{100, 101}, {100.5}}, []Bin{{100, 101, 3}}},
+		{"one as long as the baseline", [][]float64{{0, 100, 100}}, fromZero(10, 100)},
 		{"two bins", [][]float64{{100, 103}}, []Bin{{100, 100 * math.Sqrt(1.03), 1}, {100 * math.Sqrt(1.03), 103, 1}}},
 	} {
 		got := histogram(tt.l)
@@ -207,6 +208,16 @@ func TestHistogram(t *testing.T) {
 			t.Errorf("%s: histogram() differs (-want +got):\n%s", tt.name, diff)
 		}
 	}
+}
+
+// fromZero has one sample in the first of 24 bins from low, which begins at 0, and two in the last.
+func fromZero(low, high float64) []Bin {
+	bins := make([]Bin, MaxBins)
+	for i := range bins {
+		bins[i] = Bin{low * math.Pow(high/low, float64(i)/MaxBins), low * math.Pow(high/low, float64(i+1)/MaxBins), 0}
+	}
+	bins[0].Low, bins[0].Count, bins[MaxBins-1].Count = 0, 1, 2
+	return bins
 }
 
 func TestHistogramIsLogarithmicAndComplete(t *testing.T) {
