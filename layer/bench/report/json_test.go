@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"math"
 	"os"
+	"runtime"
 	"strings"
 	"testing"
 	"time"
@@ -159,6 +160,18 @@ func TestReadRefuses(t *testing.T) {
 		} else if len(err.Error()) > 300 {
 			t.Errorf("%s: Read() = %d bytes of message, want it short", name, len(err.Error()))
 		}
+	}
+}
+
+// TestReadCountsBeforeItDecodes holds the memory that a small file can make Read take.
+func TestReadCountsBeforeItDecodes(t *testing.T) {
+	text := `{"version":1,"rows":[` + strings.Repeat("{},", 1<<20) + `{}]}`
+	var before, after runtime.MemStats
+	runtime.ReadMemStats(&before)
+	_, err := Read(strings.NewReader(text))
+	runtime.ReadMemStats(&after)
+	if got := after.TotalAlloc - before.TotalAlloc; err == nil || got > 300<<20 {
+		t.Errorf("Read() of %d bytes = %v, and took %d MiB; want an error and at most 300", len(text), err, got>>20)
 	}
 }
 

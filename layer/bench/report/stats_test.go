@@ -137,7 +137,7 @@ func distance(a, b []float64) float64 {
 
 // TestIntervalHoldsTheTruth repeats an experiment whose median is known.
 func TestIntervalHoldsTheTruth(t *testing.T) {
-	const experiments = 400
+	const experiments = 200
 	held := 0
 	for i := range uint64(experiments) {
 		e := Summarize(launchesOf(100+i, 5, 50, 1000, 0.03, 0.03), i).P50
