@@ -1,7 +1,6 @@
 package bench
 
 import (
-	"encoding/binary"
 	"fmt"
 	"slices"
 	"time"
@@ -99,27 +98,6 @@ func (r *rig) emptyClock(n int) (time.Duration, error) {
 		total += time.Since(time.Now())
 	}
 	return total, nil
-}
-
-// stamps lets the guest time each of n operations, at most maxSamples, by its own counter, and appends the ticks to
-// samples.
-func (r *rig) stamps(loop uint64, n int, samples []float64) ([]float64, error) {
-	if r.reset != nil {
-		if err := r.reset(r); err != nil {
-			return nil, err
-		}
-	}
-	if _, err := r.run(loop, n); err != nil {
-		return nil, err
-	}
-	p, err := r.guest.Memory.Slice(samplesAddr, uint64(8*n))
-	if err != nil {
-		return nil, err
-	}
-	for i := range n {
-		samples = append(samples, float64(binary.LittleEndian.Uint64(p[8*i:])))
-	}
-	return samples, nil
 }
 
 // median returns the middle of some durations, which it sorts.

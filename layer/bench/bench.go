@@ -33,7 +33,7 @@ type Config struct {
 	Patience time.Duration  // after which a launch that hangs is ended, beyond its time; 0 is DefaultPatience
 	Progress func(Progress) // called before each case and at the end; may be nil
 
-	slow string // the case that a test makes slower by a fifth
+	slow string // the host's case that a test makes a fifth slower: it does more operations than it counts
 }
 
 // Progress is how far Run is.
@@ -77,6 +77,7 @@ type launched struct {
 	samples     []float64 // ns
 	exits, want float64   // an operation
 	halves      string    // why exit and entry were not timed apart
+	exit, entry []float64 // ns, the halves of the samples
 }
 
 // Run measures. The report holds a row for each case that could be measured or that this KVM cannot do. A case that went
@@ -130,6 +131,7 @@ func (h *host) measureAll(ctx context.Context, cfg Config, r *report.Report) err
 // measure measures one case.
 func (h *host) measure(ctx context.Context, cfg Config, c Case) (report.Row, error) {
 	row := report.Row{Name: c.Name, Group: c.Group, Doc: c.Doc}
+	var exit, entry [][]float64
 	for range cfg.Launches {
 		runtime.GC()
 		one, err := h.launch(ctx, cfg, c)
@@ -145,6 +147,13 @@ func (h *host) measure(ctx context.Context, cfg Config, c Case) (report.Row, err
 		row.Samples += len(one.samples)
 		row.Exits += one.exits / float64(cfg.Launches)
 		row.ExitsWant += one.want / float64(cfg.Launches)
+		if one.halves == "" {
+			exit, entry = append(exit, one.exit), append(entry, one.entry)
+		}
+	}
+	if len(exit) > 0 {
+		exitHalf, entryHalf := report.Summarize(exit, 1), report.Summarize(entry, 1)
+		row.ExitHalf, row.EntryHalf = &exitHalf, &entryHalf
 	}
 	return row, nil
 }

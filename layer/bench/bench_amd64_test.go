@@ -1,27 +1,324 @@
 package bench
 
 import (
+	"bytes"
 	"context"
+	"errors"
+	"io/fs"
+	"math"
+	"math/rand/v2"
+	"strings"
 	"testing"
 	"time"
 
 	"usui/host/need"
+	"usui/layer/bench/report"
+	"usui/machine/kvm"
 )
 
-// measureAll measures every case for a moment.
-func measureAll(t *testing.T) {
-	need.KVM(t)
-	r, err := Run(context.Background(), Config{Duration: 20 * time.Millisecond, Launches: 2, Patience: time.Second})
+// unavailableHere are the cases that a software KVM may refuse.
+var unavailableHere = []string{"hypercall", "syscall-ring3"}
+
+// short measures each case for a moment.
+func short() Config {
+	return Config{Duration: 20 * time.Millisecond, Launches: 2, Patience: time.Second}
+}
+
+func run(t *testing.T, cfg Config) map[string]report.Row {
+	t.Helper()
+	r, err := Run(context.Background(), cfg)
 	if err != nil {
-		t.Error(err)
+		t.Fatal(err)
 	}
+	rows := map[string]report.Row{}
 	for _, row := range r.Rows {
-		m := 0.0
-		if len(row.Launches) > 0 {
-			m = median(row.Launches[0])
+		rows[row.Name] = row
+	}
+	return rows
+}
+
+// find returns the case of that name.
+func find(t *testing.T, name string) Case {
+	t.Helper()
+	for _, c := range Cases() {
+		if c.Name == name {
+			return c
 		}
-		t.Logf("%-16s %10.1f ns %5d samples, exits %.3f want %v %s", row.Name, m, row.Samples, row.Exits, row.ExitsWant, row.NA)
+	}
+	t.Fatalf("no case %q", name)
+	return Case{}
+}
+
+// wantRows wants a row for every case, and of those at most the ones in mayLack without samples. That the counts fit is
+// Run's own assertion.
+func wantRows(t *testing.T, rows map[string]report.Row, mayLack ...string) {
+	t.Helper()
+	for _, c := range Cases() {
+		row, found := rows[c.Name]
+		lacks := false
+		for _, name := range mayLack {
+			lacks = lacks || name == c.Name
+		}
+		switch {
+		case !found:
+			t.Errorf("%s: no row", c.Name)
+		case row.NA != "" && !lacks:
+			t.Errorf("%s: n/a: %s", c.Name, row.NA)
+		case row.NA == "" && (len(row.Launches) != 2 || row.Samples < 2 || row.Method == "" || row.Halves == "" && row.ExitHalf == nil):
+			t.Errorf("%s: row %+v, want two launches with samples, their method and halves or why not", c.Name, row)
+		}
+		for _, samples := range row.Launches {
+			for _, s := range samples {
+				if s < 0 || math.IsNaN(s) || math.IsInf(s, 0) {
+					t.Fatalf("%s: a sample is %v", c.Name, s)
+				}
+			}
+		}
+		t.Logf("%-20s %12.1f ns %6d samples %-22s exits %.2f want %.2f %s", c.Name, row.Stats.P50.Value, row.Samples, row.Method, row.Exits, row.ExitsWant, row.NA)
+	}
+	if len(rows) < 30 {
+		t.Errorf("%d rows, want 30 and more", len(rows))
 	}
 }
 
-func TestCases(t *testing.T) { measureAll(t) }
+func TestEveryCaseIsMeasuredOrSaysWhyNot(t *testing.T) {
+	need.KVM(t)
+	wantRows(t, run(t, short()), unavailableHere...)
+}
+
+// TestLabCases is the same where a processor runs the guests. The lab has no huge pages by default.
+func TestLabCases(t *testing.T) {
+	need.HardwareKVM(t)
+	wantRows(t, run(t, short()), "touch-2m")
+}
+
+func TestNamesAndTextsOfCases(t *testing.T) {
+	seen := map[string]bool{}
+	for _, c := range Cases() {
+		if seen[c.Name] || c.Name == "" || c.Group == "" || c.Doc == "" || strings.ToLower(c.Name) != c.Name || strings.Contains(c.Name, " ") {
+			t.Errorf("case %q of group %q, %q: want a new lower-case name without spaces, and both texts", c.Name, c.Group, c.Doc)
+		}
+		seen[c.Name] = true
+	}
+}
+
+func TestWrongCountIsAnError(t *testing.T) {
+	need.KVM(t)
+	for what, change := range map[string]func(*recipe){
+		"exits to user space": func(r *recipe) { r.user = exactly(2) },
+		"an operation, want":  func(r *recipe) { r.instructions, r.exits = 2, exactly(3) },
+	} {
+		c := find(t, "port-out-user")
+		change(&c.recipe)
+		cfg := short()
+		cfg.Cases = []Case{c}
+		r, err := Run(context.Background(), cfg)
+		if err == nil || !strings.Contains(err.Error(), "port-out-user: ") || !strings.Contains(err.Error(), what) || len(r.Rows) != 0 {
+			t.Errorf("Run() = %d rows, %v, want no row and an error with %q", len(r.Rows), err, what)
+		}
+	}
+}
+
+func TestLostInterruptIsAnError(t *testing.T) {
+	need.KVM(t)
+	c := find(t, "cpuid")
+	c.handled = true
+	cfg := short()
+	cfg.Cases = []Case{c}
+	if _, err := Run(context.Background(), cfg); err == nil || !strings.Contains(err.Error(), "but 0 interrupts were handled") {
+		t.Errorf("Run() = %v, want that no interrupt was handled", err)
+	}
+}
+
+func TestHangIsNotAvailable(t *testing.T) {
+	need.KVM(t)
+	cfg := short()
+	cfg.Patience = 50 * time.Millisecond
+	hang := func(c code) { c.Label(c.local("hang")); c.Jmp(c.local("hang")) }
+	deaf := find(t, "irqfd-running")
+	deaf.fire = func(*rig) (func() error, error) { return func() error { return nil }, nil }
+	cfg.Cases = []Case{
+		{"hang", "test", "never ends", recipe{op: hang}},
+		{"deaf", "test", "hears nothing", deaf.recipe},
+	}
+	rows := run(t, cfg)
+	if want := "the guest did not come back within 50ms"; rows["hang"].NA != want {
+		t.Errorf("hang: n/a is %q, want %q", rows["hang"].NA, want)
+	}
+	if want := "the guest did not answer within 50ms"; rows["deaf"].NA != want {
+		t.Errorf("deaf: n/a is %q, want %q", rows["deaf"].NA, want)
+	}
+}
+
+func TestBrokenGuestIsNotAvailable(t *testing.T) {
+	need.KVM(t)
+	cfg := short()
+	cfg.Cases = []Case{
+		{"ud2", "test", "an exception", recipe{op: func(c code) { c.Ud2() }}},
+		{"hlt", "test", "an exit that nobody expects", recipe{op: func(c code) { c.Hlt() }}},
+		{"prepare", "test", "a machine that cannot be made", recipe{prepare: func(vm *kvm.VM) error { return vm.SetClock(&kvm.ClockData{Flags: 1 << 31}) }}},
+	}
+	rows := run(t, cfg)
+	for name, want := range map[string]string{"ud2": "exception 6", "hlt": "KVM_EXIT_HLT", "prepare": "KVM_SET_CLOCK"} {
+		if got := rows[name].NA; !strings.Contains(got, want) {
+			t.Errorf("%s: n/a is %q, want %q in it", name, got, want)
+		}
+	}
+}
+
+func TestRunEndsWithItsContext(t *testing.T) {
+	need.KVM(t)
+	ctx, cancel := context.WithCancel(context.Background())
+	cfg := short()
+	cfg.Duration, cfg.Patience = time.Hour, time.Hour
+	cfg.Progress = func(Progress) { go cancel() }
+	if _, err := Run(ctx, cfg); !errors.Is(err, context.Canceled) {
+		t.Errorf("Run() = %v, want %v", err, context.Canceled)
+	}
+}
+
+func TestWithoutKVM(t *testing.T) {
+	_, err := Run(context.Background(), Config{Device: t.TempDir() + "/kvm"})
+	if !errors.Is(err, fs.ErrNotExist) || strings.Contains(err.Error(), "\n") {
+		t.Errorf("Run() = %v, want one line that says which device is missing", err)
+	}
+}
+
+// TestHotLoopAllocatesNothing runs a batch that exits to this program.
+func TestHotLoopAllocatesNothing(t *testing.T) {
+	need.KVM(t)
+	h, err := openHost(short().withDefaults())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer h.close()
+	for _, name := range []string{"cpuid", "port-out-user", "mmio-coalesced"} {
+		r, err := newRig(context.Background(), h, find(t, name).recipe)
+		if err != nil {
+			t.Fatal(err)
+		}
+		work, empty, err := r.makeBatches()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if n := testing.AllocsPerRun(20, func() {
+			_, err = work(8)
+			_, errEmpty := empty(8)
+			err = errors.Join(err, errEmpty)
+		}); n != 0 || err != nil {
+			t.Errorf("%s: two batches allocate %v times, %v, want 0", name, n, err)
+		}
+		if err := r.close(); err != nil {
+			t.Error(err)
+		}
+	}
+}
+
+// TestGuestCounter takes the guest's counter although it may trap here: what it measures is of no use then, but
+// every operation has its own sample and, where it comes to us, its halves.
+func TestGuestCounter(t *testing.T) {
+	need.KVM(t)
+	h, err := openHost(short().withDefaults())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer h.close()
+	h.anyCounter, h.software = true, true
+	for name, halves := range map[string]bool{"cpuid": false, "port-out-user": true} {
+		r, err := newRig(context.Background(), h, find(t, name).recipe)
+		if err != nil {
+			t.Fatal(err)
+		}
+		c, err := newCounter(r)
+		if err != nil || c == nil {
+			t.Fatalf("%s: newCounter() = %v, %v", name, c, err)
+		}
+		got, err := c.sample(10, time.Millisecond)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if len(got.samples) == 0 || len(got.samples)%10 != 0 || uint64(len(got.samples)) != r.operations {
+			t.Errorf("%s: %d samples of %d operations, want as many, in tens", name, len(got.samples), r.operations)
+		}
+		if halves && got.halves == "" && (len(got.exit) != len(got.samples) || len(got.entry) != len(got.samples)) {
+			t.Errorf("%s: %d samples have %d exits and %d entries", name, len(got.samples), len(got.exit), len(got.entry))
+		}
+		if !halves && got.halves == "" {
+			t.Errorf("%s: has halves, although the kernel serves it", name)
+		}
+		t.Logf("%s: %.0f ns, halves %.0f, %.0f ns %s", name, median(got.samples), append(got.exit, 0)[0], append(got.entry, 0)[0], got.halves)
+		if err := r.close(); err != nil {
+			t.Error(err)
+		}
+	}
+}
+
+// spinner is a case of the host that takes a known time, with the same noise each time.
+func spinner(name string, d time.Duration) Case {
+	return Case{name, "test", "waits for a known time", recipe{call: func(*rig) (func() error, error) {
+		noise := rand.New(rand.NewPCG(1, 2))
+		return func() error {
+			for begin, wait := time.Now(), d+time.Duration(noise.Int64N(int64(d/20))); time.Since(begin) < wait; {
+			}
+			return nil
+		}, nil
+	}}}
+}
+
+func TestCompareFindsTheSlowerCase(t *testing.T) {
+	need.KVM(t)
+	cfg := Config{Duration: 60 * time.Millisecond, Launches: 3, Cases: []Case{
+		spinner("short", 6*time.Microsecond), spinner("middle", 8*time.Microsecond), spinner("long", 10*time.Microsecond),
+	}}
+	measure := func(slow string) report.Report {
+		cfg.slow = slow
+		r, err := Run(context.Background(), cfg)
+		if err != nil {
+			t.Fatal(err)
+		}
+		r.Where.Steal = 0 // others' load is none of this test's
+		return r
+	}
+	before, after := measure(""), measure("middle")
+	c, err := report.Compare(before, after)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, row := range c.Rows {
+		want := report.Same
+		if row.Name == "middle" {
+			want = report.Slower
+		}
+		if row.Verdict != want {
+			t.Errorf("%s is %s, want %s: %+v", row.Name, row.Verdict, want, row)
+		}
+	}
+	if len(c.Rows) != 3 {
+		t.Errorf("%d rows, want 3", len(c.Rows))
+	}
+	if c, err = report.Compare(before, before); err != nil {
+		t.Fatal(err)
+	}
+	for _, row := range c.Rows {
+		if row.Verdict != report.Same {
+			t.Errorf("%s is %s than itself", row.Name, row.Verdict)
+		}
+	}
+}
+
+func TestCommandPrintsJSONThatReadsBack(t *testing.T) {
+	need.KVM(t)
+	cfg := short()
+	cfg.Cases = []Case{find(t, "cpuid")}
+	r, err := Run(context.Background(), cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var b bytes.Buffer
+	if err := r.Write(&b); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := report.Read(&b); err != nil {
+		t.Errorf("Read() of what Write wrote: %v", err)
+	}
+}

@@ -31,6 +31,7 @@ type recipe struct {
 	limit     int     // operations in a batch; 0 is defaultLimit
 	whole     bool    // batches have exactly limit operations
 	perBatch  float64 // exits that reset may cause
+	misfit    string  // why another count means that this host cannot do it, rather than an error
 
 	call  func(r *rig) (func() error, error) // returns the operation
 	empty func(r *rig) func(n int) error     // what a batch costs beside the operations; nil is nothing
@@ -50,6 +51,7 @@ func (s span) nearest(n float64) float64 { return min(max(n, s.low), s.high) }
 type code struct {
 	*tinyguest.Asm
 	suffix string
+	amd    bool // the processor has AMD's instructions
 }
 
 func (c code) local(label string) string { return label + c.suffix }
@@ -62,7 +64,7 @@ const (
 	stampReg   = tinyguest.R12 // time stamp before the operation
 	backReg    = tinyguest.R11 // where a handler goes when it is done
 	handledReg = tinyguest.R10 // interrupts that were handled
-	samplesReg = tinyguest.RBP // where the next difference of time stamps goes
+	samplesReg = tinyguest.RBP // where the next time stamps go
 	nextReg    = tinyguest.RBX // the loop that is next
 )
 
@@ -71,8 +73,8 @@ const (
 	deviceAddr  = 0xd0000000 // no memory there
 	extraAddr   = 0x40000000 // recipe.extra's memory
 	sharedAddr  = 0x20000    // words that guest and host, or two vCPUs, tell each other
-	samplesAddr = 0x30000    // differences of time stamps
-	maxSamples  = 4096       // 8 bytes each
+	samplesAddr = 0x30000    // time stamps before and after each operation, 16 bytes
+	maxStamps   = 4096       // of a batch
 	donePort    = 0xed       // a loop has ended
 	userPort    = 0x42       // served by nobody but us
 )

@@ -4,37 +4,37 @@ import "usui/machine/tinyguest"
 
 // program assembles the guest of a case: setup, then loops that the host starts one by one. Whatever loop is next, the
 // guest leaves at the same instruction, so the host changes no instruction pointer.
-func program(r recipe) (*tinyguest.Program, error) {
+func program(r recipe, amd bool) (*tinyguest.Program, error) {
 	mode := r.mode
 	if mode == tinyguest.Real {
 		mode = tinyguest.Long
 	}
 	a := tinyguest.NewAsm(mode)
 	if r.setup != nil {
-		r.setup(code{a, ""})
+		r.setup(code{a, "", amd})
 	}
 	a.Label("done")
 	a.Out(donePort, 1)
 	a.Raw(0xff, 0xe3) // jmp nextReg
 	a.Label("empty")
-	loop(a, "empty", func(code) {})
+	loop(a, amd, "empty", func(code) {})
 	if r.op != nil {
 		a.Label("loop")
-		loop(a, "loop", r.op)
+		loop(a, amd, "loop", r.op)
 		a.Label("emptyStamped")
-		loop(a, "emptyStamped", stamped(func(code) {}))
+		loop(a, amd, "emptyStamped", stamped(func(code) {}))
 		a.Label("stamped")
-		loop(a, "stamped", stamped(r.op))
+		loop(a, amd, "stamped", stamped(r.op))
 	}
 	if r.handlers != nil {
-		r.handlers(code{a, ""})
+		r.handlers(code{a, "", amd})
 	}
 	return a.Program()
 }
 
 // loop adds countReg times op.
-func loop(a *tinyguest.Asm, label string, op func(code)) {
-	op(code{a, "@" + label})
+func loop(a *tinyguest.Asm, amd bool, label string, op func(code)) {
+	op(code{a, "@" + label, amd})
 	a.Dec(countReg)
 	a.JNZ(label)
 	a.Jmp("done")
@@ -56,9 +56,9 @@ func stamped(op func(code)) func(code) {
 		c.Raw(lfence...)
 		op(c)
 		readCounter(c)
-		c.Raw(0x4c, 0x29, 0xe0) // sub rax, r12
-		c.Store(8, samplesReg, 0, tinyguest.RAX)
-		c.Add(samplesReg, 8)
+		c.Store(8, samplesReg, 0, stampReg)
+		c.Store(8, samplesReg, 8, tinyguest.RAX)
+		c.Add(samplesReg, 16)
 	}
 }
 

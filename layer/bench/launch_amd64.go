@@ -16,7 +16,8 @@ const (
 const (
 	defaultLimit = 1 << 16               // operations in a batch
 	maxKept      = 1 << 14               // samples of a launch
-	emptyRounds  = 31                    // of which the median is subtracted
+	emptyRounds  = 15                    // of which the median is subtracted
+	emptyRetakes = 8                     // in a launch: the processor's frequency drifts
 	batchTime    = 50 * time.Microsecond // that a batch takes at least, if it may
 	fixedShare   = 8                     // and so many times what getting into the guest and back takes
 )
@@ -56,9 +57,14 @@ func (h *host) launchHere(ctx context.Context, rec recipe, share time.Duration, 
 		return launched{}, err
 	}
 	if slow {
-		work = slower(work, empty)
+		faster := work
+		work = func(n int) (time.Duration, error) { return faster(n + n/5) }
 	}
 	n, err := r.calibrate(work, empty)
+	if err != nil {
+		return launched{}, err
+	}
+	stamps, err := newCounter(r)
 	if err != nil {
 		return launched{}, err
 	}
@@ -67,7 +73,12 @@ func (h *host) launchHere(ctx context.Context, rec recipe, share time.Duration, 
 		return launched{}, err
 	}
 	var out launched
-	if out, err = r.sample(work, empty, n, share); err != nil {
+	if stamps != nil {
+		out, err = stamps.sample(n, share)
+	} else {
+		out, err = r.sample(work, empty, n, share)
+	}
+	if err != nil {
 		return launched{}, err
 	}
 	after, err := r.account()
@@ -107,18 +118,23 @@ func (r *rig) calibrate(work, empty batch) (int, error) {
 
 // sample does batches for the given time.
 func (r *rig) sample(work, empty batch, n int, share time.Duration) (launched, error) {
-	without, err := emptyMedian(empty, n)
-	if err != nil {
-		return launched{}, err
-	}
 	out := launched{method: amortised, samples: make([]float64, 0, maxKept), halves: "n/a: a batch is timed as a whole"}
 	if r.fire != nil {
 		out.method = each
 	}
-	if r.host.software {
+	if r.machine.software {
 		out.halves = "n/a: the counter traps here"
 	}
+	var without time.Duration
+	var taken time.Time // when without was
 	for begin := time.Now(); len(out.samples) < maxKept && (len(out.samples) == 0 || time.Since(begin) < share); {
+		if time.Since(taken) > share/emptyRetakes {
+			var err error
+			if without, err = emptyMedian(empty, n); err != nil {
+				return out, err
+			}
+			taken = time.Now()
+		}
 		with, err := work(n)
 		if err != nil {
 			return out, err
@@ -138,22 +154,4 @@ func emptyMedian(empty batch, n int) (time.Duration, error) {
 		}
 	}
 	return median(times), nil
-}
-
-// slower makes operations take a fifth longer than they do.
-func slower(work, empty batch) batch {
-	return func(n int) (time.Duration, error) {
-		with, err := work(n)
-		if err != nil {
-			return 0, err
-		}
-		without, err := empty(n)
-		if err != nil {
-			return 0, err
-		}
-		begin := time.Now()
-		for time.Since(begin) < max(0, with-without)/5 {
-		}
-		return with + time.Since(begin), nil
-	}
 }

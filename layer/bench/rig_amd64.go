@@ -15,18 +15,25 @@ import (
 // rig is one launch of a case: a fresh machine that stands before its first loop. It belongs to one locked thread.
 type rig struct {
 	recipe
-	host  *host
-	guest *tinyguest.Guest
-	cpu   *kvm.VCPU
+	machine *host
+	guest   *tinyguest.Guest
+	cpu     *kvm.VCPU
 
 	emptyAt, loopAt uint64   // where the loops lie
 	start           kvm.Regs // what each batch begins with
 	regs            kvm.Regs // of this batch
 
-	extraMemory *guestmem.Memory // of recipe.extra
-	owned       []func() error   // closed in reverse
+	extraSlot   memorySlot         // of recipe.extra
+	guestMemory []*guestmem.Memory // what KVM uses until the machine is closed
+	dirty       []uint64           // a dirty log of extraSlot
+	scratch     *kvm.VM            // a machine that never runs
+	lastID      int                // of a vCPU of scratch
+	owned       []func() error     // closed in reverse
 
 	operations, loops, batches, userExits uint64 // what was done so far: see account
+
+	stamping bool    // toDone fills stamps
+	stamps   []stamp // of the exits since the batch began
 
 	late  atomic.Bool   // the watchdog has kicked the guest
 	kicks atomic.Uint32 // that ended the runner's Run: see recipe.ends
@@ -34,7 +41,7 @@ type rig struct {
 
 // newRig makes the machine of a case. Until ctx ends, nothing stops the guest.
 func newRig(ctx context.Context, h *host, rec recipe) (_ *rig, err error) {
-	r := &rig{recipe: rec, host: h}
+	r := &rig{recipe: rec, machine: h}
 	defer func() {
 		if err != nil {
 			r.close()
@@ -43,7 +50,7 @@ func newRig(ctx context.Context, h *host, rec recipe) (_ *rig, err error) {
 	if (r.second || r.fire != nil) && runtime.NumCPU() < 2 {
 		return nil, na("it needs two processors")
 	}
-	p, err := program(rec)
+	p, err := program(rec, h.amd)
 	if err != nil {
 		return nil, err
 	}
@@ -72,6 +79,9 @@ func (r *rig) close() error {
 	var errs []error
 	for i := len(r.owned) - 1; i >= 0; i-- {
 		errs = append(errs, r.owned[i]())
+	}
+	for _, m := range r.guestMemory {
+		errs = append(errs, m.Close())
 	}
 	return errors.Join(errs...)
 }
@@ -139,7 +149,13 @@ func (r *rig) run(loop uint64, n int) (time.Duration, error) {
 // toDone runs the guest to the end of its loop and answers the exits on the way.
 func (r *rig) toDone() error {
 	for {
+		if n := len(r.stamps); r.stamping && n > 0 {
+			r.stamps[n-1].back = hostCounter()
+		}
 		reason, err := r.cpu.Run()
+		if r.stamping && len(r.stamps) < cap(r.stamps) {
+			r.stamps = append(r.stamps, stamp{left: hostCounter()})
+		}
 		if err != nil {
 			return err
 		}
@@ -152,10 +168,9 @@ func (r *rig) toDone() error {
 			if io.Port == tinyguest.ExceptionPort {
 				return na("the guest got exception %d", io.Data[0])
 			}
+			r.drain()
 		case kvm.ExitMMIO: // reads give what kvm_run holds
-			if m := r.cpu.MMIO(); m.Write {
-				r.drain()
-			}
+			r.drain()
 		case kvm.ExitRDMSR, kvm.ExitWRMSR:
 			r.cpu.SetMSRResult(0, false)
 		default:
@@ -177,7 +192,7 @@ func (r *rig) drain() {
 func (r *rig) unexpected(reason kvm.ExitReason) error {
 	switch {
 	case reason == kvm.ExitKicked && r.late.Load():
-		return na("the guest did not come back within %v", r.host.patience)
+		return na("the guest did not come back within %v", r.machine.patience)
 	case reason == kvm.ExitInternalError && r.cpu.InternalError().Suberror == kvm.InternalErrorEmulation:
 		return na("this KVM cannot emulate the instruction")
 	}

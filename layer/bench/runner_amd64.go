@@ -25,12 +25,17 @@ func (r *rig) startRunner(v *kvm.VCPU) error {
 	if err := v.SetRegs(&regs); err != nil {
 		return err
 	}
+	if r.second { // a machine with interrupt controllers lets its second vCPU wait for a start
+		if err := v.SetMPState(kvm.MPStateRunnable); err != nil {
+			return err
+		}
+	}
 	var over atomic.Bool
 	ready, ended := make(chan error, 1), make(chan struct{})
 	go func() { // ends when close kicks it
 		defer close(ended)
 		runtime.LockOSThread() // never unlocked: the thread ends with the goroutine, and its affinity with it
-		r.host.pin(1)
+		r.machine.pin(1)
 		ready <- toSecond(v)
 		r.runOn(v, &over)
 	}()
@@ -68,7 +73,7 @@ func (r *rig) runOn(v *kvm.VCPU, over *atomic.Bool) {
 }
 
 // settle is how long a duel leaves the guest alone, so that it is back where it waits.
-const settle = 20 * time.Microsecond
+const settle = 50 * time.Microsecond
 
 // duel returns batches of recipe.fire: this thread does something to the running guest, and waits until the guest has told.
 func (r *rig) duel() (batch, error) {
@@ -95,7 +100,7 @@ func (r *rig) duel() (batch, error) {
 			}
 			for count() == before {
 				if r.late.Load() {
-					return 0, na("the guest did not answer within %v", r.host.patience)
+					return 0, na("the guest did not answer within %v", r.machine.patience)
 				}
 			}
 			total += time.Since(begin)

@@ -1,0 +1,185 @@
+package bench
+
+import (
+	"fmt"
+
+	"usui/machine/kvm"
+)
+
+// hostCases are what a virtual machine monitor asks of KVM.
+func hostCases() []Case {
+	const group = "calls"
+	return []Case{
+		{"run-immediate-exit", group, "KVM_RUN that returns before it enters the guest", recipe{
+			call: func(r *rig) (func() error, error) {
+				return func() error { r.cpu.Kick(); return r.runKicked() }, nil
+			},
+			empty: func(r *rig) func(int) error { return r.kickTimes },
+		}},
+		{"get-set-regs", group, "KVM_GET_REGS and KVM_SET_REGS", recipe{call: getSetRegs}},
+		{"save-restore-vcpu", group, "read and write all state of a vCPU", recipe{
+			prepare: (*kvm.VM).NewIRQChip, call: saveRestore,
+		}},
+		{"vcpu-create", group, "make and close a vCPU", recipe{call: createVCPU, reset: newMachine, limit: 64}},
+		{"vm-create", group, "make and close a virtual machine", recipe{call: createVM}},
+		{"slot-add-remove", group, "add a memory slot of 2 MiB and remove it", recipe{
+			extra: func(r *rig) error { return r.addTouched(hugeBytes) }, call: addRemoveSlot,
+		}},
+		{"dirty-log-read-1g", group, "read the dirty log of 1 GiB of which nothing was written", recipe{
+			extra: func(r *rig) error { return r.addMemory(1<<30, kvm.MemLogDirtyPages) }, call: readDirtyLog,
+		}},
+	}
+}
+
+// runKicked takes a kick back.
+func (r *rig) runKicked() error {
+	reason, err := r.cpu.Run()
+	if err == nil && reason != kvm.ExitKicked {
+		err = fmt.Errorf("a kicked vCPU ended with %v", reason)
+	}
+	return err
+}
+
+// kickTimes kicks n times, which one exit answers.
+func (r *rig) kickTimes(n int) error {
+	for range n {
+		r.cpu.Kick()
+	}
+	return r.runKicked()
+}
+
+func getSetRegs(r *rig) (func() error, error) {
+	return func() error {
+		regs, err := r.cpu.Regs()
+		if err != nil {
+			return err
+		}
+		return r.cpu.SetRegs(&regs)
+	}, nil
+}
+
+func createVCPU(r *rig) (func() error, error) {
+	return func() error {
+		r.lastID++
+		v, err := r.scratch.NewVCPU(r.lastID)
+		if err != nil {
+			return err
+		}
+		return v.Close()
+	}, nil
+}
+
+// newMachine makes an empty machine: the numbers of vCPUs are used up, even when they are closed.
+func newMachine(r *rig) (err error) {
+	if r.scratch != nil {
+		if err := r.scratch.Close(); err != nil {
+			return err
+		}
+	} else {
+		r.own(func() error { return r.scratch.Close() })
+	}
+	r.lastID = 0
+	r.scratch, err = r.machine.system.NewVM()
+	return err
+}
+
+func createVM(r *rig) (func() error, error) {
+	return func() error {
+		vm, err := r.machine.system.NewVM()
+		if err != nil {
+			return err
+		}
+		return vm.Close()
+	}, nil
+}
+
+func addRemoveSlot(r *rig) (func() error, error) {
+	const slot, at = extraSlot + 1, extraAddr + 1<<30
+	s := r.extraSlot
+	return func() error {
+		if err := r.guest.VM.SetMemory(slot, 0, at, s.size, s.host); err != nil {
+			return err
+		}
+		return r.guest.VM.SetMemory(slot, 0, at, 0, s.host)
+	}, nil
+}
+
+func readDirtyLog(r *rig) (func() error, error) {
+	bitmap := make([]uint64, kvm.DirtyWords(r.extraSlot.size))
+	return func() error { return r.guest.VM.DirtyLog(extraSlot, bitmap) }, nil
+}
+
+// saved is the state of a vCPU, as a snapshot has it.
+type saved struct {
+	regs   kvm.Regs
+	sregs  kvm.Sregs
+	xsave  []byte
+	xcrs   kvm.XCRs
+	debug  kvm.DebugRegs
+	lapic  kvm.LAPICState
+	events kvm.VCPUEvents
+	state  uint32
+	msrs   []kvm.MSREntry
+}
+
+func saveRestore(r *rig) (func() error, error) {
+	indices, err := r.machine.system.MSRIndexList()
+	if err != nil {
+		return nil, err
+	}
+	var s saved
+	for _, index := range indices { // those that the guest has
+		one := []kvm.MSREntry{{Index: index}}
+		if _, err := r.cpu.MSRs(one); err != nil {
+			continue
+		}
+		if _, err := r.cpu.SetMSRs(one); err == nil {
+			s.msrs = append(s.msrs, one[0])
+		}
+	}
+	return func() error {
+		if err := s.save(r.cpu); err != nil {
+			return err
+		}
+		return s.restore(r.cpu)
+	}, nil
+}
+
+func (s *saved) save(v *kvm.VCPU) (err error) {
+	step := func(f func() error) {
+		if err == nil {
+			err = f()
+		}
+	}
+	step(func() (err error) { s.regs, err = v.Regs(); return })
+	step(func() (err error) { s.sregs, err = v.Sregs(); return })
+	step(func() (err error) { s.xsave, err = v.XSave(); return })
+	step(func() (err error) { s.xcrs, err = v.XCRs(); return })
+	step(func() (err error) { s.debug, err = v.DebugRegs(); return })
+	step(func() (err error) { s.lapic, err = v.LAPIC(); return })
+	step(func() (err error) { s.events, err = v.VCPUEvents(); return })
+	step(func() (err error) { s.state, err = v.MPState(); return })
+	step(func() (err error) { _, err = v.MSRs(s.msrs); return })
+	return err
+}
+
+// restore puts the state back. The system registers come first: they say what others mean.
+func (s *saved) restore(v *kvm.VCPU) (err error) {
+	step := func(e error) {
+		if err == nil {
+			err = e
+		}
+	}
+	step(v.SetSregs(&s.sregs))
+	step(v.SetXCRs(&s.xcrs))
+	step(v.SetXSave(s.xsave))
+	step(v.SetRegs(&s.regs))
+	step(v.SetDebugRegs(&s.debug))
+	step(v.SetLAPIC(&s.lapic))
+	if err == nil {
+		_, err = v.SetMSRs(s.msrs)
+	}
+	step(v.SetVCPUEvents(&s.events))
+	step(v.SetMPState(s.state))
+	return err
+}

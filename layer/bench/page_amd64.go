@@ -1,0 +1,156 @@
+package bench
+
+import (
+	"fmt"
+	"math/bits"
+
+	"usui/machine/guestmem"
+	"usui/machine/kvm"
+	"usui/machine/tinyguest"
+)
+
+const (
+	pageBytes = 4 << 10
+	hugeBytes = 2 << 20
+	extraSlot = 1 // tinyguest's own memory has slot 0
+
+	touched = 1024 // pages of a batch
+	huge    = 16   // huge pages of a batch
+
+	// A slot that is deleted takes all of the guest's mappings along, so the first loop after it faults for code,
+	// stack and tables again.
+	faultsAfterReset = 24
+)
+
+// pageCases are first accesses to pages. The host has the memory already: what is timed is the guest's mapping of it.
+func pageCases() []Case {
+	const group = "pages"
+	walk := func(r *kvm.Regs) { r.R14 = extraAddr }
+	return []Case{
+		{"touch-4k", group, "first store to a page of 4 KiB that the host has", recipe{
+			misfit:       "the host's pages are not of 4 KiB",
+			extra:        func(r *rig) error { return r.addTouched(touched * pageBytes) },
+			registers:    walk,
+			reset:        (*rig).remap,
+			op:           func(c code) { touch(c, pageBytes) },
+			instructions: 2, exits: exactly(1), limit: touched, whole: true, perBatch: faultsAfterReset,
+		}},
+		{"touch-2m", group, "first store to a page of 2 MiB that the host has", recipe{
+			misfit:    "the host gave no huge pages",
+			extra:     func(r *rig) error { return r.addHuge(huge * hugeBytes) },
+			registers: walk,
+			reset:     (*rig).remap,
+			op: func(c code) {
+				c.Store(8, walkReg, pageBytes, tinyguest.RAX) // a second exit if the page is not huge
+				touch(c, hugeBytes)
+			},
+			instructions: 3, exits: exactly(1), limit: huge, whole: true, perBatch: faultsAfterReset,
+		}},
+		{"dirty-log-page", group, "first store to a page since the dirty log was read", recipe{
+			extra:        addLogged,
+			registers:    walk,
+			reset:        func(r *rig) error { return r.guest.VM.DirtyLog(extraSlot, r.dirty) },
+			verify:       verifyLogged,
+			op:           func(c code) { touch(c, pageBytes) },
+			instructions: 2, exits: span{0, 1}, limit: touched, whole: true, perBatch: faultsAfterReset,
+		}},
+	}
+}
+
+// touch stores to a page and goes to the next.
+func touch(c code, size int32) {
+	c.Store(8, walkReg, 0, tinyguest.RAX)
+	c.Add(walkReg, size)
+}
+
+// addMemory gives the guest memory at extraAddr. The kernel can only map huge pages where the two addresses agree below
+// their size, so the slot begins at the first such place.
+func (r *rig) addMemory(size uint64, flags uint32) error {
+	const start = 1 << 30
+	mem, err := guestmem.New([]guestmem.Range{{Start: start, Size: size + hugeBytes}})
+	if err != nil {
+		return err
+	}
+	region := mem.Regions()[0]
+	skip := -uint64(region.HostAddr) % hugeBytes
+	r.extraSlot = memorySlot{mem: mem, begin: start + skip, size: size, host: region.HostAddr + uintptr(skip), flags: flags}
+	// The machine is closed by then: rigs close in reverse, but KVM needs the memory until its end.
+	r.guestMemory = append(r.guestMemory, mem)
+	if err := r.mapExtra(); err != nil {
+		return na("%v", err)
+	}
+	return nil
+}
+
+// memorySlot is the guest's memory at extraAddr.
+type memorySlot struct {
+	mem   *guestmem.Memory
+	begin uint64 // in mem
+	size  uint64
+	host  uintptr
+	flags uint32
+}
+
+func (r *rig) mapExtra() error {
+	s := r.extraSlot
+	return r.guest.VM.SetMemory(extraSlot, s.flags, extraAddr, s.size, s.host)
+}
+
+// remap takes the guest's mappings of the memory away.
+func (r *rig) remap() error {
+	if err := r.guest.VM.SetMemory(extraSlot, 0, extraAddr, 0, r.extraSlot.host); err != nil {
+		return err
+	}
+	if err := r.mapExtra(); err != nil {
+		return err
+	}
+	_, err := r.run(r.emptyAt, 1)
+	return err
+}
+
+// addTouched adds memory in small pages, all there.
+func (r *rig) addTouched(size uint64) error {
+	if err := r.addMemory(size, 0); err != nil {
+		return err
+	}
+	p, err := r.extraSlot.mem.Slice(r.extraSlot.begin, size)
+	if err != nil {
+		return err
+	}
+	for at := uint64(0); at < size; at += pageBytes {
+		p[at] = 1
+	}
+	return nil
+}
+
+// addHuge adds memory in huge pages, if the host gives them.
+func (r *rig) addHuge(size uint64) error {
+	if err := r.addMemory(size, 0); err != nil {
+		return err
+	}
+	return r.extraSlot.mem.Populate(r.extraSlot.begin, size)
+}
+
+// addLogged adds memory whose writes are logged, all of it written once.
+func addLogged(r *rig) error {
+	if err := r.addMemory(touched*pageBytes, kvm.MemLogDirtyPages); err != nil {
+		return err
+	}
+	r.dirty = make([]uint64, kvm.DirtyWords(touched*pageBytes))
+	return nil
+}
+
+// verifyLogged wants all pages of a batch in the dirty log.
+func verifyLogged(r *rig, n int) error {
+	if err := r.guest.VM.DirtyLog(extraSlot, r.dirty); err != nil {
+		return err
+	}
+	pages := 0
+	for _, w := range r.dirty {
+		pages += bits.OnesCount64(w)
+	}
+	if pages != n {
+		return fmt.Errorf("%d pages written, but %d are in the dirty log", n, pages)
+	}
+	return nil
+}
