@@ -97,7 +97,7 @@ func TestCompareReportsTheSlowRowAlone(t *testing.T) {
 
 // TestCompareOfEqualMachines holds the rate of false alarms.
 func TestCompareOfEqualMachines(t *testing.T) {
-	const rows = 200
+	const rows = 100
 	c := compare(t, machine(3, rows, -1, 1), machine(4, rows, -1, 1))
 	if got := different(c); len(got) > rows/20 {
 		t.Errorf("%d of %d rows of equal machines differ: %q; want at most one of twenty", len(got), rows, got)

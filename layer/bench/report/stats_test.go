@@ -140,7 +140,7 @@ func TestIntervalHoldsTheTruth(t *testing.T) {
 	const experiments = 200
 	held := 0
 	for i := range uint64(experiments) {
-		e := Summarize(launchesOf(100+i, 5, 50, 1000, 0.03, 0.03), i).P50
+		e := estimate(tidy(launchesOf(100+i, 5, 50, 1000, 0.03, 0.03)), 0.5, rand.New(rand.NewPCG(i, 0)))
 		if e.Low <= 1000 && 1000 <= e.High {
 			held++
 		}
