@@ -31,12 +31,12 @@ type Config struct {
 	Duration time.Duration  // of one case, all launches together; 0 is DefaultDuration
 	Launches int            // fresh machines that each case is measured in; 0 is DefaultLaunches
 	Patience time.Duration  // after which a launch that hangs is ended, beyond its time; 0 is DefaultPatience
-	Progress func(Progress) // called before each case and at the end; may be nil
+	Progress func(Progress) // called before each launch and at the end; may be nil
 
 	slow string // the host's case that a test makes a fifth slower: it does more operations than it counts
 }
 
-// Progress is how far Run is.
+// Progress is how far Run is, in launches.
 type Progress struct {
 	Case        string
 	Done, Total int
@@ -108,16 +108,29 @@ func Run(ctx context.Context, cfg Config) (report.Report, error) {
 	return r, failed
 }
 
-// measureAll adds the rows.
+// measureAll adds the rows. Each case is launched once before any is launched again: what changes on a machine from
+// one second to the next then differs between the launches of a case, and so widens its intervals, as it should.
 func (h *host) measureAll(ctx context.Context, cfg Config, r *report.Report) error {
-	var failed []error
-	defer cfg.Progress(Progress{Done: len(cfg.Cases), Total: len(cfg.Cases)})
-	for i, c := range cfg.Cases {
-		cfg.Progress(Progress{c.Name, i, len(cfg.Cases)})
-		row, err := h.measure(ctx, cfg, c)
-		if ctx.Err() != nil {
-			return ctx.Err()
+	found := make([]findings, len(cfg.Cases))
+	total := cfg.Launches * len(cfg.Cases)
+	defer cfg.Progress(Progress{Done: total, Total: total})
+	for round := range cfg.Launches {
+		for i, c := range cfg.Cases {
+			if found[i].err != nil {
+				continue
+			}
+			cfg.Progress(Progress{c.Name, round*len(cfg.Cases) + i, total})
+			runtime.GC()
+			one, err := h.launch(ctx, cfg, c)
+			if ctx.Err() != nil {
+				return ctx.Err()
+			}
+			found[i].add(one, err)
 		}
+	}
+	var failed []error
+	for i, c := range cfg.Cases {
+		row, err := found[i].row(c)
 		if err != nil {
 			failed = append(failed, fmt.Errorf("%s: %w", c.Name, err))
 			continue
@@ -128,30 +141,38 @@ func (h *host) measureAll(ctx context.Context, cfg Config, r *report.Report) err
 	return errors.Join(failed...)
 }
 
-// measure measures one case.
-func (h *host) measure(ctx context.Context, cfg Config, c Case) (report.Row, error) {
+// findings are the launches of a case so far, or why there are no more.
+type findings struct {
+	launches []launched
+	err      error
+}
+
+func (f *findings) add(one launched, err error) {
+	f.launches, f.err = append(f.launches, one), err
+}
+
+// row makes a row of them, which has no statistics yet.
+func (f *findings) row(c Case) (report.Row, error) {
 	row := report.Row{Name: c.Name, Group: c.Group, Doc: c.Doc}
+	var why unavailable
+	if errors.As(f.err, &why) {
+		row.NA = string(why)
+		return row, nil
+	}
+	if f.err != nil {
+		return row, f.err
+	}
 	var exit, entry [][]float64
-	for range cfg.Launches {
-		runtime.GC()
-		one, err := h.launch(ctx, cfg, c)
-		var why unavailable
-		if errors.As(err, &why) {
-			return report.Row{Name: c.Name, Group: c.Group, Doc: c.Doc, NA: string(why)}, nil
-		}
-		if err != nil {
-			return row, err
-		}
+	for _, one := range f.launches {
 		row.Method, row.Halves = one.method, one.halves
 		row.Launches = append(row.Launches, one.samples)
-		row.Samples += len(one.samples)
-		row.Exits += one.exits / float64(cfg.Launches)
-		row.ExitsWant += one.want / float64(cfg.Launches)
+		row.Exits += one.exits / float64(len(f.launches))
+		row.ExitsWant += one.want / float64(len(f.launches))
 		if one.halves == "" {
 			exit, entry = append(exit, one.exit), append(entry, one.entry)
 		}
 	}
-	if len(exit) > 0 {
+	if len(exit) == len(f.launches) {
 		exitHalf, entryHalf := report.Summarize(exit, 1), report.Summarize(entry, 1)
 		row.ExitHalf, row.EntryHalf = &exitHalf, &entryHalf
 	}

@@ -133,7 +133,7 @@ func TestLostInterruptIsAnError(t *testing.T) {
 func TestHangIsNotAvailable(t *testing.T) {
 	need.KVM(t)
 	cfg := short()
-	cfg.Patience = 50 * time.Millisecond
+	cfg.Patience = 300 * time.Millisecond
 	hang := func(c code) { c.Label(c.local("hang")); c.Jmp(c.local("hang")) }
 	deaf := find(t, "irqfd-running")
 	deaf.fire = func(*rig) (func() error, error) { return func() error { return nil }, nil }
@@ -142,10 +142,10 @@ func TestHangIsNotAvailable(t *testing.T) {
 		{"deaf", "test", "hears nothing", deaf.recipe},
 	}
 	rows := run(t, cfg)
-	if want := "the guest did not come back within 50ms"; rows["hang"].NA != want {
+	if want := "the guest did not come back within 300ms"; rows["hang"].NA != want {
 		t.Errorf("hang: n/a is %q, want %q", rows["hang"].NA, want)
 	}
-	if want := "the guest did not answer within 50ms"; rows["deaf"].NA != want {
+	if want := "the guest did not answer within 300ms"; rows["deaf"].NA != want {
 		t.Errorf("deaf: n/a is %q, want %q", rows["deaf"].NA, want)
 	}
 }
@@ -255,10 +255,10 @@ func TestGuestCounter(t *testing.T) {
 
 // spinner is a case of the host that takes a known time, with the same noise each time.
 func spinner(name string, d time.Duration) Case {
-	return Case{name, "test", "waits for a known time", recipe{call: func(*rig) (func() error, error) {
+	return Case{name, "test", "waits for a known time", recipe{limit: 5, whole: true, call: func(*rig) (func() error, error) {
 		noise := rand.New(rand.NewPCG(1, 2))
 		return func() error {
-			for begin, wait := time.Now(), d+time.Duration(noise.Int64N(int64(d/20))); time.Since(begin) < wait; {
+			for begin, wait := time.Now(), d+time.Duration(noise.Int64N(int64(d/5))); time.Since(begin) < wait; {
 			}
 			return nil
 		}, nil
@@ -267,8 +267,8 @@ func spinner(name string, d time.Duration) Case {
 
 func TestCompareFindsTheSlowerCase(t *testing.T) {
 	need.KVM(t)
-	cfg := Config{Duration: 60 * time.Millisecond, Launches: 3, Cases: []Case{
-		spinner("short", 6*time.Microsecond), spinner("middle", 8*time.Microsecond), spinner("long", 10*time.Microsecond),
+	cfg := Config{Duration: 300 * time.Millisecond, Launches: 3, Cases: []Case{
+		spinner("short", 50*time.Microsecond), spinner("middle", 70*time.Microsecond), spinner("long", 90*time.Microsecond),
 	}}
 	measure := func(slow string) report.Report {
 		cfg.slow = slow

@@ -36,7 +36,7 @@ func (r *rig) startRunner(v *kvm.VCPU) error {
 		defer close(ended)
 		runtime.LockOSThread() // never unlocked: the thread ends with the goroutine, and its affinity with it
 		r.machine.pin(1)
-		ready <- toSecond(v)
+		ready <- r.toSecond(v)
 		r.runOn(v, &over)
 	}()
 	r.own(func() error {
@@ -49,15 +49,16 @@ func (r *rig) startRunner(v *kvm.VCPU) error {
 }
 
 // toSecond runs a vCPU to its exit at donePort.
-func toSecond(v *kvm.VCPU) error {
-	reason, err := v.Run()
-	if err == nil && (reason != kvm.ExitIO || v.IO().Port != donePort) {
-		err = na("the vCPU beside it ended with %v", reason)
-		if reason == kvm.ExitIO && v.IO().Port == tinyguest.ExceptionPort {
-			err = na("the vCPU beside it got exception %d", v.IO().Data[0])
-		}
+func (r *rig) toSecond(v *kvm.VCPU) error {
+	switch reason, err := v.Run(); {
+	case err != nil:
+		return err
+	case reason != kvm.ExitIO:
+		return r.unexpected(reason)
+	case v.IO().Port == tinyguest.ExceptionPort:
+		return na("the guest got exception %d", v.IO().Data[0])
 	}
-	return err
+	return nil
 }
 
 // runOn runs the vCPU until it is over and counts its kicks. Another exit ends it too: then the other side waits for what
