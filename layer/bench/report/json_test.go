@@ -130,7 +130,6 @@ func TestReadRefuses(t *testing.T) {
 		"too long":              {good + strings.Repeat(" ", maxFile), "more than 4194304 bytes"},
 		"very deep":             {strings.Repeat(`{"version":`, 100000), "exceeded max depth"},
 		"too many rows":         {rows(maxRows+1, "{}"), "1001 rows"},
-		"a million rows":        {rows(1<<20, "{}"), "1048576 rows"},
 		"two rows of a name":    {rows(2, `{"name":"a","na":"x"}`), "a second one of the name"},
 		"no name":               {rows(1, `{"na":"x"}`), "no name"},
 		"no samples":            {rows(1, `{"name":"a"}`), "no reason"},
@@ -165,13 +164,13 @@ func TestReadRefuses(t *testing.T) {
 
 // TestReadCountsBeforeItDecodes holds the memory that a small file can make Read take.
 func TestReadCountsBeforeItDecodes(t *testing.T) {
-	text := `{"version":1,"rows":[` + strings.Repeat("{},", 1<<20) + `{}]}`
+	text := `{"version":1,"rows":[` + strings.Repeat("{},", 1<<17) + `{}]}`
 	var before, after runtime.MemStats
 	runtime.ReadMemStats(&before)
 	_, err := Read(strings.NewReader(text))
 	runtime.ReadMemStats(&after)
-	if got := after.TotalAlloc - before.TotalAlloc; err == nil || got > 300<<20 {
-		t.Errorf("Read() of %d bytes = %v, and took %d MiB; want an error and at most 300", len(text), err, got>>20)
+	if got := after.TotalAlloc - before.TotalAlloc; err == nil || got > 100<<20 {
+		t.Errorf("Read() of %d bytes = %v, and took %d MiB; want an error and at most 100", len(text), err, got>>20)
 	}
 }
 
