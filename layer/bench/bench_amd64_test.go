@@ -17,7 +17,7 @@ import (
 )
 
 // unavailableHere are the cases that a software KVM may refuse.
-var unavailableHere = []string{"hypercall", "syscall-ring3"}
+var unavailableHere = []string{"hypercall", "syscall-ring3", "nested-cpuid"}
 
 // short measures each case for a moment.
 func short() Config {
@@ -86,10 +86,10 @@ func TestEveryCaseIsMeasuredOrSaysWhyNot(t *testing.T) {
 	wantRows(t, run(t, short()), unavailableHere...)
 }
 
-// TestLabCases is the same where a processor runs the guests. The lab has no huge pages by default.
+// TestLabCases is the same where a processor runs the guests. A host may have no huge pages to give, and no nesting.
 func TestLabCases(t *testing.T) {
 	need.HardwareKVM(t)
-	wantRows(t, run(t, short()), "touch-2m")
+	wantRows(t, run(t, short()), "touch-2m", "nested-cpuid")
 }
 
 func TestNamesAndTextsOfCases(t *testing.T) {

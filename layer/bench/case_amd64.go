@@ -83,7 +83,7 @@ const (
 func cases() []Case {
 	var all []Case
 	for _, group := range [][]Case{
-		instructionCases(), portCases(), memoryCases(), registerCases(), pageCases(), interruptCases(), hostCases(),
+		instructionCases(), portCases(), memoryCases(), registerCases(), pageCases(), interruptCases(), nestedCases(), hostCases(),
 	} {
 		all = append(all, group...)
 	}

@@ -3,9 +3,11 @@ package bench
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"flag"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"regexp"
 	"time"
@@ -65,6 +67,10 @@ func (o *options) main(ctx context.Context, env *cli.Env, args []string) error {
 		return list(env.Stdout, cases)
 	}
 	r, failed := Run(ctx, Config{Cases: cases, Duration: o.duration, Launches: o.launches, Progress: progress(env.Stderr)})
+	var noDevice *fs.PathError
+	if errors.As(failed, &noDevice) {
+		return fmt.Errorf("%w; \"usui doctor\" says what to do", failed)
+	}
 	if len(r.Rows) == 0 && failed != nil {
 		return failed
 	}
@@ -145,19 +151,33 @@ func (o *options) compareFiles(w io.Writer, args []string) error {
 	return c.Print(w)
 }
 
-// progress returns what shows on a terminal which case is measured, and elsewhere nothing.
+// progress returns what shows how far the measurement is: all the time on a terminal, elsewhere in a line now and then.
 func progress(w io.Writer) func(Progress) {
-	file, ok := w.(*os.File)
-	if !ok {
-		return nil
-	}
-	if info, err := file.Stat(); err != nil || info.Mode()&os.ModeCharDevice == 0 {
-		return nil
-	}
-	return func(p Progress) {
-		fmt.Fprintf(file, "\r\x1b[K")
-		if p.Done < p.Total {
-			fmt.Fprintf(file, "%d/%d %s", p.Done+1, p.Total, p.Case)
+	if terminal(w) {
+		return func(p Progress) {
+			fmt.Fprint(w, "\r\x1b[K") // to the start of the line, and clear it
+			if p.Done < p.Total {
+				fmt.Fprintf(w, "%d/%d %s", p.Done+1, p.Total, p.Case)
+			}
 		}
 	}
+	told := time.Now()
+	return func(p Progress) {
+		if time.Since(told) >= quietFor && p.Done < p.Total {
+			fmt.Fprintf(w, "measured %d of %d, now %s\n", p.Done, p.Total, p.Case)
+			told = time.Now()
+		}
+	}
+}
+
+// quietFor is how long a measurement says nothing where no terminal shows what it says.
+const quietFor = time.Minute
+
+func terminal(w io.Writer) bool {
+	file, ok := w.(*os.File)
+	if !ok {
+		return false
+	}
+	info, err := file.Stat()
+	return err == nil && info.Mode()&os.ModeCharDevice != 0 && file.Name() != os.DevNull
 }
