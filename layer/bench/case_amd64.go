@@ -8,8 +8,8 @@ import (
 // recipe says how to do a case's operation: in a guest (op), by calls of the host (call), or from a thread beside a running
 // guest (fire).
 type recipe struct {
-	// op adds the operation to the guest's code. It may use RAX, RCX, RDX, RSI, RDI, R8 and R9, and the registers
-	// below as they are meant.
+	// op adds the operation to the guest's code. It may use RAX, RCX, RDX, R8 and R9, and the registers below as they are
+	// meant. Where it matters what is in RAX, RCX or RDX, it leaves that as it is: see registers.
 	op           func(c code)
 	instructions float64 // of op and its handlers, which is what a software KVM counts
 	spins        bool    // op waits in a loop, so there are more
@@ -66,6 +66,8 @@ const (
 	handledReg = tinyguest.R10 // interrupts that were handled
 	samplesReg = tinyguest.RBP // where the next time stamps go
 	nextReg    = tinyguest.RBX // the loop that is next
+	firstRAX   = tinyguest.RSI // what recipe.registers put into RAX
+	firstRDX   = tinyguest.RDI // and into RDX
 )
 
 // The guest's addresses and ports that the cases use.

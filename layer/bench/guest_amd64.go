@@ -48,11 +48,14 @@ const (
 )
 
 // stamped returns op with the time-stamp counter read before and after it. LFENCE waits for all instructions before it
-// (Intel SDM volume 2, RDTSC), so nothing moves across the two reads.
+// (Intel SDM volume 2, RDTSC), so nothing moves across the two reads. Reading costs RAX and RDX, which op finds as the
+// batch began.
 func stamped(op func(code)) func(code) {
 	return func(c code) {
 		readCounter(c)
 		c.MovReg(stampReg, tinyguest.RAX)
+		c.MovReg(tinyguest.RAX, firstRAX)
+		c.MovReg(tinyguest.RDX, firstRDX)
 		c.Raw(lfence...)
 		op(c)
 		readCounter(c)

@@ -55,7 +55,7 @@ func registerCases() []Case {
 			opened:  enableDeadline,
 			setup:   func(c code) { apicOn(c); deadlineMode(c) },
 			registers: func(r *kvm.Regs) {
-				r.Rcx, r.Rax, r.Rdx = msrTSCDeadline, 0, 1<<30
+				r.Rcx, r.Rax, r.Rdx = msrTSCDeadline, 0, 1<<11 // an hour: more would overflow KVM's nanoseconds
 			},
 			op:           func(c code) { c.Wrmsr() },
 			instructions: 1, exits: exactly(1),

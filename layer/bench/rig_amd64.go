@@ -129,6 +129,7 @@ func (r *rig) boot() error {
 	if r.registers != nil {
 		r.registers(&r.start)
 	}
+	r.start.Rsi, r.start.Rdi = r.start.Rax, r.start.Rdx
 	return err
 }
 
