@@ -44,9 +44,9 @@ type Progress struct {
 
 // Defaults of Config.
 const (
-	DefaultDuration = 500 * time.Millisecond
+	DefaultDuration = 400 * time.Millisecond
 	DefaultLaunches = 5
-	DefaultPatience = 2 * time.Second
+	DefaultPatience = time.Second
 )
 
 func (c Config) withDefaults() Config {

@@ -35,8 +35,9 @@ type rig struct {
 	stamping bool    // toDone fills stamps
 	stamps   []stamp // of the exits since the batch began
 
-	late  atomic.Bool   // the watchdog has kicked the guest
-	kicks atomic.Uint32 // that ended the runner's Run: see recipe.ends
+	lost  atomic.Pointer[error] // why the runner ended early
+	late  atomic.Bool           // the watchdog has kicked the guest
+	kicks atomic.Uint32         // that ended the runner's Run: see recipe.ends
 }
 
 // newRig makes the machine of a case. Until ctx ends, nothing stops the guest.

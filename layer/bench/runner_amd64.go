@@ -61,12 +61,16 @@ func (r *rig) toSecond(v *kvm.VCPU) error {
 	return nil
 }
 
-// runOn runs the vCPU until it is over and counts its kicks. Another exit ends it too: then the other side waits for what
-// does not come, and the watchdog tells.
+// runOn runs the vCPU until it is over and counts its kicks. Another exit ends it too: then lost tells the other side, which
+// would wait for ever.
 func (r *rig) runOn(v *kvm.VCPU, over *atomic.Bool) {
 	for !over.Load() {
 		reason, err := v.Run()
-		if err != nil || reason != kvm.ExitKicked {
+		if err == nil && reason != kvm.ExitKicked {
+			err = r.unexpected(reason)
+		}
+		if err != nil {
+			r.lost.Store(&err)
 			return
 		}
 		r.kicks.Add(1)
@@ -100,6 +104,9 @@ func (r *rig) duel() (batch, error) {
 				return 0, err
 			}
 			for count() == before {
+				if err := r.lost.Load(); err != nil {
+					return 0, *err
+				}
 				if r.late.Load() {
 					return 0, na("the guest did not answer within %v", r.machine.patience)
 				}
