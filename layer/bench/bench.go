@@ -90,21 +90,22 @@ func Run(ctx context.Context, cfg Config) (report.Report, error) {
 	}
 	defer h.close()
 	r := report.Report{Version: report.Version, Started: time.Now(), Duration: cfg.Duration, Launches: cfg.Launches}
-	if r.Where, err = where.Read(ctx); err != nil {
+	here := where.Host{Software: h.software}
+	if r.Where, err = here.Read(ctx); err != nil {
 		return report.Report{}, err
 	}
-	before, err := where.Host{}.Times()
+	before, err := here.Times()
 	if err != nil {
 		return report.Report{}, err
 	}
 	// A collection in the middle of a batch would be measured with it. Run collects between launches.
 	defer debug.SetGCPercent(debug.SetGCPercent(-1))
 	failed := h.measureAll(ctx, cfg, &r)
-	after, err := where.Host{}.Times()
+	after, err := here.Times()
 	if err != nil {
 		return report.Report{}, err
 	}
-	r.Where.Steal = where.StealBetween(before, after)
+	r.Where.Steal = where.StealBetween(before, after, h.measuredOn()...)
 	return r, failed
 }
 

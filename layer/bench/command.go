@@ -10,6 +10,7 @@ import (
 	"io/fs"
 	"os"
 	"regexp"
+	"strings"
 	"time"
 
 	"usui/internal/cli"
@@ -19,7 +20,7 @@ import (
 // Command is "usui bench".
 var Command = cli.Command{
 	Name:  "bench",
-	Usage: "[--list] [--run REGEXP] [--duration D] [--launches N] [--json] | --compare OLD.json NEW.json",
+	Usage: "[--list] [--run REGEXP] [--duration D] [--launches N] [--json] | --compare [--force] OLD.json NEW.json",
 	Short: "measure what CPU virtualization costs on this machine",
 	Long: `
 Runs guests of a few instructions on KVM and times what each thing costs that a guest needs KVM for: exits, port and memory
@@ -35,7 +36,7 @@ intervals hold both. KVM's own statistics must have counted as many exits as the
 cannot do is "n/a" with the reason.
 
 A comparison calls a row slower or faster only when the intervals do not overlap, and refuses runs during which a hypervisor took
-more than 1 % of the time away, or that come from different machines.`,
+more than 1 % of the time away, or that come from different machines, unless --force is given.`,
 	Setup: func(f *flag.FlagSet) cli.Run {
 		var c options
 		f.BoolVar(&c.list, "list", false, "list the cases and what each does")
@@ -44,20 +45,21 @@ more than 1 % of the time away, or that come from different machines.`,
 		f.IntVar(&c.launches, "launches", DefaultLaunches, "measure each case in `N` fresh machines")
 		f.BoolVar(&c.json, "json", false, "print the report, or the comparison, as JSON")
 		f.BoolVar(&c.compare, "compare", false, "compare two reports that --json made")
+		f.BoolVar(&c.force, "force", false, "compare what should not be compared; the reasons are printed")
 		return c.main
 	},
 }
 
 type options struct {
-	list, json, compare bool
-	run                 string
-	duration            time.Duration
-	launches            int
+	list, json, compare, force bool
+	run                        string
+	duration                   time.Duration
+	launches                   int
 }
 
 func (o *options) main(ctx context.Context, env *cli.Env, args []string) error {
 	if o.compare {
-		return o.compareFiles(env.Stdout, args)
+		return o.compareFiles(env.Stdout, env.Stderr, args)
 	}
 	cases, err := o.selected(args)
 	if err != nil {
@@ -120,10 +122,10 @@ func (o *options) print(w io.Writer, r report.Report) error {
 	return r.Print(w, tableWidth)
 }
 
-// tableWidth is the columns of the table, those of a wide terminal.
-const tableWidth = 120
+// tableWidth is the columns of the table.
+const tableWidth = 100
 
-func (o *options) compareFiles(w io.Writer, args []string) error {
+func (o *options) compareFiles(w, stderr io.Writer, args []string) error {
 	if len(args) != 2 {
 		return cli.UsageError("--compare takes two files, not %d", len(args))
 	}
@@ -140,7 +142,9 @@ func (o *options) compareFiles(w io.Writer, args []string) error {
 		}
 	}
 	c, err := report.Compare(reports[0], reports[1])
-	if err != nil {
+	if refusal, ok := errors.AsType[*report.Refusal](err); ok && o.force {
+		fmt.Fprintf(stderr, "compared, although %s\n", strings.Join(refusal.Reasons, "; "))
+	} else if err != nil {
 		return err
 	}
 	if o.json {

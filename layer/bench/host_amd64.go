@@ -53,6 +53,14 @@ func (h *host) close() error { return h.system.Close() }
 // pin binds the calling thread to a processor: 0 for the one that measures, 1 for the one beside it. Where it may not, the
 // launches differ a little more.
 func (h *host) pin(which int) {
-	n := len(h.processors)
-	_ = pin(h.processors[(2*n-1-which)%n]) // the last ones: the first ones serve most interrupts
+	_ = pin(h.processor(which))
 }
+
+// processor is the one of that role: the last ones, because the first ones serve most interrupts.
+func (h *host) processor(which int) int {
+	n := len(h.processors)
+	return h.processors[(2*n-1-which)%n]
+}
+
+// measuredOn lists the processors whose time counts.
+func (h *host) measuredOn() []int { return []int{h.processor(0), h.processor(1)} }

@@ -11,14 +11,19 @@ type recipe struct{}
 
 func cases() []Case { return nil }
 
-type host struct{ system *kvm.System }
+type host struct {
+	system   *kvm.System
+	software bool
+}
 
 func openHost(cfg Config) (*host, error) {
 	system, err := kvm.Open(cfg.Device)
-	return &host{system}, err
+	return &host{system: system}, err
 }
 
 func (h *host) close() error { return h.system.Close() }
+
+func (h *host) measuredOn() []int { return nil }
 
 func (h *host) launch(context.Context, Config, Case) (launched, error) {
 	return launched{}, na("there are no cases for this architecture")
