@@ -1,6 +1,7 @@
 package bench
 
 import (
+	"errors"
 	"fmt"
 
 	"usui/machine/kvm"
@@ -15,6 +16,9 @@ func hostCases() []Case {
 				return func() error { r.cpu.Kick(); return r.runKicked() }, nil
 			},
 			empty: func(r *rig) func(int) error { return r.kickTimes },
+		}},
+		{"sync-regs", group, "the same, with the general registers both ways through shared memory", recipe{
+			call: syncRegs, empty: func(r *rig) func(int) error { return r.kickTimes },
 		}},
 		{"get-set-regs", group, "KVM_GET_REGS and KVM_SET_REGS", recipe{call: getSetRegs}},
 		{"save-restore-vcpu", group, "read and write all state of a vCPU", recipe{
@@ -46,6 +50,19 @@ func (r *rig) kickTimes(n int) error {
 		r.cpu.Kick()
 	}
 	return r.runKicked()
+}
+
+func syncRegs(r *rig) (func() error, error) {
+	if _, err := r.cpu.ShareRegs(); errors.Is(err, errors.ErrUnsupported) {
+		return nil, na("this KVM shares no registers")
+	} else if err != nil {
+		return nil, err
+	}
+	return func() error {
+		r.cpu.RegsChanged()
+		r.cpu.Kick()
+		return r.runKicked()
+	}, nil
 }
 
 func getSetRegs(r *rig) (func() error, error) {

@@ -55,7 +55,11 @@ const (
 	CapDebugRegs          Cap = 0x32
 	CapExitHypercall      Cap = 0xc9
 	CapExceptionPayload   Cap = 0xa4
+	CapSyncRegs           Cap = 0x4a
 )
+
+// syncRegs is the bit of [CapSyncRegs], and of what is valid and dirty, that stands for the general registers.
+const syncRegs = 0x1
 
 // Arguments of EnableCap(CapX86DisableExits, ...): these instructions no longer leave the guest.
 const (
@@ -412,6 +416,8 @@ func capNameArch(x Cap) string {
 		return "KVM_CAP_EXIT_HYPERCALL"
 	case CapExceptionPayload:
 		return "KVM_CAP_EXCEPTION_PAYLOAD"
+	case CapSyncRegs:
+		return "KVM_CAP_SYNC_REGS"
 	}
 	return ""
 }

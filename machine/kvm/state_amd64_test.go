@@ -3,6 +3,7 @@ package kvm_test
 import (
 	"errors"
 	"reflect"
+	"runtime"
 	"slices"
 	"strings"
 	"testing"
@@ -168,5 +169,47 @@ func TestRefusalsNameIoctlAndValue(t *testing.T) {
 		if !errors.As(tt.err, &e) {
 			t.Errorf("error %v is no *kvm.Error", tt.err)
 		}
+	}
+}
+
+// TestSharedRegsAreTheGuests has a guest count in RAX: it is read, and changed, without a system call.
+func TestSharedRegsAreTheGuests(t *testing.T) {
+	g := boot(t, tinyguest.Config{}, func(a *tinyguest.Asm) {
+		a.Label("loop")
+		a.Inc(tinyguest.RAX)
+		a.Out(0x10, 1)
+		a.Jmp("loop")
+	})
+	v := g.CPUs[0]
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	regs, err := v.ShareRegs()
+	if errors.Is(err, errors.ErrUnsupported) {
+		t.Fatal("every KVM since Linux 4.17 shares registers:", err)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := regs.Rax
+	for i := range 100 {
+		if i == 50 {
+			regs.Rax = 0x1000
+			v.RegsChanged()
+			want = 0x1000
+		}
+		if reason, err := v.Run(); err != nil || reason != kvm.ExitIO {
+			t.Fatalf("Run() = %v, %v", reason, err)
+		}
+		want++
+		asked, err := v.Regs()
+		if err != nil || asked != *regs || regs.Rax != want {
+			t.Fatalf("after %d turns: shared %+v, asked %+v, %v; want RAX %#x", i+1, *regs, asked, err, want)
+		}
+	}
+	if err := v.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := v.ShareRegs(); err == nil {
+		t.Error("ShareRegs of a closed vCPU succeeded")
 	}
 }

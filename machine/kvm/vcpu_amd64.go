@@ -1,9 +1,42 @@
 package kvm
 
-import "fmt"
+import (
+	"errors"
+	"fmt"
+
+	"golang.org/x/sys/unix"
+)
 
 // Regs returns the general registers.
 func (v *VCPU) Regs() (Regs, error) { return get[Regs](v, kvmGetRegs) }
+
+// ShareRegs has each [VCPU.Run] leave the general registers in memory that is shared with KVM, and returns them there as they are: to read
+// them then takes no system call. A change counts once [VCPU.RegsChanged] is called, before the next Run or any other call
+// about registers. The memory lives until Close. A KVM without [CapSyncRegs] is an error (Documentation/virt/kvm/api.rst, section 5,
+// kvm_valid_regs).
+func (v *VCPU) ShareRegs() (*Regs, error) {
+	if v.run == nil {
+		return nil, (&Error{Ioctl: kvmRun.String(), Errno: unix.EBADF}).about("vcpu %d", v.id)
+	}
+	shared, err := v.vm.Extension(CapSyncRegs)
+	if err != nil {
+		return nil, err
+	}
+	if shared&syncRegs == 0 {
+		return nil, fmt.Errorf("vcpu %d: share registers: %w", v.id, errors.ErrUnsupported)
+	}
+	now, err := v.Regs()
+	if err != nil {
+		return nil, err
+	}
+	regs := v.sharedRegs()
+	*regs = now
+	v.run.KvmValidRegs |= syncRegs
+	return regs, nil
+}
+
+// RegsChanged tells KVM that the registers of [VCPU.ShareRegs] were changed.
+func (v *VCPU) RegsChanged() { v.run.KvmDirtyRegs |= syncRegs }
 
 // SetRegs sets the general registers.
 func (v *VCPU) SetRegs(x *Regs) error { return set(v, kvmSetRegs, x) }

@@ -55,7 +55,11 @@ const (
 	CapDebugRegs          Cap = C.KVM_CAP_DEBUGREGS
 	CapExitHypercall      Cap = C.KVM_CAP_EXIT_HYPERCALL
 	CapExceptionPayload   Cap = C.KVM_CAP_EXCEPTION_PAYLOAD
+	CapSyncRegs           Cap = C.KVM_CAP_SYNC_REGS
 )
+
+// syncRegs is the bit of [CapSyncRegs], and of what is valid and dirty, that stands for the general registers.
+const syncRegs = C.KVM_SYNC_X86_REGS
 
 // Arguments of EnableCap(CapX86DisableExits, ...): these instructions no longer leave the guest.
 const (
