@@ -10,7 +10,7 @@ import (
 )
 
 // MaxCPUs is the number of vCPUs that a machine can have.
-const MaxCPUs = 254
+const MaxCPUs = 64
 
 var window32 = guestmem.Range{}
 

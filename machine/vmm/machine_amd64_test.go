@@ -365,7 +365,7 @@ func TestNewRefuses(t *testing.T) {
 		want   string
 	}{
 		{"no CPU", func(c *vmm.Config) { c.CPUs = 0 }, "0 CPUs"},
-		{"too many CPUs", func(c *vmm.Config) { c.CPUs = vmm.MaxCPUs + 1 }, "255 CPUs"},
+		{"too many CPUs", func(c *vmm.Config) { c.CPUs = vmm.MaxCPUs + 1 }, "65 CPUs"},
 		{"little memory", func(c *vmm.Config) { c.Memory = 1 << 20 }, "1048576 bytes of memory"},
 		{"odd memory", func(c *vmm.Config) { c.Memory += 17 }, "not a multiple"},
 		{"no KVM", func(c *vmm.Config) { c.KVM = filepath.Join(t.TempDir(), "kvm") }, "no such file"},
