@@ -151,23 +151,33 @@ func (o *runOptions) checkHost() error {
 	if total, err := physmem.Total(); err == nil && uint64(o.memory) > uint64(total) {
 		return fmt.Errorf("--memory %s: this host has %d MiB", &o.memory, total>>20)
 	}
-	for _, path := range []string{o.kernel, o.initrd} {
+	for flag, path := range map[string]string{"--kernel": o.kernel, "--initrd": o.initrd} {
 		if path == "" {
 			continue
 		}
 		info, err := os.Stat(path)
 		if err != nil {
-			return err
+			return fmt.Errorf("%s: %w; name a file that is there, or leave it out for the default guest's", flag, err)
 		}
 		if !info.Mode().IsRegular() {
-			return fmt.Errorf("%s: not a regular file", path)
+			return fmt.Errorf("%s %s: not a regular file", flag, path)
 		}
 	}
+	return o.checkDisks()
+}
+
+// checkDisks refuses disks that are not there, and those that two devices would write.
+func (o *runOptions) checkDisks() error {
 	var seen []os.FileInfo
 	for _, d := range o.disks {
 		info, err := os.Stat(d.Path)
-		if err != nil {
-			return err
+		switch {
+		case errors.Is(err, os.ErrNotExist):
+			return fmt.Errorf("--disk: %w; truncate -s 1G %s makes an empty disk", err, d.Path)
+		case err != nil:
+			return fmt.Errorf("--disk: %w", err)
+		case info.IsDir():
+			return fmt.Errorf("--disk %s: a folder; a disk is a file or a block device", d.Path)
 		}
 		for i, other := range seen {
 			if os.SameFile(info, other) && !(d.ReadOnly && o.disks[i].ReadOnly) {
