@@ -84,7 +84,7 @@ func serveLoad(in *bufio.Reader, l load, disk, device string) error {
 	if err := awaitHost(in); err != nil {
 		return err
 	}
-	took, err := l.run(device)
+	took, err := l.run(device, unix.O_DIRECT) // past the guest's page cache
 	if err != nil {
 		return err
 	}
@@ -100,9 +100,9 @@ func serveLoad(in *bufio.Reader, l load, disk, device string) error {
 	return nil
 }
 
-// run reads from the device past the guest's page cache.
-func (l load) run(device string) (time.Duration, error) {
-	fd, err := unix.Open(device, unix.O_RDONLY|unix.O_DIRECT|unix.O_CLOEXEC, 0)
+// run reads from the device, opened with flags beside those for reading.
+func (l load) run(device string, flags int) (time.Duration, error) {
+	fd, err := unix.Open(device, unix.O_RDONLY|unix.O_CLOEXEC|flags, 0)
 	if err != nil {
 		return 0, fmt.Errorf("open %s: %w", device, err)
 	}
