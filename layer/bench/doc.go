@@ -31,6 +31,6 @@
 // # Limits
 //
 // amd64; of nested virtualization, SVM. A software KVM may stall for seconds where two threads meet ("running"); the row
-// is then n/a, though another run has it. Percentiles of amortised cases are those of batches: they hide single slow operations, which a guest's counter
-// shows. An operation that is cheaper than the loop around it reads as about nothing.
+// is then n/a, though another run has it. Percentiles of amortised cases are those of batches: they hide single slow
+// operations, which a guest's counter shows. An operation that is cheaper than the loop around it reads as about nothing.
 package bench

@@ -14,8 +14,9 @@ import (
 // hostCPUID are the CPUID leaves that KVM supports.
 type hostCPUID []kvm.CPUIDEntry2
 
-// newChips makes KVM's PIC, I/O APIC and local APICs, once it is sure that the processor reaches what the machine is to have. The 8259s come with the set but no table tells the guest of them, and there is no
-// PIT: a hardware-reduced ACPI machine has neither, and kernels spend time on probing them.
+// newChips makes KVM's PIC, I/O APIC and local APICs, once it is sure that the processor reaches what the machine is to have. The
+// 8259s come with the set but no table tells the guest of them, and there is no PIT: a hardware-reduced ACPI machine has neither, and
+// kernels spend time on probing them.
 func (m *Machine) newChips() (err error) {
 	if m.cpuid, err = m.sys.SupportedCPUID(); err != nil {
 		return err

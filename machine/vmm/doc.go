@@ -28,5 +28,6 @@
 //
 // # Limits
 //
-// amd64: up to 64 vCPUs (with more, Linux faults as it brings them up, in the lab, and why is not known); RAM from 0 with a hole of 1 GiB below 4 GiB. arm64 machines are refused.
+// amd64: up to 64 vCPUs (with more, Linux faults in the lab as it brings them up, and why is not known); RAM from 0 with a hole of
+// 1 GiB below 4 GiB. arm64 machines are refused.
 package vmm
