@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"runtime"
 	"strings"
+	"sync"
 	"testing"
 
 	"usui/host/need"
@@ -363,7 +364,8 @@ func (g *guest) wakeUp(d *Blk) {
 type waiting struct {
 	*memory
 	waits int
-	first func() // called before a request is done, if not nil
+	mu    sync.Mutex // the guest's memory, by which the two sides meet, is none that the race detector knows
+	first func()     // called before a request is done, if not nil
 }
 
 func (w *waiting) SubmitAndWait(reqs []block.Request, done block.Completion) error {
@@ -372,9 +374,11 @@ func (w *waiting) SubmitAndWait(reqs []block.Request, done block.Completion) err
 }
 
 func (w *waiting) Submit(reqs []block.Request, done block.Completion) error {
+	w.mu.Lock()
 	if w.first != nil {
 		w.first()
 	}
+	w.mu.Unlock()
 	return w.memory.Submit(reqs, done)
 }
 
@@ -385,6 +389,7 @@ func TestDoesNotWaitWhenTheNextIsThere(t *testing.T) {
 	g.wakeUp(d)
 	sent, all := 1, make(chan struct{})
 	put := func() { g.q.Add(g.Out(header(typeIn, 0)), g.In(512), g.In(1)) }
+	w.mu.Lock()
 	w.first = func() { // on the device's goroutine; this one waits
 		if sent++; sent < 4*loneEnough {
 			put()
@@ -393,6 +398,7 @@ func TestDoesNotWaitWhenTheNextIsThere(t *testing.T) {
 		}
 	}
 	put()
+	w.mu.Unlock()
 	<-all
 	g.Stop()
 	if w.waits != 0 {
