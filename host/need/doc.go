@@ -21,7 +21,8 @@
 // # Invariants
 //
 //   - A need is probed by doing what the test will do, not by comparing versions.
-//   - The name of a need is the name of probe's fact; the lab's are "lab" and "lab:FEATURE".
+//   - The name of a need is the name of probe's fact; the lab's are "lab" and "lab:FEATURE", a suite's is
+//     "suite:NAME".
 //
 // # Limits
 //

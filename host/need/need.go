@@ -2,6 +2,7 @@ package need
 
 import (
 	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -13,6 +14,7 @@ import (
 const (
 	mustHaveVariable = "USUI_MUST_HAVE"
 	labVariable      = "USUI_LAB"
+	suitesVariable   = "USUI_SUITES"
 )
 
 // KVM skips the test unless guests of a few instructions run here, be it on a software KVM.
@@ -46,6 +48,23 @@ func Tool(t testing.TB, name, aptPackage string) string {
 	f := probe.Tool(name, aptPackage)
 	check(t, f)
 	return f.Detail
+}
+
+// Suite skips the test unless the environment variable USUI_SUITES names a folder that holds one with this suite of
+// tests, which is no package and comes from its own project, and returns its path.
+func Suite(t testing.TB, name string) string {
+	t.Helper()
+	f := probe.Fact{Name: "suite:" + name, Remedy: "put its sources into the folder " + name + " of a folder that " + suitesVariable + " names"}
+	root, path := os.Getenv(suitesVariable), ""
+	if root == "" {
+		f.Detail = suitesVariable + " is not set"
+	} else {
+		path = filepath.Join(root, name)
+		info, err := os.Stat(path)
+		f.OK, f.Detail = err == nil && info.IsDir(), path+" is no folder"
+	}
+	check(t, f)
+	return path
 }
 
 // Lab skips the test unless it runs in a lab that has all features, as in Lab(t, "nvme", "iommu").

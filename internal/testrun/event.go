@@ -16,6 +16,8 @@ type event struct {
 	Output  string
 	Elapsed float64 // seconds
 
+	Key, Value string // of an attr
+
 	ImportPath  string // of build-output and build-fail
 	FailedBuild string // of a package's fail: what could not be built
 }

@@ -105,6 +105,7 @@ func Run(ctx context.Context, cfg Config) (report.Report, error) {
 	if err != nil {
 		return report.Report{}, err
 	}
+	r.Where.TSCkHz = uint64(max(0, h.tscKHz))
 	r.Where.Steal = where.StealBetween(before, after, h.measuredOn()...)
 	return r, failed
 }

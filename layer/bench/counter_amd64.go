@@ -39,11 +39,10 @@ func newCounter(r *rig) (*counter, error) {
 	if c.empty, err = r.guest.Program.Addr("emptyStamped"); err != nil {
 		return nil, err
 	}
-	khz, err := r.cpu.TSCKHz()
-	if err != nil || khz <= 0 {
+	if r.machine.tscKHz <= 0 {
 		return nil, nil // without a frequency ticks are no time
 	}
-	c.perNs = float64(khz) / 1e6
+	c.perNs = float64(r.machine.tscKHz) / 1e6
 	r.stamps = make([]stamp, 0, maxStamps)
 	samples := make([]float64, 0, counterBatch)
 	if err := c.batch(c.empty, counterBatch, func(begin, end uint64, _ int) { samples = append(samples, float64(end-begin)) }); err != nil {
@@ -95,9 +94,6 @@ func (c *counter) batch(loop uint64, n int, each func(begin, end uint64, i int))
 // sample times operations for the given time.
 func (c *counter) sample(n int, share time.Duration) (launched, error) {
 	r := c.rig
-	if !r.whole {
-		n = min(n, counterBatch)
-	}
 	out := launched{method: guestCounter, samples: make([]float64, 0, maxKept+n), halves: c.halves}
 	if c.halves == "" {
 		out.exit, out.entry = make([]float64, 0, maxKept+n), make([]float64, 0, maxKept+n)

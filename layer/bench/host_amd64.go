@@ -12,6 +12,7 @@ type host struct {
 	system     *kvm.System
 	software   bool          // the KVM interprets the guest's kernel
 	amd        bool          // the processor has AMD's instructions
+	tscKHz     int           // frequency of a guest's time-stamp counter; 0 until there was a guest
 	patience   time.Duration // how long a case may take beyond its time
 	processors []int         // that this process may use
 

@@ -14,6 +14,7 @@ func cases() []Case { return nil }
 type host struct {
 	system   *kvm.System
 	software bool
+	tscKHz   int // arm64 has no such counter
 }
 
 func openHost(cfg Config) (*host, error) {

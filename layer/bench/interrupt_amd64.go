@@ -91,17 +91,17 @@ func ownInterruptCases() []Case {
 	}
 }
 
-// wait waits for the interrupt that ends the operation.
+// wait waits for the interrupt that ends the operation. PAUSE would exit now and then.
 func wait(c code) {
 	c.Sti()
 	c.Label(c.local("wait"))
-	c.Pause()
+	c.Nop()
 	c.Jmp(c.local("wait"))
 	c.Label(c.local("back"))
 }
 
 // c1Spins and c1Halts are how a vCPU waits.
-func c1Spins(c code) { c.Nop() } // PAUSE would exit now and then
+func c1Spins(c code) { c.Nop() }
 func c1Halts(c code) { c.Hlt() }
 
 // teller is a vCPU that does nothing but wait for interrupts, and counts them where others see it.

@@ -1,7 +1,9 @@
 package bench
 
 import (
+	"cmp"
 	"context"
+	"math"
 	"runtime"
 	"time"
 )
@@ -19,7 +21,9 @@ const (
 	emptyRounds  = 15                    // of which the median is subtracted
 	emptyRetakes = 8                     // in a launch: the processor's frequency drifts
 	batchTime    = 50 * time.Microsecond // that a batch takes at least, if it may
+	counterTime  = 5 * time.Millisecond  // the same by the guest's counter, as the first operations are cold
 	fixedShare   = 8                     // and so many times what getting into the guest and back takes
+	calibrations = 3                     // of which the shortest counts: an interrupt makes a batch look long enough
 )
 
 // launch measures a case in a fresh machine, on a thread of its own.
@@ -60,11 +64,15 @@ func (h *host) launchHere(ctx context.Context, rec recipe, share time.Duration, 
 		faster := work
 		work = func(n int) (time.Duration, error) { return faster(n + n/5) }
 	}
-	n, err := r.calibrate(work, empty)
+	stamps, err := newCounter(r)
 	if err != nil {
 		return launched{}, err
 	}
-	stamps, err := newCounter(r)
+	least, limit := batchTime, cmp.Or(r.limit, defaultLimit)
+	if stamps != nil && !r.whole {
+		least, limit = counterTime, min(limit, counterBatch)
+	}
+	n, err := r.calibrate(work, empty, least, limit)
 	if err != nil {
 		return launched{}, err
 	}
@@ -89,13 +97,9 @@ func (h *host) launchHere(ctx context.Context, rec recipe, share time.Duration, 
 	return out, err
 }
 
-// calibrate finds out how many operations a batch has: so many that the clock and the way into the guest and back weigh
-// little. It is the warm-up as well.
-func (r *rig) calibrate(work, empty batch) (int, error) {
-	limit := r.limit
-	if limit == 0 {
-		limit = defaultLimit
-	}
+// calibrate finds out how many operations a batch has: so many, up to limit, that it takes the given time and that the
+// clock and the way into the guest and back weigh little. It is the warm-up as well.
+func (r *rig) calibrate(work, empty batch, least time.Duration, limit int) (int, error) {
 	n := 1
 	if r.whole {
 		n = limit
@@ -105,11 +109,15 @@ func (r *rig) calibrate(work, empty batch) (int, error) {
 		return 0, err
 	}
 	for {
-		with, err := work(n)
-		if err != nil {
-			return 0, err
+		with := time.Duration(math.MaxInt64)
+		for range calibrations {
+			once, err := work(n)
+			if err != nil {
+				return 0, err
+			}
+			with = min(with, once)
 		}
-		if r.fire != nil || n >= limit || with >= max(batchTime, fixedShare*fixed) {
+		if r.fire != nil || n >= limit || with >= max(least, fixedShare*fixed) {
 			return n, nil
 		}
 		n = min(2*n, limit)

@@ -65,6 +65,9 @@ func newRig(ctx context.Context, h *host, rec recipe) (_ *rig, err error) {
 	}
 	r.own(r.guest.Close)
 	r.cpu = r.guest.CPUs[0]
+	if khz, err := r.cpu.TSCKHz(); err == nil { // else there is none that does not change
+		h.tscKHz = khz
+	}
 	if err := r.locate(p); err != nil {
 		return nil, err
 	}

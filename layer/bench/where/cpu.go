@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"fmt"
 	"slices"
-	"strconv"
 	"strings"
 )
 
@@ -55,17 +54,4 @@ func (c cpuInfo) name() string {
 		return ""
 	}
 	return Plain(fmt.Sprintf("%s, family %s model %s stepping %s", model, c.first["cpu family"], c.first["model"], c.first["stepping"]))
-}
-
-// tscKHz returns the frequency of the time-stamp counter by bogomips, which are exactly two per MHz where the
-// kernel runs by the counter; 0 if it does not or there is none.
-func (c cpuInfo) tscKHz() uint64 {
-	if !c.has("constant_tsc") {
-		return 0
-	}
-	mips, err := strconv.ParseFloat(c.first["bogomips"], 64)
-	if err != nil || !(mips > 0 && mips < 1e6) {
-		return 0
-	}
-	return uint64(mips*500 + 0.5)
 }

@@ -12,9 +12,7 @@
 // of this as files in /proc and /sys, so an Environment is read from files alone, below [Host].Root: tests
 // read trees made for them.
 //
-// The frequency of the time-stamp counter stands in no file. But where the kernel runs by that counter it
-// does not calibrate its delay loop and sets bogomips to two per MHz of the counter (calibrate_delay and
-// tsc_init), which gives the frequency within 5 kHz.
+// The frequency of the time-stamp counter stands in no file: whoever has a virtual CPU asks KVM for it.
 //
 // # Invariants
 //

@@ -19,7 +19,7 @@ type Environment struct {
 	CPU         string            `json:"cpu"`         // model name, family, model and stepping
 	Microcode   string            `json:"microcode"`   // revision
 	CPUs        int               `json:"cpus"`        // that are online
-	TSCkHz      uint64            `json:"tscKHz"`      // frequency of the time-stamp counter
+	TSCkHz      uint64            `json:"tscKHz"`      // frequency of a guest's time-stamp counter
 	Kernel      string            `json:"kernel"`      // release
 	Module      string            `json:"module"`      // of KVM, as in kvm_amd
 	Kind        string            `json:"kind"`        // Hardware, Nested, Software; empty without KVM

@@ -23,7 +23,7 @@ type Host struct {
 // Read reads the environment of this host; see [Host.Read].
 func Read(ctx context.Context) (Environment, error) { return Host{}.Read(ctx) }
 
-// Read reads the environment. Steal stays 0: see [Host.Times] and [StealBetween]. It fails if there is no
+// Read reads the environment. Steal stays 0, see [Host.Times] and [StealBetween], and so does TSCkHz, which stands in no file. It fails if there is no
 // /proc/cpuinfo, or with the cause of ctx.
 func (h Host) Read(ctx context.Context) (Environment, error) {
 	info, err := h.read("/proc/cpuinfo", maxCPUInfo)
@@ -31,7 +31,7 @@ func (h Host) Read(ctx context.Context) (Environment, error) {
 		return Environment{}, err
 	}
 	c := parseCPUInfo(info)
-	e := Environment{CPU: c.name(), Microcode: Plain(c.first["microcode"]), CPUs: c.count, TSCkHz: c.tscKHz()}
+	e := Environment{CPU: c.name(), Microcode: Plain(c.first["microcode"]), CPUs: c.count}
 	e.Module = h.module(c)
 	e.Kind = h.kind(e.Module, c)
 	e.Kernel = h.text("/proc/sys/kernel/osrelease")
