@@ -21,8 +21,6 @@ import (
 	"usui/internal/guestimage"
 	"usui/internal/lab"
 	"usui/internal/tail"
-	"usui/machine/block"
-	"usui/machine/virtio/blk"
 	"usui/machine/virtio/console"
 	"usui/machine/virtio/rng"
 	"usui/machine/vmm"
@@ -80,7 +78,7 @@ func (r *resources) close() error {
 	return errors.Join(errs...)
 }
 
-// machineConfig opens the kernel, the initial RAM disk and the disks.
+// machineConfig opens the kernel, the initial RAM disk and what the devices need.
 func (o *runOptions) machineConfig(ctx context.Context, env *cli.Env, ev *events, res *resources) (cfg vmm.Config, err error) {
 	log := slog.New(slog.NewTextHandler(env.Stderr, &slog.HandlerOptions{Level: slog.LevelWarn}))
 	cfg = vmm.Config{CPUs: o.cpus, Memory: uint64(o.memory), Cmdline: o.cmdline, Log: log}
@@ -108,19 +106,16 @@ func (o *runOptions) machineConfig(ctx context.Context, env *cli.Env, ev *events
 			return cfg, err
 		}
 	}
-	for i, d := range o.disks {
-		file, err := block.OpenFile(d.Path, block.Options{ReadOnly: d.ReadOnly})
-		if err != nil {
+	b := &builder{cfg: &cfg, res: res, env: env, ev: ev}
+	for _, p := range o.parts() {
+		if err := p.build(ctx, b); err != nil {
 			return cfg, err
 		}
-		res.add(file)
-		disk, err := blk.New(blk.Config{Backend: file, ID: fmt.Sprintf("usui-%d", i), Log: cfg.Log})
-		if err != nil {
-			return cfg, fmt.Errorf("disk %s: %w", d.Path, err)
-		}
-		cfg.Virtio = append(cfg.Virtio, vmm.Virtio{Name: "disk " + d.Path, Device: disk})
 	}
-	cfg.Virtio = append(cfg.Virtio, vmm.Virtio{Name: "rng", Device: rng.New()})
+	b.add(vmm.Virtio{Name: "rng", Device: rng.New()})
+	if n := len(cfg.Virtio); n > maxDevices {
+		return cfg, fmt.Errorf("%d devices: a machine has at most %d", n, maxDevices)
+	}
 	return cfg, nil
 }
 

@@ -24,7 +24,11 @@ func (o *runOptions) inLab(ctx context.Context, env *cli.Env) error {
 		}
 	}
 	cfg := lab.Config{MemoryBytes: int64(o.memory) + labOverhead, CPUs: min(max(2, o.cpus), max(2, runtime.NumCPU())), Progress: env.Stderr}
-	cfg.Disks = o.disks
+	for _, p := range o.parts() {
+		if err := p.prepareLab(&cfg); err != nil {
+			return err
+		}
+	}
 	argv, err := o.argv()
 	if err != nil {
 		return err
@@ -47,12 +51,8 @@ func (o *runOptions) argv() ([]string, error) {
 	if o.json {
 		argv = append(argv, "--json")
 	}
-	for _, d := range o.disks {
-		path := d.Path
-		if d.ReadOnly {
-			path += ",ro"
-		}
-		argv = append(argv, "--disk", path)
+	for _, p := range o.parts() {
+		argv = append(argv, p.argv()...)
 	}
 	return append(append(argv, "--"), o.args...), nil
 }

@@ -6,10 +6,8 @@ import (
 	"flag"
 	"fmt"
 	"os"
-	"strings"
 
 	"usui/internal/cli"
-	"usui/internal/lab"
 	"usui/internal/physmem"
 	"usui/machine/vmm"
 )
@@ -51,7 +49,9 @@ rest, such as a guest that powered off before its command ended. With --kernel o
 		f.StringVar(&o.kernel, "kernel", "", "boot the kernel in `file`: bzImage, vmlinux, or an ELF image with a PVH entry")
 		f.StringVar(&o.initrd, "initrd", "", "give the kernel the initial RAM disk in `file`")
 		f.StringVar(&o.cmdline, "cmdline", "", "the kernel's command line; with the default guest, `words` added to it")
-		f.Func("disk", "attach the raw image or block device `file[,ro]` as a virtio disk; may be repeated", o.addDisk)
+		for _, p := range o.parts() {
+			p.flags(f)
+		}
 		f.StringVar(&o.guest, "guest", "cloud", "`kind` of the default guest's Debian kernel: cloud or generic")
 		f.BoolVar(&o.json, "json", false, "print events, and what the guest writes, as JSON lines on stdout")
 		f.BoolVar(&o.prepare, "prepare", false, "fetch and build the default guest, and stop: for a host that will be offline")
@@ -73,7 +73,7 @@ type runOptions struct {
 	kernel  string
 	initrd  string
 	cmdline string
-	disks   []lab.Disk
+	disks   diskPart
 	guest   string
 	json    bool
 	noLab   bool
@@ -81,22 +81,6 @@ type runOptions struct {
 	args    []string // the command in the guest; empty for a shell or the tour
 	init    string   // path of usui-init for tests, which have none beside them
 	again   bool     // the first boot ended before the guest's init ran
-}
-
-// addDisk adds a disk of the command line.
-func (o *runOptions) addDisk(text string) error {
-	d, err := parseDisk(text)
-	o.disks = append(o.disks, d)
-	return err
-}
-
-// parseDisk parses file[,ro]. The name of a file that is there may hold commas.
-func parseDisk(text string) (lab.Disk, error) {
-	path, readOnly := strings.CutSuffix(text, ",ro")
-	if _, err := os.Stat(path); path == "" || err != nil && strings.Contains(path, ",") {
-		return lab.Disk{}, fmt.Errorf("%q is no disk: write FILE or FILE,ro", text)
-	}
-	return lab.Disk{Path: path, ReadOnly: readOnly}, nil
 }
 
 // check refuses calls that make no sense on any host.
@@ -108,8 +92,6 @@ func (o *runOptions) check() error {
 		return cli.UsageError("--memory %s: a Linux kernel needs at least 32M", &o.memory)
 	case o.memory%4096 != 0:
 		return cli.UsageError("--memory %s: must be a multiple of 4K", &o.memory)
-	case len(o.disks) > maxDisks:
-		return cli.UsageError("%d disks: a machine has at most %d", len(o.disks), maxDisks)
 	case o.ownSystem() && len(o.args) > 0:
 		return cli.UsageError("command %q: with --kernel or --initrd nothing of usui runs in the guest that could start it; put it into --cmdline or leave --kernel and --initrd out", o.args[0])
 	case o.prepare && (o.kernel != "" || len(o.args) > 0):
@@ -117,11 +99,13 @@ func (o *runOptions) check() error {
 	case o.guest != "cloud" && o.guest != "generic":
 		return cli.UsageError("--guest %q: must be cloud or generic", o.guest)
 	}
+	for _, p := range o.parts() {
+		if err := p.check(); err != nil {
+			return err
+		}
+	}
 	return nil
 }
-
-// maxDisks leaves slots of the one PCI bus for the console and the random number generator.
-const maxDisks = 24
 
 // ownSystem says that the user brought the system to boot, so that nothing of ours runs in it.
 func (o *runOptions) ownSystem() bool { return o.kernel != "" || o.initrd != "" }
@@ -163,28 +147,10 @@ func (o *runOptions) checkHost() error {
 			return fmt.Errorf("%s %s: not a regular file", flag, path)
 		}
 	}
-	return o.checkDisks()
-}
-
-// checkDisks refuses disks that are not there, and those that two devices would write.
-func (o *runOptions) checkDisks() error {
-	var seen []os.FileInfo
-	for _, d := range o.disks {
-		info, err := os.Stat(d.Path)
-		switch {
-		case errors.Is(err, os.ErrNotExist):
-			return fmt.Errorf("--disk: %w; truncate -s 1G %s makes an empty disk", err, d.Path)
-		case err != nil:
-			return fmt.Errorf("--disk: %w", err)
-		case info.IsDir():
-			return fmt.Errorf("--disk %s: a folder; a disk is a file or a block device", d.Path)
+	for _, p := range o.parts() {
+		if err := p.checkHost(); err != nil {
+			return err
 		}
-		for i, other := range seen {
-			if os.SameFile(info, other) && !(d.ReadOnly && o.disks[i].ReadOnly) {
-				return cli.UsageError("--disk %s: given twice, and not read-only each time", d.Path)
-			}
-		}
-		seen = append(seen, info)
 	}
 	return nil
 }

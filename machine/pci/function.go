@@ -221,6 +221,15 @@ func (f *Function) Signal(i int) {
 	}
 }
 
+// VectorFD is an eventfd that does the same as Signal(i), for the kernel or another process; -1 if there is no such vector.
+// A vector that is masked then does not show in the pending bits.
+func (f *Function) VectorFD(i int) int {
+	if f.msix == nil {
+		return -1
+	}
+	return f.msix.fd(i)
+}
+
 // MSIXEnabled says whether the guest uses MSI-X, so that interrupts can reach it.
 func (f *Function) MSIXEnabled() bool { return f.msix != nil && f.msix.enabled.Load() }
 

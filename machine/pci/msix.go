@@ -18,6 +18,9 @@ type Vector interface {
 	Unroute() error
 	// Signal delivers the message. It is called only while routed. It must not block and not allocate.
 	Signal() error
+	// FD is an eventfd: a write to it by any process is a Signal, and one that comes while there is no route is delivered
+	// when there is one.
+	FD() int
 }
 
 // Vectors makes vectors. They live as long as the machine.
@@ -173,6 +176,14 @@ func (e *entry) deliver() {
 	if err := e.vector.Signal(); err != nil {
 		e.f.Warn("signal an MSI-X vector", "error", err)
 	}
+}
+
+// fd is the eventfd of vector i, -1 if there is none such.
+func (x *msix) fd(i int) int {
+	if i < 0 || i >= len(x.entries) {
+		return -1
+	}
+	return x.entries[i].vector.FD()
 }
 
 func (x *msix) signal(i int) {

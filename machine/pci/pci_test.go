@@ -96,6 +96,8 @@ func (v *fakeVector) Unroute() error {
 	return nil
 }
 
+func (v *fakeVector) FD() int { return 77 }
+
 func (v *fakeVector) Signal() error {
 	v.enter("Signal")
 	defer v.leave()

@@ -27,6 +27,7 @@ type echo struct {
 	config   []byte // of the device; the transport calls one method at a time
 	startErr error
 
+	changed   func()
 	accepted  uint64
 	queues    []*Queue
 	servers   sync.WaitGroup
@@ -38,7 +39,9 @@ type echo struct {
 	afterStop func()
 }
 
-var _ Device = (*echo)(nil)
+var _ Changing = (*echo)(nil)
+
+func (e *echo) OnChange(changed func()) { e.changed = changed }
 
 func (e *echo) ID() uint16           { return e.id }
 func (e *echo) Features() uint64     { return e.features }
@@ -134,10 +137,13 @@ func (e *echo) serve(q *Queue) {
 	}
 }
 
+const firstIRQ = 1000
+
 // irqs makes vectors whose signals can be waited for.
 type irqs struct{ made []*irq }
 
 type irq struct {
+	fd      int // no descriptor: a number to find again
 	mu      sync.Mutex
 	routed  bool
 	signals int           // guarded by mu
@@ -145,7 +151,7 @@ type irq struct {
 }
 
 func (s *irqs) NewVector() (pci.Vector, error) {
-	v := &irq{rings: make(chan struct{}, 1)}
+	v := &irq{fd: firstIRQ + len(s.made), rings: make(chan struct{}, 1)}
 	s.made = append(s.made, v)
 	return v, nil
 }
@@ -166,6 +172,8 @@ func (v *irq) Unroute() error {
 	v.routed = false
 	return nil
 }
+
+func (v *irq) FD() int { return v.fd }
 
 func (v *irq) Signal() error {
 	v.mu.Lock()

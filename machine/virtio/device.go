@@ -33,3 +33,12 @@ type Device interface {
 	// device touches guest memory any more. Stop without Start is allowed.
 	Stop()
 }
+
+// Changing is a [Device] whose configuration changes by itself, such as a balloon that is given another size.
+type Changing interface {
+	Device
+
+	// OnChange is called once, before the device is on a bus. From then on the device calls changed, from any goroutine,
+	// to make the driver read the configuration again. Nothing is lost if there is no driver yet.
+	OnChange(changed func())
+}

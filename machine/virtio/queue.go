@@ -35,12 +35,13 @@ const (
 // QueueConfig says what the driver set up for one queue and whom to tell about it.
 type QueueConfig struct {
 	Memory            *guestmem.Memory
-	Index             int    // number of the queue in its device, for messages
-	Size              uint16 // entries, a power of two
-	Desc, Avail, Used uint64 // guest-physical addresses of the descriptor table and the two rings
-	Features          uint64 // accepted by the driver; the queue looks at those of rings
-	Kick              *Kick  // stays owned by the caller, who closes it after the device stopped
-	Interrupt         func() // used buffers are there; nil: nobody wants to know
+	Index             int        // number of the queue in its device, for messages
+	Size              uint16     // entries, a power of two
+	Desc, Avail, Used uint64     // guest-physical addresses of the descriptor table and the two rings
+	Features          uint64     // accepted by the driver; the queue looks at those of rings
+	Kick              *Kick      // stays owned by the caller, who closes it after the device stopped
+	Interrupt         func()     // used buffers are there; nil: nobody wants to know
+	InterruptFD       func() int // eventfd that interrupts likewise, or -1; see [Queue.Ring]. nil: there is none
 
 	// Broken is called once, by the goroutine that met the fault, with what the driver did. nil: nobody wants to know.
 	Broken func(err error)
@@ -53,12 +54,14 @@ type QueueConfig struct {
 type Queue struct {
 	mem               *guestmem.Memory
 	index             int
+	ring              Ring
 	size, mask        uint16
 	desc, avail, used []byte // views of guest memory
 	indirect          bool
 	eventIdx          bool
 	kick              *Kick
 	interrupt         func()
+	interruptFD       func() int
 	onBroken          func(error)
 
 	// The available side.
@@ -80,10 +83,10 @@ func NewQueue(c QueueConfig) (*Queue, error) { return newQueue(c, new(atomic.Boo
 
 func newQueue(c QueueConfig, broken *atomic.Bool) (*Queue, error) {
 	q := &Queue{
-		broken: broken,
-		mem:    c.Memory, index: c.Index, size: c.Size, mask: c.Size - 1,
+		broken: broken, ring: Ring{Size: c.Size, Desc: c.Desc, Avail: c.Avail, Used: c.Used},
+		mem: c.Memory, index: c.Index, size: c.Size, mask: c.Size - 1,
 		indirect: c.Features&FeatureIndirectDesc != 0, eventIdx: c.Features&FeatureEventIdx != 0,
-		kick: c.Kick, interrupt: c.Interrupt, onBroken: c.Broken,
+		kick: c.Kick, interrupt: c.Interrupt, interruptFD: c.InterruptFD, onBroken: c.Broken,
 	}
 	if c.Size == 0 || c.Size&q.mask != 0 || c.Size > MaxQueueSize {
 		return nil, fmt.Errorf("queue %d: size %d is no power of two up to %d", c.Index, c.Size, MaxQueueSize)
@@ -112,6 +115,26 @@ func newQueue(c QueueConfig, broken *atomic.Bool) (*Queue, error) {
 
 // Size is the number of entries, the most chains that can be in flight.
 func (q *Queue) Size() int { return int(q.size) }
+
+// Ring is what somebody else needs who serves a queue: a vhost device in the kernel, or another process (vhost-user).
+type Ring struct {
+	Size              uint16
+	Desc, Avail, Used uint64 // guest-physical addresses
+	Kick              int    // eventfd that the driver signals; stays owned by the queue
+	Interrupt         int    // eventfd that interrupts the driver; -1: it wants none. Stays owned by the machine
+}
+
+// Ring describes the queue to somebody else who will serve it. Then none of Pop, Push, Arm, Wait and the like may be called
+// before the device is stopped and that one has let go. The interrupt is the one that the driver has chosen by now; if it
+// chooses another one while the device runs, which no driver does, it hears of nothing.
+func (q *Queue) Ring() Ring {
+	r := q.ring
+	r.Kick, r.Interrupt = q.kick.FD(), -1
+	if q.interruptFD != nil {
+		r.Interrupt = q.interruptFD()
+	}
+	return r
+}
 
 // Pop takes the next chain off the available ring into c, and says whether there was one; else c is empty. An error means that the driver
 // broke the protocol: the device is already marked, so all that is left for the caller is to stop serving. Errors do not

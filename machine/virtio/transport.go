@@ -90,7 +90,7 @@ func NewFunction(cfg Config) (*pci.Function, error) {
 	return t.fn, nil
 }
 
-// NewTransport is [NewFunction] for those who have to tell the driver about changes later. The device has at most 255
+// NewTransport is [NewFunction] for those who need the transport. The device has at most 255
 // queues; each gets an eventfd and an interrupt vector, and one vector is for configuration changes.
 func NewTransport(cfg Config) (_ *Transport, err error) {
 	t := &Transport{
@@ -120,6 +120,9 @@ func NewTransport(cfg Config) (_ *Transport, err error) {
 	t.clear()
 	if t.fn, err = pci.NewFunction(t.function(cfg)); err != nil {
 		return nil, err
+	}
+	if d, ok := cfg.Device.(Changing); ok {
+		d.OnChange(t.ConfigChanged)
 	}
 	t.bells = doorbells{to: cfg.Doorbells, kicks: t.kicks, warn: t.fn.Warn, attached: make([]bool, len(t.kicks))}
 	return t, nil
@@ -247,7 +250,8 @@ func (t *Transport) enableQueue(i int) {
 	q, err := newQueue(QueueConfig{
 		Memory: t.mem, Index: i, Size: r.size, Desc: r.desc, Avail: r.avail, Used: r.used,
 		Features: t.accepted, Kick: t.kicks[i],
-		Interrupt: func() { t.queueInterrupt(i) }, Broken: t.fail,
+		Interrupt: func() { t.queueInterrupt(i) }, InterruptFD: func() int { return t.fn.VectorFD(int(t.queueVectors[i].Load())) },
+		Broken: t.fail,
 	}, &t.broken)
 	if err != nil {
 		t.fail(err)

@@ -301,3 +301,27 @@ func TestNewTransportRefuses(t *testing.T) {
 		t.Errorf("Close: %v", err)
 	}
 }
+
+func TestADeviceTellsOfChanges(t *testing.T) {
+	c := newCard(t, &echo{})
+	c.start(1, 0)
+	before := c.read(regGeneration, 1)
+	c.dev.changed()
+	if n, now := c.irqs.made[0].taken(), c.read(regGeneration, 1); n != 1 || now == before {
+		t.Errorf("%d configuration interrupts, generation %d after %d", n, now, before)
+	}
+}
+
+func TestRingIsWhatTheDriverSetUp(t *testing.T) {
+	c := newCard(t, &echo{})
+	c.start(1, 0)
+	want := Ring{Size: 16, Desc: descGPA, Avail: availGPA, Used: usedGPA, Kick: c.tr.kicks[1].FD(), Interrupt: firstIRQ + 2}
+	if got := c.dev.queues[1].Ring(); got != want {
+		t.Errorf("Ring() = %+v, want %+v", got, want)
+	}
+	c.write(regQueueSelect, 2, 1)
+	c.write(regQueueVector, 2, noVector)
+	if got := c.dev.queues[1].Ring(); got.Interrupt != -1 {
+		t.Errorf("interrupt of a driver that polls = %d, want -1", got.Interrupt)
+	}
+}

@@ -143,6 +143,9 @@ func (v *vector) detach() error {
 // Signal implements [pci.Vector].
 func (v *vector) Signal() error { return v.fd.Signal() }
 
+// FD implements [pci.Vector]. What is written while the eventfd is detached is delivered by KVM when it is attached again.
+func (v *vector) FD() int { return int(v.fd.Fd()) }
+
 // Close implements io.Closer: the eventfd goes, the number stays used.
 func (v *vector) Close() error {
 	return errors.Join(v.Unroute(), v.fd.Close())
