@@ -19,5 +19,6 @@
 //
 // # Limits
 //
-// There is no network and no package manager in the guest. Its kernel loads the modules in the initramfs and no others.
+// There is no package manager in the guest. Its kernel loads the modules in the initramfs and no others; drivers of network cards,
+// balloons, sockets and shared folders only where such a device is when the guest boots.
 package guestimage

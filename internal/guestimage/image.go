@@ -4,9 +4,11 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"maps"
 	"os"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strings"
 
 	"usui/internal/debian"
@@ -30,10 +32,19 @@ type Image struct {
 }
 
 // layout is part of the key of cached images: a change of what is in them that the other parts do not show gets a new number.
-const layout = "2"
+const layout = "3"
 
 // modules are what the guest needs of its kernel; those that are built in take no room. pvpanic_mmio tells the monitor of a panic.
 var modules = [...]string{"virtio_pci", "virtio_console", "virtio_blk", "virtio_rng", "ext4", "crc32c_generic", "pvpanic_mmio"}
+
+// deviceModules are the drivers that are loaded only where their device is: of virtio, by device type (virtio 1.2 section 5).
+var deviceModules = map[uint16]string{1: "virtio_net", 5: "virtio_balloon", 19: "vmw_vsock_virtio_transport", 26: "virtiofs"}
+
+// PCI identity of virtio devices (virtio 1.2 section 4.1.2).
+const (
+	virtioVendor = 0x1af4
+	virtioDevice = 0x1040 // plus the device type
+)
 
 // Default returns the guest that opts choose, from the cache or else fetched and built.
 func Default(ctx context.Context, opts Options) (Image, error) {
@@ -98,7 +109,7 @@ func (p parts) key() (string, error) {
 	if err != nil {
 		return "", err
 	}
-	return initrd.Key(layout, p.arch, p.kernel.ID, p.busybox, init, strings.Join(modules[:], " ")), nil
+	return initrd.Key(layout, p.arch, p.kernel.ID, p.busybox, init, strings.Join(modules[:], " "), fmt.Sprint(deviceModules)), nil
 }
 
 // write writes the initramfs.
@@ -131,6 +142,18 @@ func (p parts) write(ctx context.Context, out io.Writer) error {
 	addSystem(w)
 	if err := w.Modules(available, files); err != nil {
 		return err
+	}
+	for _, kind := range slices.Sorted(maps.Keys(deviceModules)) {
+		if !available.Has(deviceModules[kind]) {
+			continue
+		}
+		files, err := available.Closure(deviceModules[kind])
+		if err != nil {
+			return fmt.Errorf("kernel %s: %w", p.kernel.Release, err)
+		}
+		if err := w.DeviceModules(available, virtioVendor, virtioDevice+kind, files); err != nil {
+			return err
+		}
 	}
 	return w.Close()
 }

@@ -30,11 +30,12 @@ type Writer struct {
 	written int64
 	inode   uint32
 	dirs    map[string]bool
+	modules map[string]bool // that are in it, by name
 }
 
 // NewWriter returns a Writer that writes to out. Wrap out in a buffer: a Writer writes each entry in small pieces.
 func NewWriter(out io.Writer) *Writer {
-	return &Writer{out: out, dirs: map[string]bool{".": true}}
+	return &Writer{out: out, dirs: map[string]bool{".": true}, modules: map[string]bool{}}
 }
 
 // Dir adds a directory with the permission bits perm, unless it is there already.

@@ -165,14 +165,20 @@ func TestImageHoldsUnpackedModules(t *testing.T) {
 	if err := w.Modules(m, files); err != nil {
 		t.Fatal(err)
 	}
+	if err := w.DeviceModules(m, 0x1af4, 0x1041, files[:2]); err != nil {
+		t.Fatal(err)
+	}
 	if err := w.Close(); err != nil {
 		t.Fatal(err)
 	}
 	list := "/lib/usui/ko/p.ko\n/lib/usui/ko/g.ko\n/lib/usui/ko/z_z.ko\n/lib/usui/ko/x.ko\n"
-	for _, want := range []string{list, "x" + content, "g" + content, "z" + content, "p" + content} {
-		if !strings.Contains(out.String(), want) {
-			t.Errorf("the image does not hold %.40q", want)
+	for _, want := range []string{list, "x" + content, "g" + content, "z" + content, "p" + content, "lib/usui/devices/1af4:1041\x00"} {
+		if strings.Count(out.String(), want) != 1 {
+			t.Errorf("the image holds %.40q %d times, want 1", want, strings.Count(out.String(), want))
 		}
+	}
+	if n := strings.Count(out.String(), "/lib/usui/ko/p.ko\n/lib/usui/ko/g.ko\n"); n != 2 {
+		t.Errorf("%d lists, want 2", n)
 	}
 }
 

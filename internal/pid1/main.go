@@ -73,7 +73,7 @@ func live(boot time.Duration, quit <-chan os.Signal) error {
 		return nil
 	}
 	hello.Mounts = uptime()
-	remarks := loadModules(moduleList)
+	remarks := append(loadModules(moduleList), loadDeviceModules("/sys/bus/pci/devices", deviceLists)...)
 	hello.Modules = uptime()
 	for _, prepare := range []func() error{raiseLoopback, raiseLimits} {
 		if err := prepare(); err != nil {

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"path/filepath"
 	"strings"
 
 	"golang.org/x/sys/unix"
@@ -26,6 +27,32 @@ func loadModules(list string) (remarks []string) {
 	for _, file := range strings.Fields(string(text)) {
 		if err := loadModule(file, ""); err != nil {
 			remarks = append(remarks, err.Error())
+		}
+	}
+	return remarks
+}
+
+// deviceLists holds a list like moduleList for each kind of PCI device whose driver is not always needed, named VENDOR:DEVICE.
+const deviceLists = "/lib/usui/devices"
+
+// loadDeviceModules loads the modules of the kinds of devices that are listed in the folder pci of sysfs.
+func loadDeviceModules(pci, lists string) (remarks []string) {
+	devices, err := os.ReadDir(pci)
+	if err != nil {
+		return nil // a machine without PCI
+	}
+	done := map[string]bool{}
+	for _, d := range devices {
+		id := func(file string) string {
+			text, err := os.ReadFile(filepath.Join(pci, d.Name(), file))
+			if err != nil {
+				return "" // the device has gone
+			}
+			return strings.TrimPrefix(strings.TrimSpace(string(text)), "0x")
+		}
+		if kind := id("vendor") + ":" + id("device"); !done[kind] {
+			done[kind] = true
+			remarks = append(remarks, loadModules(filepath.Join(lists, kind))...)
 		}
 	}
 	return remarks

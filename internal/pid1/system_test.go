@@ -261,6 +261,29 @@ func TestLoadModules(t *testing.T) {
 	}
 }
 
+func TestDriversOfDevicesThatAreThere(t *testing.T) {
+	pci, lists := t.TempDir(), t.TempDir()
+	for path, text := range map[string]string{
+		pci + "/0000:00:01.0/vendor": "0x1af4\n", pci + "/0000:00:01.0/device": "0x1041\n",
+		pci + "/0000:00:02.0/vendor": "0x1af4\n", pci + "/0000:00:02.0/device": "0x1041\n",
+		pci + "/0000:00:03.0/vendor": "0x8086\n", pci + "/0000:00:03.0/device": "0x100e\n",
+		lists + "/1af4:1041": "/none/net.ko\n", lists + "/1af4:1045": "/none/balloon.ko\n",
+	} {
+		if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if remarks := loadDeviceModules(pci, lists); len(remarks) != 1 || !strings.Contains(remarks[0], "/none/net.ko") {
+		t.Errorf("loadDeviceModules() = %q, want a remark on net.ko alone", remarks)
+	}
+	if remarks := loadDeviceModules(pci+"/none", lists); remarks != nil {
+		t.Errorf("without PCI: %q", remarks)
+	}
+}
+
 func TestFindPorts(t *testing.T) {
 	class := t.TempDir()
 	for port, name := range map[string]string{"vport0p1": "usui.control\n", "vport0p2": "org.qemu.guest_agent.0\n", "vport1p1": "usui.stderr\n"} {
