@@ -96,6 +96,7 @@ func (p *diskPart) build(_ context.Context, b *builder) error {
 			return fmt.Errorf("disk %s: %w", d.Path, err)
 		}
 		b.add(vmm.Virtio{Name: "disk " + d.Path, Device: disk})
+		b.count("blk", d.Path, func() any { return disk.Stats() })
 	}
 	return nil
 }

@@ -53,14 +53,14 @@ var errBeforeInit = errors.New("the guest ended before its init ran")
 func (o *runOptions) once(ctx context.Context, env *cli.Env, ev *events) (err error) {
 	var res resources
 	defer func() { err = errors.Join(err, res.close()) }()
-	cfg, err := o.machineConfig(ctx, env, ev, &res)
+	b, err := o.machineConfig(ctx, env, ev, &res)
 	if err != nil {
 		return err
 	}
 	if o.ownSystem() {
-		return o.serialSession(ctx, env, ev, cfg)
+		return o.serialSession(ctx, b)
 	}
-	return o.commandSession(ctx, env, ev, cfg)
+	return o.commandSession(ctx, b)
 }
 
 // resources are what a machine's configuration holds open, closed in reverse order.
@@ -79,14 +79,15 @@ func (r *resources) close() error {
 }
 
 // machineConfig opens the kernel, the initial RAM disk and what the devices need.
-func (o *runOptions) machineConfig(ctx context.Context, env *cli.Env, ev *events, res *resources) (cfg vmm.Config, err error) {
+func (o *runOptions) machineConfig(ctx context.Context, env *cli.Env, ev *events, res *resources) (b *builder, err error) {
 	log := slog.New(slog.NewTextHandler(env.Stderr, &slog.HandlerOptions{Level: slog.LevelWarn}))
-	cfg = vmm.Config{CPUs: o.cpus, Memory: uint64(o.memory), Cmdline: o.cmdline, Log: log}
+	cfg := &vmm.Config{CPUs: o.cpus, Memory: uint64(o.memory), Cmdline: o.cmdline, Log: log}
+	b = &builder{cfg: cfg, res: res, env: env, ev: ev}
 	kernel, initrd := o.kernel, o.initrd
 	if kernel == "" {
 		image, err := guestimage.Default(ctx, guestimage.Options{Kernel: o.guest, Init: o.init, Progress: env.Stderr})
 		if err != nil {
-			return cfg, fmt.Errorf("default guest: %w", err)
+			return nil, fmt.Errorf("default guest: %w", err)
 		}
 		if kernel = image.Kernel; initrd == "" {
 			initrd = image.Initrd
@@ -99,24 +100,25 @@ func (o *runOptions) machineConfig(ctx context.Context, env *cli.Env, ev *events
 		cfg.Cmdline = ownCmdline
 	}
 	if cfg.Kernel, err = openInto(res, kernel); err != nil {
-		return cfg, err
+		return nil, err
 	}
 	if initrd != "" {
 		if cfg.Initrd, err = openInto(res, initrd); err != nil {
-			return cfg, err
+			return nil, err
 		}
 	}
-	b := &builder{cfg: &cfg, res: res, env: env, ev: ev}
 	for _, p := range o.parts() {
 		if err := p.build(ctx, b); err != nil {
-			return cfg, err
+			return nil, err
 		}
 	}
-	b.add(vmm.Virtio{Name: "rng", Device: rng.New()})
+	random := rng.New()
+	b.add(vmm.Virtio{Name: "rng", Device: random})
+	b.count("rng", "rng", func() any { return random.Stats() })
 	if n := len(cfg.Virtio); n > maxDevices {
-		return cfg, fmt.Errorf("%d devices: a machine has at most %d", n, maxDevices)
+		return nil, fmt.Errorf("%d devices: a machine has at most %d", n, maxDevices)
 	}
-	return cfg, nil
+	return b, nil
 }
 
 // Kernel command lines. A panic ends the machine at once (panic=-1) instead of leaving it hanging.
@@ -142,17 +144,23 @@ func start(ctx context.Context, cfg vmm.Config) (*vmm.Machine, error) {
 }
 
 // serialSession runs a system that the user brought, its serial port on the standard streams.
-func (o *runOptions) serialSession(ctx context.Context, env *cli.Env, ev *events, cfg vmm.Config) (err error) {
+func (o *runOptions) serialSession(ctx context.Context, b *builder) (err error) {
+	env, ev := b.env, b.ev
 	run, stop := context.WithCancelCause(context.WithoutCancel(ctx))
 	defer stop(nil)
 	out := &serialOut{out: ev.stream("serial", env.Stdout), broken: make(chan struct{})}
 	said := &lastWords{tail.New(consoleBytes, out), io.Discard} // the user has seen them
-	cfg.Serial = said
-	m, err := start(run, cfg)
+	b.cfg.Serial = said
+	m, err := start(run, *b.cfg)
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, m.Close()) }()
+	unpublish, err := o.publish(b, m)
+	if err != nil {
+		return err
+	}
+	defer unpublish()
 	signals, giveBack := forwardInterrupts(func(sig os.Signal) { stop(interrupted{sig}) })
 	defer giveBack()
 	in := env.Stdin
@@ -243,20 +251,26 @@ func monitorPhases(m *vmm.Machine) *bootPhases {
 }
 
 // commandSession runs one command, a shell or the tour in the default guest.
-func (o *runOptions) commandSession(ctx context.Context, env *cli.Env, ev *events, cfg vmm.Config) (err error) {
+func (o *runOptions) commandSession(ctx context.Context, b *builder) (err error) {
+	env, ev := b.env, b.ev
 	kept := &lastWords{tail.New(consoleBytes, nil), env.Stderr}
-	cfg.Serial = kept
-	conns, device, err := guestPorts(cfg.Log)
+	b.cfg.Serial = kept
+	conns, device, err := guestPorts(b.cfg.Log)
 	if err != nil {
 		return err
 	}
 	defer conns.Close()
-	cfg.Virtio = append(cfg.Virtio, vmm.Virtio{Name: "console", Device: device})
-	m, err := start(ctx, cfg)
+	b.add(vmm.Virtio{Name: "console", Device: device})
+	m, err := start(ctx, *b.cfg)
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, m.Close()) }()
+	unpublish, err := o.publish(b, m)
+	if err != nil {
+		return err
+	}
+	defer unpublish()
 
 	s := &commandRun{options: o, env: env, events: ev, machine: m, entered: time.Now()}
 	command, stdio := s.prepare()

@@ -36,13 +36,21 @@ type builder struct {
 	res *resources // closed after the machine
 	env *cli.Env
 	ev  *events
+
+	sources []source // what others can watch
 }
 
 // add puts a virtio device into the next slot.
 func (b *builder) add(v vmm.Virtio) { b.cfg.Virtio = append(b.cfg.Virtio, v) }
 
+// count lets others watch the counters of something. stats returns a plain struct as internal/metrics wants it, from any goroutine. kind is
+// part of metrics' names.
+func (b *builder) count(kind, name string, stats func() any) {
+	b.sources = append(b.sources, source{kind, name, stats})
+}
+
 // parts are all of them, in the order of their slots.
-func (o *runOptions) parts() []part { return []part{&o.disks} }
+func (o *runOptions) parts() []part { return []part{&o.live, &o.disks} }
 
 // maxDevices leaves slots of the one PCI bus for the console and the random number generator.
 const maxDevices = 29

@@ -73,6 +73,7 @@ type runOptions struct {
 	kernel  string
 	initrd  string
 	cmdline string
+	live    livePart
 	disks   diskPart
 	guest   string
 	json    bool

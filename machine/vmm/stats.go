@@ -4,9 +4,9 @@ import "usui/machine/kvm"
 
 // Stats counts what reached this process. What went past it (queue kicks, completions, timers, inter-processor interrupts) is counted by KVM.
 type Stats struct {
-	Exits  map[string]uint64 // by cause, summed over the vCPUs
+	Exits  map[string]uint64 `metric:"label=cause"` // by cause, summed over the vCPUs
 	Missed uint64            // accesses to addresses where nothing answers
-	Kernel map[string]uint64 // KVM's own counters of the vCPUs, summed; nil where the kernel has none (before 5.14)
+	Kernel map[string]uint64 `metric:"label=counter"` // KVM's own counters of the vCPUs, summed; nil where the kernel has none (before 5.14)
 }
 
 // Stats takes a snapshot; it may be called at any time before Close.
