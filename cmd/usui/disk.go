@@ -1,29 +1,106 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"flag"
 	"fmt"
 	"os"
+	"strconv"
 	"strings"
+	"time"
 
 	"usui/internal/cli"
 	"usui/internal/lab"
 	"usui/machine/block"
+	"usui/machine/limit"
 	"usui/machine/virtio/blk"
 	"usui/machine/vmm"
 )
 
 // diskPart are a machine's disks.
-type diskPart struct{ list []lab.Disk }
+type diskPart struct{ list []disk }
+
+// disk is one of them. 0 is no limit, or a queue for each of the machine's CPUs.
+type disk struct {
+	lab.Disk
+	options string // what followed the file, for the lab; empty, or with a comma in front
+	queues  int
+	iops    uint64
+	bytes   uint64 // a second
+}
 
 func (p *diskPart) flags(f *flag.FlagSet) {
-	f.Func("disk", "attach the raw image or block device `file[,ro]` as a virtio disk; may be repeated", func(text string) error {
-		d, err := parseDisk(text)
+	f.Func("disk", "attach the raw image or block device `file[,ro][,queues=N][,iops=N][,bw=SIZE]` as a virtio disk, with at most so many requests and\n"+
+		"bytes a second; may be repeated", func(text string) error {
+		d, err := parseMachineDisk(text)
 		p.list = append(p.list, d)
 		return err
 	})
+}
+
+// parseMachineDisk parses a file and its options. The name of a file that is there may hold commas.
+func parseMachineDisk(text string) (d disk, err error) {
+	d.Path = text
+	for {
+		path, option, found := cutLast(d.Path, ",")
+		if _, err := os.Stat(d.Path); err == nil || !found {
+			break
+		}
+		name, value, _ := strings.Cut(option, "=")
+		switch name {
+		case "ro":
+			d.ReadOnly = true
+		case "queues":
+			d.queues, err = strconv.Atoi(value)
+			if err != nil || d.queues < 1 || d.queues > blk.MaxQueues {
+				return d, fmt.Errorf("%q in %q: a disk has 1 to %d queues", option, text, blk.MaxQueues)
+			}
+		case "iops":
+			d.iops, err = strconv.ParseUint(value, 10, 64)
+			if err != nil || d.iops == 0 {
+				return d, fmt.Errorf("%q in %q: want a number of requests a second", option, text)
+			}
+		case "bw":
+			var size sizeValue
+			if err := size.Set(value); err != nil || size == 0 {
+				return d, fmt.Errorf("%q in %q: want bytes a second, such as bw=100M", option, text)
+			}
+			d.bytes = uint64(size)
+		default:
+			return d, fmt.Errorf("%q in %q: no file of this name, and no option of a disk; write FILE[,ro][,queues=N][,iops=N][,bw=SIZE]", option, text)
+		}
+		d.Path, d.options = path, ","+option+d.options
+	}
+	if d.Path == "" {
+		return d, fmt.Errorf("%q is no disk: write FILE[,ro][,queues=N][,iops=N][,bw=SIZE]", text)
+	}
+	return d, nil
+}
+
+// cutLast cuts s around the last sep.
+func cutLast(s, sep string) (before, after string, found bool) {
+	if i := strings.LastIndex(s, sep); i >= 0 {
+		return s[:i], s[i+len(sep):], true
+	}
+	return s, "", false
+}
+
+// savedUp is for how long a disk may save up what its limits allow.
+const savedUp = 100 * time.Millisecond
+
+// limit makes the buckets.
+func (d *disk) limit() (p limit.Pair, err error) {
+	if d.iops > 0 {
+		if p.Ops, err = limit.New(d.iops, savedUp); err != nil {
+			return p, err
+		}
+	}
+	if d.bytes > 0 {
+		p.Bytes, err = limit.New(d.bytes, savedUp)
+	}
+	return p, err
 }
 
 // maxDisks is how many a user can want; the bus has room for a few other devices beside them.
@@ -34,15 +111,6 @@ func (p *diskPart) check() error {
 		return cli.UsageError("%d disks: a machine has at most %d", len(p.list), maxDisks)
 	}
 	return nil
-}
-
-// parseDisk parses file[,ro]. The name of a file that is there may hold commas.
-func parseDisk(text string) (lab.Disk, error) {
-	path, readOnly := strings.CutSuffix(text, ",ro")
-	if _, err := os.Stat(path); path == "" || err != nil && strings.Contains(path, ",") {
-		return lab.Disk{}, fmt.Errorf("%q is no disk: write FILE or FILE,ro", text)
-	}
-	return lab.Disk{Path: path, ReadOnly: readOnly}, nil
 }
 
 // checkHost refuses disks that are not there, and those that two devices would write.
@@ -70,17 +138,15 @@ func (p *diskPart) checkHost() error {
 
 func (p *diskPart) argv() (argv []string) {
 	for _, d := range p.list {
-		path := d.Path
-		if d.ReadOnly {
-			path += ",ro"
-		}
-		argv = append(argv, "--disk", path)
+		argv = append(argv, "--disk", d.Path+d.options)
 	}
 	return argv
 }
 
 func (p *diskPart) prepareLab(cfg *lab.Config) error {
-	cfg.Disks = append(cfg.Disks, p.list...)
+	for _, d := range p.list {
+		cfg.Disks = append(cfg.Disks, d.Disk)
+	}
 	return nil
 }
 
@@ -91,7 +157,11 @@ func (p *diskPart) build(_ context.Context, b *builder) error {
 			return err
 		}
 		b.res.add(file)
-		disk, err := blk.New(blk.Config{Backend: file, ID: fmt.Sprintf("usui-%d", i), Log: b.cfg.Log})
+		limits, err := d.limit()
+		if err != nil {
+			return err
+		}
+		disk, err := blk.New(blk.Config{Backend: file, ID: fmt.Sprintf("usui-%d", i), Queues: cmp.Or(d.queues, min(b.cfg.CPUs, blk.MaxQueues)), Limit: limits, Log: b.cfg.Log})
 		if err != nil {
 			return fmt.Errorf("disk %s: %w", d.Path, err)
 		}

@@ -6,6 +6,7 @@ import (
 	"flag"
 	"fmt"
 	"os"
+	"strings"
 
 	"usui/internal/attach"
 	"usui/internal/cli"
@@ -151,4 +152,13 @@ func runInLab(ctx context.Context, env *cli.Env, cfg lab.Config, cmd lab.Command
 		return cli.ExitStatus(status)
 	}
 	return nil
+}
+
+// parseDisk parses file[,ro]. The name of a file that is there may hold commas.
+func parseDisk(text string) (lab.Disk, error) {
+	path, readOnly := strings.CutSuffix(text, ",ro")
+	if _, err := os.Stat(path); path == "" || err != nil && strings.Contains(path, ",") {
+		return lab.Disk{}, fmt.Errorf("%q is no disk: write FILE or FILE,ro", text)
+	}
+	return lab.Disk{Path: path, ReadOnly: readOnly}, nil
 }

@@ -87,8 +87,9 @@ sync
 sha256sum </mnt/file
 umount /mnt
 [ "$(cat /sys/block/vdb/ro)" = 1 ]
+[ "$(ls /sys/block/vda/mq | wc -l) $(ls /sys/block/vdb/mq | wc -l)" = "2 1" ]
 if echo x >/dev/vdb 2>/dev/null; then exit 3; fi`
-	r := guestRun{args: []string{"--disk", image, "--disk", readOnly + ",ro", "--", "sh", "-c", script}}
+	r := guestRun{args: []string{"--cpus", "2", "--disk", image + ",iops=100000", "--disk", readOnly + ",queues=1,ro", "--", "sh", "-c", script}}
 	r.run(t)
 	host(t, "e2fsck", "-fn", image)
 	dump := filepath.Join(dir, "file")

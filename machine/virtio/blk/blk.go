@@ -10,6 +10,7 @@ import (
 	"sync/atomic"
 
 	"usui/machine/block"
+	"usui/machine/limit"
 	"usui/machine/virtio"
 )
 
@@ -20,6 +21,7 @@ const (
 	FeatureBlkSize     = 1 << 6
 	FeatureFlush       = 1 << 9
 	FeatureTopology    = 1 << 10
+	FeatureMQ          = 1 << 12
 	FeatureDiscard     = 1 << 13
 	FeatureWriteZeroes = 1 << 14
 )
@@ -41,8 +43,13 @@ const MaxID = 20
 type Config struct {
 	Backend block.Backend // stays the caller's, who closes it after the device stopped
 	ID      string        // serial number, at most MaxID bytes
+	Queues  int           // 1 to MaxQueues; 0 is 1. A driver uses at most one for each of its CPUs
+	Limit   limit.Pair    // of the requests that move or clear data
 	Log     *slog.Logger  // nil: discard
 }
+
+// MaxQueues is the largest number of queues of a disk.
+const MaxQueues = 16
 
 // Blk is a virtio block device. It implements [virtio.Device].
 type Blk struct {
@@ -50,6 +57,8 @@ type Blk struct {
 	waiter   block.Waiter // the backend, if it is one
 	geometry block.Geometry
 	id       [MaxID]byte
+	limit    limit.Pair
+	sizes    []uint16 // of the queues
 	log      *slog.Logger
 	logged   atomic.Int32
 	counters counters
@@ -64,10 +73,16 @@ func New(c Config) (*Blk, error) {
 	if c.Backend == nil {
 		return nil, errors.New("virtio-blk: no backend")
 	}
+	if c.Queues < 0 || c.Queues > MaxQueues {
+		return nil, fmt.Errorf("virtio-blk: %d queues, want 1 to %d", c.Queues, MaxQueues)
+	}
 	if len(c.ID) > MaxID {
 		return nil, fmt.Errorf("virtio-blk: ID %q has %d bytes, at most %d", c.ID, len(c.ID), MaxID)
 	}
-	d := &Blk{backend: c.Backend, geometry: c.Backend.Geometry(), log: c.Log}
+	d := &Blk{backend: c.Backend, geometry: c.Backend.Geometry(), limit: c.Limit, log: c.Log}
+	for range max(1, c.Queues) {
+		d.sizes = append(d.sizes, queueSize)
+	}
 	if g := d.geometry; g.Size <= 0 || g.Depth < 1 || g.BlockSize < sectorSize || g.Size%sectorSize != 0 {
 		return nil, fmt.Errorf("virtio-blk: no disk can have the geometry %+v", g)
 	}
@@ -85,6 +100,9 @@ func (d *Blk) ID() uint16 { return deviceID }
 // Features implements [virtio.Device].
 func (d *Blk) Features() uint64 {
 	f := uint64(FeatureSegMax | FeatureBlkSize | FeatureFlush | FeatureTopology)
+	if len(d.sizes) > 1 {
+		f |= FeatureMQ
+	}
 	if d.geometry.ReadOnly {
 		return f | FeatureReadOnly
 	}
@@ -98,7 +116,7 @@ func (d *Blk) Features() uint64 {
 }
 
 // QueueSizes implements [virtio.Device].
-func (d *Blk) QueueSizes() []uint16 { return []uint16{queueSize} }
+func (d *Blk) QueueSizes() []uint16 { return d.sizes }
 
 // ReadConfig implements [virtio.Device]: struct virtio_blk_config of virtio 1.2 section 5.2.4.
 func (d *Blk) ReadConfig(p []byte, off int) {
@@ -112,7 +130,7 @@ func (d *Blk) ReadConfig(p []byte, off int) {
 	c[24] = uint8(bits.TrailingZeros(uint(page / block))) // topology: a physical block is 1<<this logical ones
 	le.PutUint16(c[26:], uint16(page/block))              // min_io_size
 	c[32] = 1                                             // writeback, of no meaning without F_CONFIG_WCE
-	le.PutUint16(c[34:], 1)                               // num_queues, likewise without F_MQ
+	le.PutUint16(c[34:], uint16(len(d.sizes)))            // num_queues, likewise without F_MQ
 	le.PutUint32(c[36:], maxRange)                        // max_discard_sectors
 	le.PutUint32(c[40:], 1)                               // max_discard_seg
 	le.PutUint32(c[44:], uint32(page/sectorSize))         // discard_sector_alignment
@@ -129,15 +147,21 @@ func (d *Blk) WriteConfig(p []byte, off int) {}
 
 // Start implements [virtio.Device].
 func (d *Blk) Start(features uint64, queues []*virtio.Queue) error {
-	if len(queues) != len(d.QueueSizes()) {
-		return fmt.Errorf("virtio-blk: %d queues, want %d", len(queues), len(d.QueueSizes()))
+	if len(queues) != len(d.sizes) {
+		return fmt.Errorf("virtio-blk: %d queues, want %d", len(queues), len(d.sizes))
 	}
 	d.stopping.Store(false)
+	used := 0
+	for _, vq := range queues {
+		if vq != nil {
+			used++
+		}
+	}
 	for _, vq := range queues {
 		if vq == nil {
 			continue
 		}
-		q := newQueue(d, vq, features)
+		q := newQueue(d, vq, features, max(1, d.geometry.Depth/used))
 		d.queues = append(d.queues, q)
 		d.running.Go(q.serve) // ended by Stop
 	}
@@ -153,6 +177,7 @@ func (d *Blk) Stop() {
 	d.running.Wait()
 	for _, q := range d.queues {
 		q.drain()
+		q.timer.Stop()
 	}
 	d.queues = nil
 }

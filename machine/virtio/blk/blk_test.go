@@ -14,6 +14,7 @@ import (
 	"testing"
 
 	"usui/host/need"
+	"usui/internal/metrics"
 	"usui/machine/block"
 	"usui/machine/virtio"
 	"usui/machine/virtio/virtiotest"
@@ -92,6 +93,10 @@ func TestReadAndWrite(t *testing.T) {
 	}
 	want := Stats{Reads: 1, Writes: 1, BytesRead: 4096, BytesWritten: 1024, Groups: 2}
 	got := d.Stats()
+	if got.Read.Count() != 1 || got.Write.Count() != 1 || got.Flush.Count() != 0 {
+		t.Errorf("%d, %d, %d times measured, want 1, 1, 0", got.Read.Count(), got.Write.Count(), got.Flush.Count())
+	}
+	got.Read, got.Write = metrics.Latency{}, metrics.Latency{}
 	if got.Wakeups = 0; got != want {
 		t.Errorf("Stats = %+v, want %+v", got, want)
 	}
@@ -581,6 +586,7 @@ func TestNewRefuses(t *testing.T) {
 	good := block.Geometry{Size: 512, BlockSize: 512, Depth: 1}
 	for name, c := range map[string]Config{
 		"no backend":  {},
+		"queues":      {Backend: &memory{geometry: good}, Queues: MaxQueues + 1},
 		"a long ID":   {Backend: &memory{geometry: good}, ID: strings.Repeat("x", MaxID+1)},
 		"no geometry": {Backend: &memory{}},
 	} {

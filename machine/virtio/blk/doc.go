@@ -17,6 +17,9 @@
 //
 // The data of a request is never touched here: the backend gets the guest's buffers as they are.
 //
+// A limit is asked before a request is taken off its queue, and paid when its size is known: a driver that is held sees a slow disk with a
+// full queue, and nothing of it waits in the monitor.
+//
 // # Invariants
 //
 // Headers are copied before they are looked at. Each popped chain is pushed once, with its last writable byte as status; a
@@ -30,6 +33,6 @@
 //
 // # Limits
 //
-// One queue of 256 entries. Discard and write-zeroes requests have one segment of at most 2 GiB. What storage fails with
+// Queues of 256 entries, at most 16, which share the backend's depth. Flushes are not limited. Discard and write-zeroes requests have one segment of at most 2 GiB. What storage fails with
 // reaches the driver as an I/O error and the log with its cause, the first ten times. Stop waits for storage that hangs.
 package blk

@@ -3,6 +3,7 @@ package blk
 import (
 	"errors"
 	"sync"
+	"time"
 
 	"usui/machine/block"
 	"usui/machine/virtio"
@@ -38,14 +39,18 @@ type queue struct {
 	starved    bool      // guarded by mu; the goroutine waits for a free slot
 	idle       sync.Cond // all slots are free
 
-	done block.Completion // complete, made once
+	done  block.Completion // complete, made once
+	timer *time.Timer      // wakes the goroutine that a limit keeps waiting
 }
 
-func newQueue(d *Blk, vq *virtio.Queue, features uint64) *queue {
-	n := min(vq.Size(), d.geometry.Depth)
+// newQueue makes the queue with its share of the backend's depth.
+func newQueue(d *Blk, vq *virtio.Queue, features uint64, depth int) *queue {
+	n := min(vq.Size(), depth)
 	q := &queue{dev: d, vq: vq, features: features, slots: make([]slot, n), group: make([]block.Request, 0, groupRequests)}
 	q.idle.L = &q.mu
 	q.done = q.complete
+	q.timer = time.AfterFunc(time.Hour, vq.Wake) // its time comes when there is something to wait for
+	q.timer.Stop()
 	for i := n - 1; i >= 0; i-- {
 		q.free = append(q.free, i)
 	}
@@ -55,7 +60,7 @@ func newQueue(d *Blk, vq *virtio.Queue, features uint64) *queue {
 // serve runs until Stop, or until the driver breaks the queue.
 func (q *queue) serve() {
 	for !q.dev.stopping.Load() { // a driver that goes on while it is reset does not keep us here
-		starved, err := q.collect()
+		held, err := q.collect()
 		if err != nil {
 			for _, r := range q.group { // popped before the fault: they must not keep Stop waiting
 				q.answer(int(r.Tag), statusIOErr)
@@ -66,7 +71,7 @@ func (q *queue) serve() {
 			q.submit()
 			continue
 		}
-		if starved || !q.vq.Arm() {
+		if held || !q.vq.Arm() {
 			if !q.vq.Wait() {
 				return
 			}
@@ -77,10 +82,19 @@ func (q *queue) serve() {
 	}
 }
 
-// collect makes a group of the next requests. starved says that it ended for want of a slot: a completion will wake us.
-func (q *queue) collect() (starved bool, err error) {
+// collect makes a group of the next requests. held says that it ended with nothing in it for want of a slot or because of a limit: a
+// completion or the timer will wake us.
+func (q *queue) collect() (held bool, err error) {
 	q.group = q.group[:0]
+	now := time.Now()
 	for bytes := int64(0); len(q.group) < groupRequests && bytes < groupBytes; {
+		if wait := q.dev.limit.Wait(now); wait > 0 {
+			if len(q.group) == 0 {
+				q.dev.counters.held.Add(1)
+				q.timer.Reset(wait)
+			}
+			return len(q.group) == 0, nil
+		}
 		i, ok := q.take()
 		if !ok {
 			return len(q.group) == 0, nil
@@ -96,7 +110,10 @@ func (q *queue) collect() (starved bool, err error) {
 			q.answer(i, status)
 			continue
 		}
-		r.Tag = uint64(i)
+		r.Tag, s.began = uint64(i), now
+		if s.op != block.Flush {
+			q.dev.limit.Take(uint64(max(0, s.length)), now)
+		}
 		q.group = append(q.group, r)
 		bytes += s.length
 	}
@@ -158,7 +175,7 @@ func (q *queue) complete(tag uint64, err error) {
 			status = statusUnsupported
 		}
 	}
-	q.dev.counters.count(s)
+	q.dev.counters.count(s, time.Since(s.began))
 	q.answer(int(tag), status)
 }
 

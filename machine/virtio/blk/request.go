@@ -2,6 +2,7 @@ package blk
 
 import (
 	"encoding/binary"
+	"time"
 
 	"usui/machine/block"
 	"usui/machine/virtio"
@@ -31,6 +32,7 @@ const (
 type slot struct {
 	head    uint16
 	op      block.Op
+	began   time.Time
 	status  []byte   // the last byte that the device may write; nil when there is none
 	data    [][]byte // what Chain calls Out without the header, or In without the status
 	length  int64    // bytes of the disk
