@@ -44,7 +44,7 @@ bench: deps-test build bin/testrun bench-machine ## run all benchmarks
 bench-start: native ## compare the start of bin/usui with that of an empty Go program
 	@$(GO) test -run '^$$' -bench '^BenchmarkStart$$' ./internal/archtest
 
-bench-machine: deps-run native ## compare boots, memory and disk reads of usui, QEMU microvm and gokvm in one lab; ARGS=--json
+bench-machine: deps-run native ## compare boots, memory, disks and networks of usui, QEMU microvm and gokvm in one lab; ARGS=--json
 	@$(BUILD) -o bin/peerbench ./machine/vmm/peerbench
 	@bin/peerbench $(ARGS)
 

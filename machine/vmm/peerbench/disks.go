@@ -67,7 +67,7 @@ func (in *inside) disks(ctx context.Context, r *blkRun) error {
 	r.Up = up.at.Sub(c.began)
 	for _, name := range names {
 		for range ops.loads() {
-			result, err := in.measureLoad(ctx, c)
+			result, err := in.measureLoad(ctx, c, r.Traced)
 			if err != nil {
 				return err
 			}
@@ -79,7 +79,7 @@ func (in *inside) disks(ctx context.Context, r *blkRun) error {
 }
 
 // measureLoad follows one load. The guest waits for us before it begins and after it has ended, so that nothing else is counted.
-func (in *inside) measureLoad(ctx context.Context, c *child) (result loadResult, err error) {
+func (in *inside) measureLoad(ctx context.Context, c *child, traced bool) (result loadResult, err error) {
 	if _, err := guestLine(ctx, c, lineReady); err != nil {
 		return result, err
 	}
@@ -87,10 +87,19 @@ func (in *inside) measureLoad(ctx context.Context, c *child) (result loadResult,
 	if err != nil {
 		return result, err
 	}
+	calls := func() (uint64, error) { return 0, nil }
+	if traced {
+		if calls, err = countCalls(c.pid()); err != nil {
+			return result, err
+		}
+	}
 	if err := goOn(c); err != nil {
 		return result, err
 	}
 	if _, err := guestLine(ctx, c, lineEnd); err != nil {
+		return result, err
+	}
+	if result.Calls, err = calls(); err != nil {
 		return result, err
 	}
 	after, err := readCounters(debugKVM, in.idle)

@@ -73,6 +73,8 @@ func serveGuest() error {
 	switch task := os.Getenv(wordTask); task {
 	case taskPhases:
 		return tellLog()
+	case taskNet:
+		return serveNet()
 	case taskBlk:
 		return serveLoads()
 	default:

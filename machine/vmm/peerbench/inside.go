@@ -81,7 +81,7 @@ func (in *inside) do(ctx context.Context, s step) record {
 func (in *inside) try(ctx context.Context, s step) record {
 	ctx, cancel := context.WithTimeoutCause(ctx, runTimeout, fmt.Errorf("nothing after %v", runTimeout))
 	defer cancel()
-	r := run{Monitor: s.monitor, Round: s.round}
+	r := run{Monitor: s.monitor, Round: s.round, Traced: s.traced}
 	var err error
 	switch s.part {
 	case partBoot:
@@ -94,6 +94,11 @@ func (in *inside) try(ctx context.Context, s step) record {
 		err = in.phases(ctx, p)
 		p.fail(err)
 		return record{Phases: p}
+	case partNet:
+		n := &netRun{run: r}
+		err = in.network(ctx, n)
+		n.fail(err)
+		return record{Net: n}
 	default:
 		b := &blkRun{run: r, Choice: s.choice}
 		err = in.disks(ctx, b)
@@ -115,6 +120,8 @@ func (in *inside) emit(r record) error {
 func (in *inside) monitor(name string) monitor {
 	switch name {
 	case usui:
+		return usuiMonitor(in.plan.Usui)
+	case usuiVhost:
 		return usuiMonitor(in.plan.Usui)
 	case gokvm:
 		return gokvmMonitor(in.plan.Gokvm, gokvmWords(cpuInfo("cpu MHz")))

@@ -23,13 +23,13 @@ type load struct {
 	ops   int
 }
 
-const deepest = 16
+const deepest = 32
 
 // loads are the patterns with their numbers of reads.
 func (o operations) loads() []load {
 	return []load{
 		{"4 KiB random, depth 1", 4 << 10, 1, o.Random},
-		{"4 KiB random, depth 16", 4 << 10, deepest, o.Deep},
+		{"4 KiB random, depth 32", 4 << 10, deepest, o.Deep},
 		{"1 MiB sequential", 1 << 20, 1, o.Sequential},
 	}
 }

@@ -17,6 +17,7 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -54,6 +55,7 @@ type options struct {
 	timeout time.Duration
 	json    bool
 	ops     operations
+	net     netLoads
 }
 
 // operations is how many reads of each kind a load does.
@@ -66,29 +68,35 @@ const (
 	partBoot   = "boot"
 	partPhases = "phases"
 	partBlk    = "blk"
+	partNet    = "net"
 )
+
+// allParts in their order.
+var allParts = []string{partBoot, partPhases, partBlk, partNet}
 
 func parseOptions(args []string) (options, error) {
 	o := options{}
 	f := flag.NewFlagSet("peerbench", flag.ContinueOnError)
 	f.IntVar(&o.rounds, "rounds", 5, "`number` of runs of each monitor")
-	parts := f.String("parts", partBoot+","+partPhases+","+partBlk, "comma-separated `list` of what to do")
+	parts := f.String("parts", strings.Join(allParts, ","), "comma-separated `list` of what to do")
 	f.DurationVar(&o.timeout, "timeout", 40*time.Minute, "end after this `time`")
 	f.BoolVar(&o.json, "json", false, "print the report, with all records, as JSON")
 	f.IntVar(&o.ops.Random, "random", 1000, "`number` of 4 KiB reads, one at a time")
-	f.IntVar(&o.ops.Deep, "deep", 4000, "`number` of 4 KiB reads, 16 at a time")
+	f.IntVar(&o.ops.Deep, "deep", 4000, "`number` of 4 KiB reads, 32 at a time")
+	f.IntVar(&o.net.MiB, "stream", 32, "`MiB` that a TCP stream carries each way")
+	f.IntVar(&o.net.RoundTrips, "roundtrips", 1000, "`number` of requests of 64 bytes with an answer")
 	f.IntVar(&o.ops.Sequential, "sequential", 256, "`number` of 1 MiB reads")
 	if err := f.Parse(args); err != nil {
 		return o, err
 	}
 	o.parts = strings.Split(*parts, ",")
 	for _, p := range o.parts {
-		if p != partBoot && p != partPhases && p != partBlk {
-			return o, fmt.Errorf("part %q: there are boot, phases and blk", p)
+		if !slices.Contains(allParts, p) {
+			return o, fmt.Errorf("part %q: there are %s", p, strings.Join(allParts, ", "))
 		}
 	}
-	if o.rounds < 1 || o.ops.Random < 1 || o.ops.Deep < 1 || o.ops.Sequential < 1 {
-		return o, errors.New("numbers of rounds and reads must be positive")
+	if o.rounds < 1 || o.ops.Random < 1 || o.ops.Deep < 1 || o.ops.Sequential < 1 || o.net.MiB < 1 || o.net.RoundTrips < 1 {
+		return o, errors.New("numbers of rounds, reads and bytes must be positive")
 	}
 	if f.NArg() > 0 {
 		return o, fmt.Errorf("argument %q: peerbench takes flags only", f.Arg(0))

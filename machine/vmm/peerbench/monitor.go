@@ -11,6 +11,10 @@ const (
 	microvm = "QEMU microvm"
 	withRTC = "QEMU microvm, RTC"
 	gokvm   = "gokvm"
+
+	// The same, with vhost-net behind their network cards.
+	usuiVhost = "usui, vhost"
+	qemuVhost = "QEMU microvm, RTC, vhost"
 )
 
 // The machine that every monitor gives its guest.
@@ -36,6 +40,8 @@ type system struct {
 	kernel, initrd string
 	words          string // added to the command line
 	disks          []disk
+	tap            string // behind a network card; empty: no card
+	vhost          bool   // the kernel serves it
 }
 
 // disk is a raw file, attached read-only so that several devices can share it.
@@ -61,6 +67,12 @@ func usuiMonitor(program string, extra ...string) monitor {
 		for _, d := range s.disks {
 			args = append(args, "--disk", d.path+",ro")
 		}
+		switch {
+		case s.tap != "" && s.vhost:
+			args = append(args, "--net", "tap="+s.tap+",vhost")
+		case s.tap != "":
+			args = append(args, "--net", "tap="+s.tap)
+		}
 		return args
 	}}
 }
@@ -70,7 +82,7 @@ func usuiMonitor(program string, extra ...string) monitor {
 // looks for it for long.
 func qemuMonitor(program, name string) monitor {
 	machine := "microvm,pit=off,pic=off,rtc=off,x-option-roms=off,isa-serial=on"
-	if name == withRTC {
+	if name == withRTC || name == qemuVhost {
 		machine = "microvm,pit=off,pic=off,rtc=on,x-option-roms=off,isa-serial=on"
 	}
 	return monitor{name: name, argv: func(s system) []string {
@@ -88,6 +100,13 @@ func qemuMonitor(program, name string) monitor {
 				device += fmt.Sprintf(",iothread=t%d", i)
 			}
 			args = append(args, "-drive", fmt.Sprintf("if=none,id=d%d,format=raw,readonly=on,aio=%s,file=%s", i, aio, d.path), "-device", device)
+		}
+		if s.tap != "" {
+			vhost := "off"
+			if s.vhost {
+				vhost = "on"
+			}
+			args = append(args, "-netdev", "tap,id=n,ifname="+s.tap+",script=no,downscript=no,vhost="+vhost, "-device", "virtio-net-device,netdev=n")
 		}
 		return args
 	}}

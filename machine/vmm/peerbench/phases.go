@@ -11,11 +11,12 @@ import (
 // Words on the kernel command line that choose what the guest does. Those with an "=" become its init's environment; a dot would
 // make them parameters of a module.
 const (
-	wordTask   = "peerbench"       // phases or blk
+	wordTask   = "peerbench"       // phases, blk or net
 	wordOps    = "peerbench_ops"   // numbers of reads
 	wordDisks  = "peerbench_disks" // serial numbers
 	taskPhases = "phases"
 	taskBlk    = "blk"
+	taskNet    = "net"
 )
 
 // Lines that the guest writes. Those that stand alone at a measurement's ends are short: every character costs exits.
@@ -36,7 +37,7 @@ func (in *inside) phases(ctx context.Context, r *phasesRun) error {
 	if r.Monitor == usui {
 		m = usuiMonitor(in.plan.Usui, "--json")
 	}
-	if err := beginTraces(); err != nil {
+	if err := beginTraces(histograms()); err != nil {
 		return err
 	}
 	words := "initcall_debug log_buf_len=4M rdinit=" + loadInit + " " + wordTask + "=" + taskPhases
@@ -45,7 +46,7 @@ func (in *inside) phases(ctx context.Context, r *phasesRun) error {
 		defer c.stop()
 		err = watchPhases(ctx, c, r)
 	}
-	traces, traceErr := endTraces()
+	traces, traceErr := endTraces(histograms())
 	r.Traces = traces
 	if err := errors.Join(err, traceErr); err != nil {
 		return err

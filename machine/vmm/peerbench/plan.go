@@ -34,6 +34,7 @@ type plan struct {
 	Parts             []string
 	Rounds            int
 	Ops               operations
+	Net               netLoads
 	Load              string // the host's, before
 	From              int    // the first step to do
 	Variant           string // of QEMU's disks, the best; empty before it was chosen
@@ -41,7 +42,7 @@ type plan struct {
 
 // prepare gets everything that the lab cannot get: it has no network and cannot write to the cache.
 func prepare(ctx context.Context, o options) (plan, error) {
-	p := plan{Parts: o.parts, Rounds: o.rounds, Ops: o.ops, Load: loadAverage()}
+	p := plan{Parts: o.parts, Rounds: o.rounds, Ops: o.ops, Net: o.net, Load: loadAverage()}
 	self, err := os.Executable()
 	if err != nil {
 		return p, err
@@ -118,7 +119,7 @@ func loadImage(ctx context.Context, cache, self string, image guestimage.Image) 
 		if err != nil {
 			return err
 		}
-		files, err := modules.Closure("virtio_pci", "virtio_mmio", "virtio_blk")
+		files, err := modules.Closure("virtio_pci", "virtio_mmio", "virtio_blk", "virtio_net")
 		if err != nil {
 			return err
 		}

@@ -12,7 +12,7 @@ import (
 // counts, such as MSRs; the last two are no exits but go with some.
 var shownExits = [...]struct {
 	counter, title string
-	reads          bool // also of interest where a disk is read
+	reads          bool // also of interest of a load
 }{
 	{"exits", "all", true},
 	{"io_exits", "ports", true},
@@ -39,7 +39,9 @@ func (r *report) print(out io.Writer) error {
 	for _, p := range r.Phases {
 		p.print(w)
 	}
-	r.printBlk(w)
+	printLoads(w, "READS from a virtio disk, the same file in memory", "reads", r.Blk, map[string]string{usui: withRTC, withRTC: withRTC})
+	printLoads(w, "NETWORK through a tap", "MiB or round trips", r.Net,
+		map[string]string{usui: withRTC, withRTC: withRTC, usuiVhost: qemuVhost, qemuVhost: qemuVhost})
 	if len(r.Crashes) > 0 {
 		fmt.Fprintf(w, "\nLABS that ended early; each time another one went on\n")
 		for _, c := range r.Crashes {
@@ -169,27 +171,28 @@ func folded(items []string) string {
 	return b.String()
 }
 
-func (r *report) printBlk(w io.Writer) {
-	if len(r.Blk) == 0 {
+// printLoads writes the loads of disks or network cards. peer names the monitor that another one is compared with.
+func printLoads(w io.Writer, title, unit string, list []loadSummary, peer map[string]string) {
+	if len(list) == 0 {
 		return
 	}
-	fmt.Fprintf(w, "\nREADS from a virtio disk, the same file in memory\n  load\tmonitor and variant\treads a second\tMiB/s\tto QEMU's\texits a read:")
+	fmt.Fprintf(w, "\n%s\n  load\tmonitor and variant\t%s a second\tMiB/s\tto QEMU's\tfor each: system calls\texits:", title, unit)
 	for _, e := range shownExits {
 		if e.reads {
 			fmt.Fprintf(w, "\t%s", e.title)
 		}
 	}
 	fmt.Fprintln(w)
-	for _, s := range r.Blk {
-		peer, ratio := r.blkOf(s.Load, withRTC), "-"
-		if peer.Rate.N > 0 && !s.Choice {
-			ratio = fmt.Sprintf("%.2f", s.Rate.Median/peer.Rate.Median)
+	for _, s := range list {
+		ratio := "-"
+		if other := find(list, s.Load, peer[s.Monitor]); other.Rate.N > 0 && !s.Choice {
+			ratio = fmt.Sprintf("%.2f", s.Rate.Median/other.Rate.Median)
 		}
-		name := s.Monitor + " " + s.Disk
+		name := strings.TrimSpace(s.Monitor + " " + s.Disk)
 		if s.Choice {
 			name += " (to choose)"
 		}
-		fmt.Fprintf(w, "  %s\t%s\t%s\t%.0f\t%s\t", s.Load, name, s.Rate.text(0), s.Rate.Median*s.Bytes/(1<<20), ratio)
+		fmt.Fprintf(w, "  %s\t%s\t%s\t%.0f\t%s\t%.2f\t", s.Load, name, s.Rate.text(0), s.Rate.Median*s.Bytes/(1<<20), ratio, s.Calls)
 		for _, e := range shownExits {
 			if e.reads {
 				fmt.Fprintf(w, "\t%.2f", s.Exits[e.counter])

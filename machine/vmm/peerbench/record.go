@@ -12,6 +12,7 @@ type record struct {
 	Boot   *bootRun      `json:"boot,omitempty"`
 	Phases *phasesRun    `json:"phases,omitempty"`
 	Blk    *blkRun       `json:"blk,omitempty"`
+	Net    *netRun       `json:"net,omitempty"`
 	Done   bool          `json:"done,omitempty"` // the last one
 
 	arrived time.Time // by the host's clock
@@ -39,6 +40,8 @@ type run struct {
 	// Before is the error of a first try that ended in the fault of the emulated processor that ARCHITECTURE describes, or in
 	// another that a second try did not meet.
 	Before string `json:"before,omitempty"`
+	// Traced says that the monitor's system calls were counted: then the rates are of no use.
+	Traced bool `json:"traced,omitempty"`
 }
 
 func (r *run) fail(err error) {
@@ -56,6 +59,8 @@ func (rec record) run() (part string, r run) {
 		part = partPhases
 	case rec.Blk != nil:
 		part = partBlk
+	case rec.Net != nil:
+		part = partNet
 	default:
 		return "", run{}
 	}
@@ -69,6 +74,8 @@ func (rec record) shared() *run {
 		return &rec.Boot.run
 	case rec.Phases != nil:
 		return &rec.Phases.run
+	case rec.Net != nil:
+		return &rec.Net.run
 	}
 	return &rec.Blk.run
 }
@@ -114,8 +121,15 @@ type blkRun struct {
 // loadResult is one load on one disk.
 type loadResult struct {
 	loadCount
-	Disk  string   `json:"disk"` // the variant of the disk
+	Disk  string   `json:"disk,omitempty"` // the variant of the disk
 	Exits counters `json:"exits"`
+	Calls uint64   `json:"systemCalls,omitempty"` // of the monitor, in a traced run
+}
+
+// netRun is one boot of a guest with a network card.
+type netRun struct {
+	run
+	Loads []loadResult `json:"loads"`
 }
 
 // loadCount is what the guest says of a load.

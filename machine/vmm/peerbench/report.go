@@ -14,6 +14,8 @@ const (
 	bootBar   = 0.7     // at most, of the better peer's time
 	memoryBar = 8 << 20 // at most, bytes
 	blkBar    = 1.0     // at least, of QEMU's rate
+	deepBar   = 1.2     // likewise, where many reads are in flight
+	netBar    = 1.0     // at least, of QEMU's rate with the same kind of network card
 )
 
 // report is all that a run of the benchmark tells.
@@ -22,7 +24,8 @@ type report struct {
 	Bars     []bar         `json:"bars"`
 	Boot     []bootSummary `json:"boot"`
 	Phases   []phasesRun   `json:"phases"`
-	Blk      []blkSummary  `json:"blk"`
+	Blk      []loadSummary `json:"blk"`
+	Net      []loadSummary `json:"net"`
 	Failures []string      `json:"failures"`
 	Crashes  []string      `json:"crashes"` // of labs; another one went on
 	Records  []record      `json:"records"`
@@ -69,15 +72,16 @@ type bootSummary struct {
 	Failed  int               `json:"failed"`
 }
 
-// blkSummary is one load on one monitor's disk.
-type blkSummary struct {
+// loadSummary is one load on one monitor's disk or network card. An operation is a read, a MiB of a stream, or a round trip.
+type loadSummary struct {
 	Load    string             `json:"load"`
 	Monitor string             `json:"monitor"`
-	Disk    string             `json:"disk"`
+	Disk    string             `json:"disk,omitempty"`
 	Choice  bool               `json:"choice,omitempty"`
-	Rate    spread             `json:"readsPerSecond"`
-	Bytes   float64            `json:"bytesPerRead"`
-	Exits   map[string]float64 `json:"exitsPerRead"` // medians
+	Rate    spread             `json:"operationsPerSecond"`
+	Bytes   float64            `json:"bytesPerOperation"`
+	Exits   map[string]float64 `json:"exitsPerOperation"`       // medians
+	Calls   float64            `json:"systemCallsPerOperation"` // of the monitor, in the traced run
 }
 
 func newReport(p plan, records []record) report {
@@ -102,7 +106,7 @@ func newReport(p plan, records []record) report {
 			r.Boot = append(r.Boot, s)
 		}
 	}
-	r.Blk = summarizeBlk(records)
+	r.Blk, r.Net = summarizeLoads(partBlk, records), summarizeLoads(partNet, records)
 	r.Bars = r.bars(p)
 	return r
 }
@@ -172,20 +176,33 @@ func summarizeBoots(name string, records []record) bootSummary {
 	return s
 }
 
-// summarizeBlk puts the results of one load next to each other.
-func summarizeBlk(records []record) []blkSummary {
+// loads are the loads that a record of the part has, and whether they were to choose between variants.
+func (rec record) loads(part string) (list []loadResult, choice bool) {
+	switch {
+	case rec.Blk != nil && part == partBlk:
+		return rec.Blk.Loads, rec.Blk.Choice
+	case rec.Net != nil && part == partNet:
+		return rec.Net.Loads, false
+	}
+	return nil, false
+}
+
+// summarizeLoads puts the results of one load next to each other.
+func summarizeLoads(part string, records []record) []loadSummary {
 	type key struct {
 		load, monitor, disk string
 		choice              bool
 	}
 	var order []key
-	results := map[key][]loadResult{}
+	results, calls := map[key][]loadResult{}, map[key]float64{}
 	for _, rec := range records {
-		if rec.Blk == nil {
-			continue
-		}
-		for _, l := range rec.Blk.Loads {
-			k := key{l.Load, rec.Blk.Monitor, l.Disk, rec.Blk.Choice}
+		list, choice := rec.loads(part)
+		for _, l := range list {
+			k := key{l.Load, rec.shared().Monitor, l.Disk, choice}
+			if rec.shared().Traced {
+				calls[k] = float64(l.Calls) / float64(l.Ops)
+				continue
+			}
 			if results[k] == nil {
 				order = append(order, k)
 			}
@@ -193,16 +210,16 @@ func summarizeBlk(records []record) []blkSummary {
 		}
 	}
 	slices.SortStableFunc(order, func(a, b key) int { return strings.Compare(a.load, b.load) })
-	var list []blkSummary
+	var list []loadSummary
 	for _, k := range order {
-		s := blkSummary{Load: k.load, Monitor: k.monitor, Disk: k.disk, Choice: k.choice}
+		s := loadSummary{Load: k.load, Monitor: k.monitor, Disk: k.disk, Choice: k.choice, Calls: calls[k]}
 		s.fill(results[k])
 		list = append(list, s)
 	}
 	return list
 }
 
-func (s *blkSummary) fill(results []loadResult) {
+func (s *loadSummary) fill(results []loadResult) {
 	var rates []float64
 	exits := map[string][]float64{}
 	for _, l := range results {
@@ -241,29 +258,41 @@ func (r *report) bars(p plan) []bar {
 	}
 	if slices.Contains(p.Parts, partBlk) {
 		for _, l := range p.Ops.loads() {
-			list = append(list, r.blkBar(l.name))
+			limit := blkBar
+			if l.depth == deepest {
+				limit = deepBar
+			}
+			list = append(list, compareLoads("reads, "+l.name+", of QEMU's rate", limit, r.Blk, l.name, usui, withRTC))
+		}
+	}
+	if slices.Contains(p.Parts, partNet) {
+		for _, l := range p.Net.loads() {
+			list = append(list,
+				compareLoads(l.name+", of QEMU's rate", netBar, r.Net, l.name, usui, withRTC),
+				compareLoads(l.name+", vhost, of QEMU's rate with vhost", netBar, r.Net, l.name, usuiVhost, qemuVhost))
 		}
 	}
 	return list
 }
 
-func (r *report) blkBar(load string) bar {
-	b := bar{What: "reads, " + load + ", of QEMU's rate", Limit: blkBar, Least: true, Unit: " x"}
-	ours, peer := r.blkOf(load, usui), r.blkOf(load, withRTC)
-	if ours.Rate.N > 0 && peer.Rate.N > 0 {
-		b.Known, b.Value = true, ours.Rate.Median/peer.Rate.Median
+// compareLoads is the bar that our rate is at least limit times the peer's.
+func compareLoads(what string, limit float64, list []loadSummary, load, ours, peer string) bar {
+	b := bar{What: what, Limit: limit, Least: true, Unit: " x"}
+	us, them := find(list, load, ours), find(list, load, peer)
+	if us.Rate.N > 0 && them.Rate.N > 0 {
+		b.Known, b.Value = true, us.Rate.Median/them.Rate.Median
 	}
 	return b
 }
 
-// blkOf is the summary of the rounds, not of the choice.
-func (r *report) blkOf(load, monitor string) blkSummary {
-	for _, s := range r.Blk {
+// find is the summary of the rounds, not of the choice.
+func find(list []loadSummary, load, monitor string) loadSummary {
+	for _, s := range list {
 		if s.Load == load && s.Monitor == monitor && !s.Choice {
 			return s
 		}
 	}
-	return blkSummary{}
+	return loadSummary{}
 }
 
 // verdict is an error when a bar was missed, or usui failed in some round. A peer that failed stands in the tables.
@@ -276,7 +305,7 @@ func (r *report) verdict() error {
 	}
 	failed := 0
 	for _, rec := range r.Records {
-		if part, own := rec.run(); part != "" && own.Monitor == usui && own.Error != "" {
+		if part, own := rec.run(); part != "" && (own.Monitor == usui || own.Monitor == usuiVhost) && own.Error != "" {
 			failed++
 		}
 	}

@@ -106,7 +106,7 @@ func TestReport(t *testing.T) {
 		"boot to init, of the better peer's time":                true, // 7/11
 		"monitor's memory after boot: RssAnon outside guest RAM": true,
 		"reads, 4 KiB random, depth 1, of QEMU's rate":           false, // 90/100: the choice does not count
-		"reads, 4 KiB random, depth 16, of QEMU's rate":          false,
+		"reads, 4 KiB random, depth 32, of QEMU's rate":          false,
 		"reads, 1 MiB sequential, of QEMU's rate":                false,
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
@@ -145,6 +145,25 @@ func TestVerdict(t *testing.T) {
 func TestGokvmWords(t *testing.T) {
 	if got := gokvmWords("2596.138"); !strings.Contains(got, "tsc_early_khz=2596138 ") {
 		t.Errorf("gokvmWords = %q, want the rate in kHz", got)
+	}
+}
+
+// A traced run tells of system calls and of nothing else.
+func TestTracedRunsHaveNoRates(t *testing.T) {
+	network := func(monitor string, traced bool, calls uint64, took time.Duration) record {
+		l := loadResult{Calls: calls, loadCount: loadCount{Load: "echo", Ops: 10, Bytes: 1280, Time: took}}
+		return record{Net: &netRun{run: run{Monitor: monitor, Traced: traced}, Loads: []loadResult{l}}}
+	}
+	r := newReport(plan{}, []record{network(usui, false, 0, time.Second), network(usui, true, 30, time.Hour), network(withRTC, false, 0, 2*time.Second)})
+	if s := find(r.Net, "echo", usui); s.Rate.N != 1 || s.Rate.Median != 10 || s.Calls != 3 {
+		t.Errorf("%+v, want one rate of 10 a second and 3 calls each", s)
+	}
+	if b := compareLoads("x", 1, r.Net, "echo", usui, withRTC); !b.held() || b.Value != 2 {
+		t.Errorf("%+v, want twice the peer's rate", b)
+	}
+	var out strings.Builder
+	if err := r.print(&out); err != nil || !strings.Contains(out.String(), "NETWORK") {
+		t.Errorf("print: %v\n%s", err, out.String())
 	}
 }
 
@@ -192,11 +211,13 @@ func lines(t *testing.T, records ...record) string {
 func TestAnotherLabGoesOnWhereOneCrashed(t *testing.T) {
 	lab := record{Lab: &labInfo{Kernel: "6.12"}}
 	choice := reads(withRTC, true, 7)
-	program := fakeLab(t, lines(t, lab, choice), lines(t, lab, reads(usui, false, 7), reads(withRTC, false, 7), record{Done: true}))
+	traced := func(r record) record { r.Blk.Traced = true; return r }
+	program := fakeLab(t, lines(t, lab, choice), lines(t, lab, reads(usui, false, 7), reads(withRTC, false, 7),
+		traced(reads(usui, false, 7)), traced(reads(withRTC, false, 7)), record{Done: true}))
 	p := plan{Usui: program, Rounds: 1, Parts: []string{partBlk}}
 	records, crashes, err := runLabs(t.Context(), options{timeout: time.Minute}, p)
-	if err != nil || len(crashes) != 1 || stepsIn(records) != 3 {
-		t.Fatalf("runLabs = %d records, crashes %q, %v, want 3 steps after 1 crash", len(records), crashes, err)
+	if err != nil || len(crashes) != 1 || stepsIn(records) != 5 {
+		t.Fatalf("runLabs = %d records, crashes %q, %v, want 5 steps after 1 crash", len(records), crashes, err)
 	}
 	text, err := os.ReadFile(filepath.Join(filepath.Dir(program), "plan-2"))
 	if err != nil {

@@ -6,6 +6,7 @@ type step struct {
 	round   int
 	monitor string
 	choice  bool // between QEMU's variants of a disk
+	traced  bool // system calls are counted, which takes time: the rates are of no use
 }
 
 // bootNames are the monitors whose boots are compared.
@@ -30,6 +31,11 @@ func (p plan) steps() []step {
 			}
 		}
 	}
+	traced := func(part string, names []string) {
+		for _, name := range names {
+			list = append(list, step{part: part, monitor: name, traced: true})
+		}
+	}
 	for _, part := range p.Parts {
 		switch part {
 		case partBoot:
@@ -41,6 +47,10 @@ func (p plan) steps() []step {
 		case partBlk:
 			list = append(list, step{part: part, monitor: withRTC, choice: true})
 			rounds(part, blkNames())
+			traced(part, blkNames())
+		case partNet:
+			rounds(part, netNames())
+			traced(part, netNames())
 		}
 	}
 	return list

@@ -52,9 +52,9 @@ func histograms() []histogram {
 func (h histogram) trigger() string { return "hist:keys=" + h.keys + ":size=4096" }
 
 // beginTraces counts from zero.
-func beginTraces() error {
+func beginTraces(list []histogram) error {
 	return onOneCPU(func() error {
-		for _, h := range histograms() {
+		for _, h := range list {
 			if err := os.WriteFile(filepath.Join(traceEvents, h.path, "trigger"), []byte(h.trigger()), 0); err != nil {
 				return err
 			}
@@ -64,9 +64,9 @@ func beginTraces() error {
 }
 
 // endTraces stops counting and returns the hits by the name of the histogram, most frequent first.
-func endTraces() (map[string][]hit, error) {
+func endTraces(list []histogram) (map[string][]hit, error) {
 	all := map[string][]hit{}
-	for _, h := range histograms() {
+	for _, h := range list {
 		f, err := os.Open(filepath.Join(traceEvents, h.path, "hist"))
 		if err != nil {
 			return nil, err
@@ -78,13 +78,37 @@ func endTraces() (map[string][]hit, error) {
 		}
 	}
 	return all, onOneCPU(func() error {
-		for _, h := range histograms() {
+		for _, h := range list {
 			if err := os.WriteFile(filepath.Join(traceEvents, h.path, "trigger"), []byte("!"+h.trigger()), 0); err != nil {
 				return err
 			}
 		}
 		return nil
 	})
+}
+
+// callTrace counts system calls by thread.
+func callTrace() []histogram {
+	return []histogram{{"system calls", "raw_syscalls/sys_enter", "common_pid", func(f map[string]uint64) string { return strconv.FormatUint(f["common_pid"], 10) }}}
+}
+
+// countCalls counts the system calls of a process from now on until the result is called.
+func countCalls(pid int) (end func() (uint64, error), err error) {
+	if err := beginTraces(callTrace()); err != nil {
+		return nil, err
+	}
+	return func() (calls uint64, err error) {
+		all, err := endTraces(callTrace())
+		if err != nil {
+			return 0, err
+		}
+		for _, h := range all[callTrace()[0].name] {
+			if _, err := os.Stat(fmt.Sprintf("/proc/%d/task/%s", pid, h.Key)); err == nil {
+				calls += h.Count
+			}
+		}
+		return calls, nil
+	}, nil
 }
 
 // onOneCPU takes the other processors offline meanwhile. To trace, the kernel patches its own code; under multi-threaded emulation
