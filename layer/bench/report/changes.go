@@ -11,17 +11,7 @@ import (
 // reports, are only counted.
 func (c Comparison) Print(w io.Writer) error {
 	t := &table{width: defaultWidth}
-	t.line("before     ", c.Before.String())
-	t.line("after      ", c.After.String())
-	for _, d := range c.Differences {
-		t.line("differs    ", fmt.Sprintf("%s: %s, then %s", d.Name, present(d.Before), present(d.After)))
-	}
-	for _, why := range c.Refused {
-		t.line("misleads   ", why)
-	}
-	for _, note := range c.Notes {
-		t.line("note       ", note)
-	}
+	t.facts(c.facts(), 11)
 	t.WriteByte('\n')
 	for _, r := range c.Rows {
 		if r.differs() {
@@ -36,6 +26,21 @@ func (c Comparison) Print(w io.Writer) error {
 	t.line("", c.count())
 	_, err := io.WriteString(w, t.String())
 	return err
+}
+
+// facts says what was compared, and what to think of it.
+func (c Comparison) facts() []fact {
+	facts := []fact{{Label: "before", Text: c.Before.String()}, {Label: "after", Text: c.After.String()}}
+	for _, d := range c.Differences {
+		facts = append(facts, fact{Label: "differs", Text: fmt.Sprintf("%s: %s, then %s", d.Name, present(d.Before), present(d.After))})
+	}
+	for _, why := range c.Refused {
+		facts = append(facts, fact{Label: "misleads", Text: why, Warn: true})
+	}
+	for _, note := range c.Notes {
+		facts = append(facts, fact{Label: "note", Text: note, Warn: true})
+	}
+	return facts
 }
 
 // String implements fmt.Stringer.

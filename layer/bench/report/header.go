@@ -6,15 +6,27 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"usui/layer/bench/where"
 )
 
 // shown are the parameters of KVM's modules that change what an exit costs most; the JSON has all of them.
 // See Documentation/admin-guide/kernel-parameters.txt.
 var shown = [...]string{"avic", "enable_apicv", "ept", "halt_poll_ns", "nested", "npt", "tdp_mmu"}
 
-// header says what the report was made on.
-func (t *table) header(r Report) {
-	e := r.Where
+// fact is a line of what a report was made on, or of what was compared.
+type fact struct {
+	Label, Text string
+	Warn        bool // the reader must not miss it
+}
+
+// facts says what the report was made on, and how.
+func (r Report) facts() []fact {
+	return append(environment(r.Where), fact{Label: "run", Text: run(r) + fmt.Sprintf(", at most %v a case", r.Duration)})
+}
+
+// environment says what a report was made on, in a few lines.
+func environment(e where.Environment) []fact {
 	cpu := []string{known(e.CPU), "microcode " + known(e.Microcode), fmt.Sprintf("%d CPUs", e.CPUs)}
 	if e.TSCkHz > 0 {
 		cpu = append(cpu, fmt.Sprintf("counter of %.1f MHz", float64(e.TSCkHz)/1000))
@@ -22,15 +34,17 @@ func (t *table) header(r Report) {
 	if e.Governor != "" {
 		cpu = append(cpu, "governor "+e.Governor)
 	}
-	t.line("processor    ", strings.Join(cpu, ", "))
-	t.line("kernel       ", fmt.Sprintf("Linux %s, %s (%s KVM), steal %s", known(e.Kernel), known(e.Module), known(e.Kind), percent(e.Steal)))
+	facts := []fact{
+		{Label: "processor", Text: strings.Join(cpu, ", ")},
+		{Label: "kernel", Text: fmt.Sprintf("Linux %s, %s (%s KVM), steal %s", known(e.Kernel), known(e.Module), known(e.Kind), percent(e.Steal))},
+	}
 	if p := parameters(e.Parameters); p != "" {
-		t.line("parameters   ", p)
+		facts = append(facts, fact{Label: "parameters", Text: p})
 	}
 	if m := mitigations(e.Mitigations); m != "" {
-		t.line("mitigations  ", m)
+		facts = append(facts, fact{Label: "mitigations", Text: m})
 	}
-	t.line("run          ", run(r)+fmt.Sprintf(", at most %v a case", r.Duration))
+	return facts
 }
 
 // run names a run.

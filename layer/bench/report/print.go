@@ -41,7 +41,7 @@ func (r Report) Print(w io.Writer, width int) error {
 	if t.bars = min(MaxBins, width-t.name-between); t.bars < minBars {
 		t.bars = 0
 	}
-	t.header(r)
+	t.facts(r.facts(), 13)
 	group := ""
 	for i := range r.Rows {
 		if row := &r.Rows[i]; i == 0 || row.Group != group {
@@ -53,6 +53,13 @@ func (r Report) Print(w io.Writer, width int) error {
 	t.legend()
 	_, err := io.WriteString(w, t.String())
 	return err
+}
+
+// facts writes a line each, behind labels of a width.
+func (t *table) facts(facts []fact, width int) {
+	for _, f := range facts {
+		t.line(fmt.Sprintf("%-*s", width, f.Label), f.Text)
+	}
 }
 
 // heading begins a group; the first one names the columns.
