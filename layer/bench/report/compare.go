@@ -35,8 +35,9 @@ type Comparison struct {
 
 // Run names one of the two reports.
 type Run struct {
-	Started  time.Time `json:"started"`
-	Launches int       `json:"launches"`
+	Started  time.Time         `json:"started"`
+	Launches int               `json:"launches"`
+	Where    where.Environment `json:"-"` // in JSON, Differences says enough
 }
 
 // Change is one row in both reports.
@@ -77,7 +78,7 @@ func Compare(a, b Report) (Comparison, error) {
 	a, b = a.plain(), b.plain()
 	c := Comparison{
 		Version: Version,
-		Before:  Run{a.Started, a.Launches}, After: Run{b.Started, b.Launches},
+		Before:  Run{a.Started, a.Launches, a.Where}, After: Run{b.Started, b.Launches, b.Where},
 		Refused: refusals(a, b), Notes: notes(a, b),
 		Differences: append([]where.Difference{}, a.Where.Differences(b.Where)...), // no null in JSON
 		Rows:        changes(a, b),

@@ -3,8 +3,8 @@
 // # Place
 //
 // Below layer/bench, which measures and hands over the samples of each case; a [Report] says what they mean,
-// as a table, as JSON, and beside another report ([Compare]). It knows nothing of KVM. layer/bench/where says
-// what a report was made on.
+// as a table, as JSON, as a page of HTML with plots, and beside another report ([Compare]). It knows nothing of KVM.
+// layer/bench/where says what a report was made on.
 //
 // # Idea
 //
@@ -34,6 +34,8 @@
 //   - Low <= Value <= High in every [Estimate].
 //   - What [Report.Write] writes, [Read] reads. Read takes bytes from anywhere, in bounded time and memory,
 //     and no text that it returns can steer a terminal.
+//   - A page of HTML loads nothing and runs nothing. Texts are escaped where the template puts them; what is drawn has its
+//     places from numbers alone, and they lie within the drawing.
 //   - A file of another [Version] is refused; fields that are not known are passed over.
 //   - A comparison that would mislead is refused: steal time above [StealLimit], another processor, another
 //     kind of KVM. It is made all the same, so a caller can be told to force it.
@@ -45,5 +47,6 @@
 //   - With n samples a launch, quantiles above 1-1/n are the largest sample.
 //   - What differs between runs of the program on one machine, such as its other load, is in no interval.
 //   - A sample below 0, which took less than the baseline, counts as 0; infinite ones and NaN are left out.
+//   - A plot's labels and lines are laid out for names in Latin letters; wide ones may run into the axis.
 //   - Many rows mean chance differences: one row of a hundred that differs is no finding.
 package report

@@ -8,15 +8,30 @@ import (
 
 // duration formats nanoseconds with three digits.
 func duration(ns float64) string {
-	ns, _ = strconv.ParseFloat(strconv.FormatFloat(ns, 'e', 2, 64), 64) // round first: 999.9 ns are 1.00 µs
-	unit := "ns"
+	v, unit := scaled(ns)
+	return fmt.Sprintf("%.*f %s", digits(v), v, unit)
+}
+
+// roundTime formats nanoseconds with at most three digits: no zeros stand at the end.
+func roundTime(ns float64) string {
+	v, unit := scaled(ns)
+	return strconv.FormatFloat(v, 'f', -1, 64) + " " + unit
+}
+
+// roundRatio formats a ratio likewise.
+func roundRatio(v float64) string { return fmt.Sprintf("%.3g×", v) }
+
+// scaled rounds nanoseconds to three digits and returns them in the unit that is to be shown.
+func scaled(ns float64) (v float64, unit string) {
+	v, _ = strconv.ParseFloat(strconv.FormatFloat(ns, 'e', 2, 64), 64) // round first: 999.9 ns are 1.00 µs
+	unit = "ns"
 	for _, next := range []string{"µs", "ms", "s"} {
-		if ns < 1000 {
+		if v < 1000 {
 			break
 		}
-		ns, unit = ns/1000, next
+		v, unit = v/1000, next
 	}
-	return fmt.Sprintf("%.*f %s", digits(ns), ns, unit)
+	return v, unit
 }
 
 // digits returns how many of three digits stand behind the point.
