@@ -20,7 +20,7 @@ import (
 // Command is "usui bench".
 var Command = cli.Command{
 	Name:  "bench",
-	Usage: "[--list] [--run REGEXP] [--duration D] [--launches N] [--json] | --compare [--force] OLD.json NEW.json",
+	Usage: "[--list] [--run REGEXP] [--duration D] [--launches N] [--json|--html] | --show [--html] REPORT.json | --compare [--force] [--json|--html] OLD.json NEW.json",
 	Short: "measure what CPU virtualization costs on this machine",
 	Long: `
 Runs guests of a few instructions on KVM and times what each thing costs that a guest needs KVM for: exits, port and memory
@@ -30,13 +30,17 @@ accesses, page faults, interrupts, and the calls that a virtual machine monitor 
   usui bench --run 'port|cpuid' --duration 5s
   usui bench --json > before.json
   usui bench --compare before.json after.json
+  usui bench --show --html before.json > before.html
 
 Each case runs in several fresh virtual machines, because they differ more among each other than the samples of one do; the
 intervals hold both. KVM's own statistics must have counted as many exits as the case claims, else it is an error. What this KVM
 cannot do is "n/a" with the reason.
 
 A comparison calls a row slower or faster only when the intervals do not overlap, and refuses runs during which a hypervisor took
-more than 1 % of the time away, or that come from different machines, unless --force is given.`,
+more than 1 % of the time away, or that come from different machines, unless --force is given.
+
+A page of --html is one file without scripts that needs no network, as for a ticket: what the report was made on, plots of all
+medians or ratios, and all rows, each with its histogram.`,
 	Setup: func(f *flag.FlagSet) cli.Run {
 		var c options
 		f.BoolVar(&c.list, "list", false, "list the cases and what each does")
@@ -44,6 +48,8 @@ more than 1 % of the time away, or that come from different machines, unless --f
 		f.DurationVar(&c.duration, "duration", DefaultDuration, "measure each case for `TIME`, all machines together")
 		f.IntVar(&c.launches, "launches", DefaultLaunches, "measure each case in `N` fresh machines")
 		f.BoolVar(&c.json, "json", false, "print the report, or the comparison, as JSON")
+		f.BoolVar(&c.html, "html", false, "print the report, or the comparison, as a page of HTML with plots")
+		f.BoolVar(&c.show, "show", false, "print a report that --json made, instead of measuring")
 		f.BoolVar(&c.compare, "compare", false, "compare two reports that --json made")
 		f.BoolVar(&c.force, "force", false, "compare what should not be compared; the reasons are printed")
 		return c.main
@@ -51,13 +57,22 @@ more than 1 % of the time away, or that come from different machines, unless --f
 }
 
 type options struct {
-	list, json, compare, force bool
-	run                        string
-	duration                   time.Duration
-	launches                   int
+	list, json, html, show, compare, force bool
+	run                                    string
+	duration                               time.Duration
+	launches                               int
 }
 
 func (o *options) main(ctx context.Context, env *cli.Env, args []string) error {
+	if o.json && o.html {
+		return cli.UsageError("--json and --html exclude each other")
+	}
+	if o.show && o.compare {
+		return cli.UsageError("--show and --compare exclude each other")
+	}
+	if o.show {
+		return o.showFile(env.Stdout, args)
+	}
 	if o.compare {
 		return o.compareFiles(env.Stdout, env.Stderr, args)
 	}
@@ -116,8 +131,11 @@ func list(w io.Writer, cases []Case) error {
 }
 
 func (o *options) print(w io.Writer, r report.Report) error {
-	if o.json {
+	switch {
+	case o.json:
 		return r.Write(w)
+	case o.html:
+		return r.WriteHTML(w)
 	}
 	return r.Print(w, tableWidth)
 }
@@ -125,20 +143,26 @@ func (o *options) print(w io.Writer, r report.Report) error {
 // tableWidth is the columns of the table.
 const tableWidth = 100
 
+func (o *options) showFile(w io.Writer, args []string) error {
+	if len(args) != 1 {
+		return cli.UsageError("--show takes one file, not %d", len(args))
+	}
+	r, err := readFile(args[0])
+	if err != nil {
+		return err
+	}
+	return o.print(w, r)
+}
+
 func (o *options) compareFiles(w, stderr io.Writer, args []string) error {
 	if len(args) != 2 {
 		return cli.UsageError("--compare takes two files, not %d", len(args))
 	}
 	var reports [2]report.Report
 	for i, name := range args {
-		file, err := os.Open(name)
-		if err != nil {
+		var err error
+		if reports[i], err = readFile(name); err != nil {
 			return err
-		}
-		reports[i], err = report.Read(file)
-		file.Close()
-		if err != nil {
-			return fmt.Errorf("%s: %w", name, err)
 		}
 	}
 	c, err := report.Compare(reports[0], reports[1])
@@ -147,12 +171,28 @@ func (o *options) compareFiles(w, stderr io.Writer, args []string) error {
 	} else if err != nil {
 		return err
 	}
-	if o.json {
+	switch {
+	case o.json:
 		e := json.NewEncoder(w)
 		e.SetIndent("", "  ")
 		return e.Encode(c)
+	case o.html:
+		return c.WriteHTML(w)
 	}
 	return c.Print(w)
+}
+
+func readFile(name string) (report.Report, error) {
+	file, err := os.Open(name)
+	if err != nil {
+		return report.Report{}, err
+	}
+	defer file.Close()
+	r, err := report.Read(file)
+	if err != nil {
+		return report.Report{}, fmt.Errorf("%s: %w", name, err)
+	}
+	return r, nil
 }
 
 // progress returns what shows how far the measurement is: all the time on a terminal, elsewhere in a line now and then.

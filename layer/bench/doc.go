@@ -4,7 +4,7 @@
 // # Place
 //
 // A layer that stands on machine/kvm and machine/tinyguest and drives guests of a few instructions. Package report, below it,
-// makes statistics, tables and comparisons of the samples; package where says what they were measured on.
+// makes statistics, tables, pages and comparisons of the samples; package where says what they were measured on.
 //
 // # Idea
 //
