@@ -119,7 +119,15 @@ func (b *bench) push() {
 	r := b.want[c.Head]
 	r.written = b.rnd.Uint32N(uint32(c.InLen) + 1)
 	b.want[c.Head] = r
-	b.q.Push(c.Head, r.written)
+	if len(b.popped) == 0 || b.rnd.IntN(4) > 0 {
+		b.q.Push(c.Head, r.written)
+		return
+	}
+	before := guestmem.Load16(b.d.used, 2)
+	if !b.q.Fill(c.Head, r.written) || guestmem.Load16(b.d.used, 2) != before {
+		b.t.Fatal("Fill failed, or the driver saw it at once")
+	}
+	b.push()
 }
 
 // notify ends a batch of pushes: a driver that sleeps must be woken if there is anything for it.

@@ -49,7 +49,7 @@ type QueueConfig struct {
 
 // Queue is the device side of a split virtqueue.
 //
-// Pop, Arm, Disarm and Wait belong to one goroutine, Push and Notify to one, which may be another. Wake, Stop and Size
+// Pop, Arm, Disarm and Wait belong to one goroutine, Push, Fill and Notify to one, which may be another. Wake, Stop and Size
 // may be called by anyone.
 type Queue struct {
 	mem               *guestmem.Memory
@@ -170,12 +170,20 @@ func (q *Queue) Pop(c *Chain) (bool, error) {
 // Push puts a chain on the used ring and tells how many bytes at the start of its In buffers were written. It must be
 // called once for each popped chain, in any order. The driver sees the chain at once, but is interrupted only by [Queue.Notify].
 func (q *Queue) Push(head uint16, written uint32) {
+	if q.Fill(head, written) {
+		guestmem.Store16(q.used, ringIndex, q.nextUsed) // releases the entries, and the data that the device wrote
+	}
+}
+
+// Fill is a Push that the driver sees with the next Push, and not before it: chains that are of use only together, such as the
+// parts of one network frame, are filled up to the last one, which is pushed. It says whether the queue works.
+func (q *Queue) Fill(head uint16, written uint32) bool {
 	if q.broken.Load() {
-		return
+		return false
 	}
 	if head >= q.size || !q.release(head) {
 		_ = q.fail(fmt.Errorf("the device returned chain %d, which is not in flight", head))
-		return
+		return false
 	}
 	entry := q.used[ringEntries+usedEntry*int(q.nextUsed&q.mask):]
 	binary.LittleEndian.PutUint32(entry, uint32(head))
@@ -184,7 +192,7 @@ func (q *Queue) Push(head uint16, written uint32) {
 	if q.unnotified < 1<<16 { // then the index went round, past any event
 		q.unnotified++
 	}
-	guestmem.Store16(q.used, ringIndex, q.nextUsed) // releases the entry, and the data that the device wrote
+	return true
 }
 
 // claim marks head as in flight, unless it is. release undoes that, unless it is not. Push releases a head before
