@@ -1,0 +1,102 @@
+package net
+
+import (
+	"golang.org/x/sys/unix"
+
+	"usui/machine/virtio"
+)
+
+// transmitter brings frames from the guest to the backend. All of it belongs to one goroutine.
+type transmitter struct {
+	dev     *Net
+	pair    *pair
+	queue   *virtio.Queue
+	count   *fromGuest
+	wait    waiter
+	may     work
+	chain   virtio.Chain
+	header  header // a copy: the guest may change its own after it was checked
+	buffers vector
+	batch   batch
+}
+
+func newTransmitter(d *Net, p *pair, q *virtio.Queue) *transmitter {
+	return &transmitter{dev: d, pair: p, queue: q, count: &p.from, wait: newWaiter(p.fd, d.stop), may: workForHost(d.accepted.Load()),
+		buffers: make(vector, 0, maxParts+1)}
+}
+
+// run is ended by Stop, or by a driver that broke the ring.
+func (t *transmitter) run() {
+	for !t.dev.stopping.Load() { // a driver that never ceases to send does not keep us here
+		ok, err := t.queue.Pop(&t.chain)
+		switch {
+		case err != nil:
+			return
+		case ok:
+			t.batch.add(t.chain.OutLen)
+			t.send(&t.chain)
+			t.queue.Push(t.chain.Head, 0)
+			if t.batch.full() {
+				t.queue.Notify()
+			}
+		default:
+			t.queue.Notify()
+			if !t.queue.Arm() {
+				if !t.queue.Wait() {
+					return
+				}
+				t.count.wakeups.Add(1)
+			}
+			t.queue.Disarm()
+		}
+	}
+}
+
+// send writes the frame in c, or drops it.
+func (t *transmitter) send(c *virtio.Chain) {
+	if c.OutLen < MinFrame || c.OutLen > MaxFrame || len(c.Out) > maxParts {
+		t.count.malformed.Add(1)
+		return
+	}
+	rest := gather(t.header[:], c.Out)
+	n := c.OutLen - headerSize
+	if !t.header.check(n, t.may) {
+		t.count.malformed.Add(1)
+		return
+	}
+	t.buffers = t.buffers[:0].add(t.header[:]).add(rest...)
+	if !t.pair.on.Load() || t.dev.unplugged.Load() || !t.write() {
+		t.count.dropped.Add(1)
+		return
+	}
+	t.count.frames.Add(1)
+	t.count.bytes.Add(uint64(n))
+}
+
+// write says whether the backend took the frame. While it is full, this queue waits, as QEMU's does, and the driver feels it;
+// to drop instead would make a guest fill a slow peer's queue with what is then retransmitted.
+func (t *transmitter) write() bool {
+	for {
+		// Here the next frame is about to be moved out of the guest.
+		_, errno := writev(t.pair.fd, t.buffers)
+		switch errno {
+		case 0:
+			return true
+		case unix.EINTR:
+		case unix.EAGAIN:
+			t.queue.Notify()
+			t.count.waits.Add(1)
+			if err := t.wait.wait(unix.POLLOUT); err == errStopped {
+				return false
+			} else if err != nil {
+				t.dev.unplug(err)
+				return false
+			}
+		case unix.EBADFD, unix.EBADF, unix.ENODEV, unix.ENXIO, unix.EPIPE, unix.ECONNRESET, unix.ENOTCONN:
+			t.dev.unplug(errno)
+			return false
+		default: // such as EIO, an interface that was set down, or EINVAL, a frame that the host does not like
+			return false
+		}
+	}
+}
