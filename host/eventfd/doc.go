@@ -6,7 +6,8 @@
 //
 // # Idea
 //
-// Descriptors are non-blocking and waited for through Go's poller, so that a goroutine that waits holds no thread.
+// Descriptors are non-blocking and waited for through Go's poller, so that a goroutine that waits holds no thread. One that
+// nobody waits for here, because the kernel or another poller does, never enters Go's: its signals wake nothing of Go's.
 //
 // # Invariants
 //
