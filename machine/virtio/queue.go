@@ -261,6 +261,10 @@ func (q *Queue) Wait() bool {
 	return !q.stopped.Load() && q.kick.wait() && !q.stopped.Load()
 }
 
+// KickFD is the eventfd of kicks, Wake and Stop, for a device that waits for it and for other descriptors at once instead of calling
+// Wait. Nobody takes its count then, so poll it edge-triggered. It stays owned by the queue.
+func (q *Queue) KickFD() int { return q.kick.FD() }
+
 // Wake makes Wait return.
 func (q *Queue) Wake() { q.kick.Ring() }
 
@@ -269,6 +273,10 @@ func (q *Queue) Stop() {
 	q.stopped.Store(true)
 	q.kick.Ring() // after the store: whoever takes this ring sees it
 }
+
+// Break marks the device as broken until it is reset, for somebody else who serves the queue (see [Queue.Ring]) and found that the
+// driver broke the protocol.
+func (q *Queue) Break(err error) { _ = q.fail(err) }
 
 // fail breaks the queue, the first time with a word to the owner.
 func (q *Queue) fail(err error) error {

@@ -118,7 +118,7 @@ func TestOneBrokenQueueStopsTheOthersOfItsDevice(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	_ = other.fail(errors.New("broken"))
+	other.Break(errors.New("broken"))
 	if _ = q.fail(errors.New("broken at the same time")); told != 1 {
 		t.Errorf("the owner was told %d times, want once", told)
 	}
