@@ -113,7 +113,7 @@ func (m *mux) data(c *conn, h *header, p *virtio.Chain) {
 	c.received += h.len
 	m.dev.counters.bytesFromGuest.Add(uint64(h.len))
 	parts, _ := appendPayload(m.parts[:0], p.Out, int(h.len))
-	if c.ring.n == 0 && len(parts) > 0 {
+	if c.ring.n == 0 && len(parts) > 0 && !c.deaf {
 		n := m.send(c, parts)
 		parts = advance(parts, n)
 	}
@@ -205,11 +205,26 @@ func (m *mux) shutdown(c *conn, h *header) {
 	case c.deaf && c.guestSaid&noReceive != 0:
 		m.kill(c)
 	case c.guestSaid == noReceive:
-		c.ended = true
-		_ = unix.Shutdown(c.fd, unix.SHUT_RD) // fails when the host's end is gone, of which an edge tells
+		m.endGuest(c)
 	case c.guestSaid == noSend && c.ring.n == 0:
 		m.endHost(c)
 	}
+}
+
+// endGuest lets the host see that the guest takes no more: a write fails. One that waits for room does so when there is some, so what is on the
+// way is thrown away; it is no more than the socket's buffer.
+func (m *mux) endGuest(c *conn) {
+	c.ended = true
+	_ = unix.Shutdown(c.fd, unix.SHUT_RD) // fails when the host's end is gone, of which an edge tells
+	var scratch ring
+	if m.dev.pool.take(&scratch) != nil {
+		m.kill(c) // the host is out of memory
+		return
+	}
+	for n := 1; n > 0; {
+		n, _ = m.vector.read(c.fd, append(m.parts[:0], scratch.mem))
+	}
+	m.dev.pool.give(&scratch)
 }
 
 // endHost lets the host see the end of the guest's stream.

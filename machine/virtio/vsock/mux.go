@@ -19,7 +19,7 @@ type mux struct {
 	slots    []*conn // by number; those that are free are in vacant
 	vacant   []int32
 	conns    map[key]*conn
-	ready    list  // connections that may have something for the guest
+	ready    list   // connections that may have something for the guest
 	resets   resets // answers to packets of no connection
 	hellos   int
 	nextPort uint32
@@ -215,11 +215,11 @@ func (m *mux) free(c *conn) {
 	default:
 		delete(m.conns, c.key)
 	}
+	m.dev.counters.open.Add(^uint64(0))
 	m.hangUp(c)
 	age, slot, next, queued := c.age+1, c.slot, c.next, c.queued
 	*c = conn{age: age, slot: slot, next: next, queued: queued, fd: -1} // it may be in a list, and leaves that by itself
 	m.vacant = append(m.vacant, slot)
-	m.dev.counters.open.Add(^uint64(0))
 }
 
 // hangUp closes a connection's socket. What the ring holds is lost.

@@ -154,7 +154,7 @@ func (m *mux) read(c *conn) {
 		m.kill(c)
 	case n == 0:
 		c.ended = true
-		c.deaf = c.deaf || c.hung
+		c.deaf = c.deaf || c.hung || hung(c.fd) // so that the guest hears it at once if the host's end is closed altogether
 		m.tell(c, sayShutdown)
 		m.settle(c)
 	}
@@ -166,6 +166,13 @@ func (m *mux) read(c *conn) {
 		h := m.header(c, opData)
 		m.put(&h, k)
 	}
+}
+
+// hung says that the other end of a socket is closed. The edge that tells may not have been looked at.
+func hung(fd int) bool {
+	p := [1]unix.PollFd{{Fd: int32(fd)}}
+	n, err := unix.Poll(p[:], 0)
+	return n == 1 && err == nil && p[0].Revents&unix.POLLHUP != 0
 }
 
 // maxResets is how many answers wait for buffers before the guest is not heard any more.
@@ -210,6 +217,7 @@ func (m *mux) serveEvent() {
 	if m.out.InLen < size {
 		m.dev.counters.unusable.Add(1)
 		m.event.Push(m.out.Head, 0)
+		m.event.Notify()
 		return
 	}
 	for n, i := 0, 0; n < size; i++ {
