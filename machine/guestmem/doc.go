@@ -16,6 +16,12 @@
 // with [Load16] and written with [Store16]; [Fence] orders a store before a later load, which neither of them does. All
 // else is copied to a local first, then checked, then used.
 //
+// [Memory.Release] gives pages back to the host by a hole in the file, which takes them from every process that maps it and from the
+// guest's page tables. They come back, as zeroes, when somebody touches them. Where Populate made a huge page, the kernel splits it: what
+// was not released stays, in small pages, and what comes back comes in small ones.
+//
+// [NewHuge] takes the pages from those of 2 MiB that the administrator set aside (hugetlbfs), and Release then works in these alone.
+//
 // # Invariants
 //
 //   - A slice from this package never reaches outside the region it was cut from, neither in length nor in capacity.
@@ -26,7 +32,12 @@
 //
 // # Limits
 //
-//   - Memory is reserved when it is touched, not before: a guest larger than its host ends by the kernel's memory killer.
+//   - Memory is reserved when it is touched, not before: a guest larger than its host ends by the kernel's memory killer. Huge pages of
+//     NewHuge are reserved by it, but not for longer than until they are released: if others have taken all of them when one is touched again,
+//     the vCPU ends with an error, and a monitor that touches it ends by SIGBUS.
+//   - A hole that Release makes shows in no dirty log. Who copies a guest must not take the page that he copied before for the guest's, unless
+//     nobody will miss the difference (a balloon's pages and free ones hold nothing). Reading holes by the mapping fills them with pages;
+//     by pread of the file it does not.
 //   - Close must come after the last user of any slice; nothing here counts them.
-//   - Huge pages come with [Memory.Populate] alone. No dirty log of the monitor's own writes, no NUMA placement.
+//   - Shared huge pages come with [Memory.Populate] alone. No dirty log of the monitor's own writes, no NUMA placement.
 package guestmem

@@ -23,6 +23,7 @@ type Region struct {
 type Memory struct {
 	file    *os.File
 	size    uint64
+	page    uint64    // what the host gives and takes at once
 	regions []mapping // in the order of their addresses
 }
 
@@ -33,8 +34,13 @@ type mapping struct {
 
 // New makes memory with RAM in the given ranges, all zero. The ranges must be ascending and must not overlap, begin and
 // end on 4 KiB boundaries and lie below 1<<63. Pages take room in the host only when they are touched.
-func New(ranges []Range) (_ *Memory, err error) {
-	m := &Memory{}
+func New(ranges []Range) (*Memory, error) {
+	return build(ranges, max(pageSize, uint64(os.Getpagesize())), 0, unix.MAP_NORESERVE)
+}
+
+// build makes the file with flags for memfd_create, and maps it with flags for mmap.
+func build(ranges []Range, page uint64, fileFlags, mapFlags int) (_ *Memory, err error) {
+	m := &Memory{page: page}
 	if m.size, err = total(ranges); err != nil {
 		return nil, err
 	}
@@ -43,12 +49,12 @@ func New(ranges []Range) (_ *Memory, err error) {
 			m.Close()
 		}
 	}()
-	if m.file, err = memoryFile(int64(m.size)); err != nil {
+	if m.file, err = memoryFile(int64(m.size), fileFlags); err != nil {
 		return nil, err
 	}
 	var off int64
 	for _, r := range ranges {
-		b, err := mapFile(int(m.file.Fd()), off, r.Size)
+		b, err := mapFile(int(m.file.Fd()), off, r.Size, mapFlags)
 		if err != nil {
 			return nil, fmt.Errorf("map %d bytes of guest memory: %w", r.Size, err)
 		}
@@ -81,9 +87,9 @@ func total(ranges []Range) (uint64, error) {
 }
 
 // memoryFile makes the file of size bytes and fixes its size for good.
-func memoryFile(size int64) (*os.File, error) {
+func memoryFile(size int64, flags int) (*os.File, error) {
 	const name = "usui-guest"
-	fd, err := unix.MemfdCreate(name, unix.MFD_CLOEXEC|unix.MFD_ALLOW_SEALING)
+	fd, err := unix.MemfdCreate(name, unix.MFD_CLOEXEC|unix.MFD_ALLOW_SEALING|flags)
 	if err != nil {
 		return nil, os.NewSyscallError("memfd_create", err)
 	}
@@ -120,6 +126,9 @@ func (m *Memory) File() *os.File { return m.file }
 // Size is the amount of RAM in bytes.
 func (m *Memory) Size() uint64 { return m.size }
 
+// PageSize is the size of the pages that the host gives the guest and takes back: a power of two, 4 KiB or more.
+func (m *Memory) PageSize() uint64 { return m.page }
+
 // Regions lists the regions in the order of their addresses. It is a copy.
 func (m *Memory) Regions() []Region {
 	rs := make([]Region, len(m.regions))
@@ -139,6 +148,19 @@ func (m *Memory) Slice(gpa, n uint64) ([]byte, error) {
 		}
 	}
 	return nil, fmt.Errorf("%d bytes at %#x: %w", n, gpa, ErrOutside)
+}
+
+// Address is where in the guest the first byte of view lies, which is not empty and was cut from [Memory.Slice]. For other slices the error
+// wraps [ErrOutside].
+func (m *Memory) Address(view []byte) (gpa uint64, err error) {
+	addr := uint64(hostAddr(view))
+	for i := range m.regions {
+		r := &m.regions[i]
+		if host := (Range{uint64(r.HostAddr), r.Size}); len(view) > 0 && host.Contains(addr, uint64(len(view))) {
+			return r.Start + addr - host.Start, nil
+		}
+	}
+	return 0, fmt.Errorf("address of %d bytes: %w", len(view), ErrOutside)
 }
 
 // ReadAt implements [io.ReaderAt] with guest-physical addresses. It reads all of p from one region or nothing, with an

@@ -14,14 +14,14 @@ const hugePage = 2 << 20
 //
 // SAFETY: the pointers are addresses of a range that this function reserved itself; the Go heap never holds them. The slice
 // covers exactly the part that is mapped, until unmapFile.
-func mapFile(fd int, off int64, size uint64) ([]byte, error) {
+func mapFile(fd int, off int64, size uint64, flags int) ([]byte, error) {
 	room, err := unix.MmapPtr(-1, 0, nil, uintptr(size)+hugePage, unix.PROT_NONE, unix.MAP_PRIVATE|unix.MAP_ANONYMOUS|unix.MAP_NORESERVE)
 	if err != nil {
 		return nil, err
 	}
 	before := (uintptr(off) - uintptr(room)) % hugePage
 	start := unsafe.Add(room, before)
-	if _, err := unix.MmapPtr(fd, off, start, uintptr(size), unix.PROT_READ|unix.PROT_WRITE, unix.MAP_SHARED|unix.MAP_NORESERVE|unix.MAP_FIXED); err != nil {
+	if _, err := unix.MmapPtr(fd, off, start, uintptr(size), unix.PROT_READ|unix.PROT_WRITE, unix.MAP_SHARED|unix.MAP_FIXED|flags); err != nil {
 		unix.MunmapPtr(room, uintptr(size)+hugePage)
 		return nil, err
 	}

@@ -17,6 +17,10 @@ func (m *Memory) Populate(gpa, n uint64) error {
 	if err != nil {
 		return err
 	}
+	if m.page == hugePage {
+		populate(b)
+		return nil
+	}
 	n = uint64(len(b))
 	start := uint64(hostAddr(b))
 	first := min((start+hugePage-1)&^(hugePage-1)-start, n)

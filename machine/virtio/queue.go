@@ -116,6 +116,9 @@ func newQueue(c QueueConfig, broken *atomic.Bool) (*Queue, error) {
 // Size is the number of entries, the most chains that can be in flight.
 func (q *Queue) Size() int { return int(q.size) }
 
+// Memory is the guest's, for devices that are told of addresses otherwise than by descriptors.
+func (q *Queue) Memory() *guestmem.Memory { return q.mem }
+
 // Ring is what somebody else needs who serves a queue: a vhost device in the kernel, or another process (vhost-user).
 type Ring struct {
 	Size              uint16
