@@ -17,6 +17,8 @@ type Config struct {
 	Features uint64 // accepted by the driver
 	Size     uint16 // of queues, at most; 0 means 64
 	Missing  []int  // queues that the driver does not enable
+
+	Memory *guestmem.Memory // the guest's, from 0 on; closed by the test's end. nil: 128 MiB
 }
 
 // Driver is the driver of one device.
@@ -36,9 +38,12 @@ type Driver struct {
 // Start lays out the queues and starts the device. The test's end stops it.
 func Start(t testing.TB, dev virtio.Device, c Config) *Driver {
 	t.Helper()
-	mem, err := guestmem.New([]guestmem.Range{{Start: 0, Size: memorySize}})
-	if err != nil {
-		t.Fatal(err)
+	mem := c.Memory
+	if mem == nil {
+		var err error
+		if mem, err = guestmem.New([]guestmem.Range{{Start: 0, Size: memorySize}}); err != nil {
+			t.Fatal(err)
+		}
 	}
 	if c.Size == 0 {
 		c.Size = 64
