@@ -50,13 +50,15 @@ var ErrUnsupported = errors.New("not supported")
 type Config struct {
 	KVM     string   // path of the KVM device; empty is /dev/kvm
 	CPUs    int      // virtual processors, 1 to MaxCPUs
-	Memory  uint64   // bytes of RAM, a multiple of 4 KiB
+	Memory  uint64   // bytes of RAM, a multiple of 4 KiB; of 2 MiB with HugePages
 	Kernel  *os.File // a regular file; stays the caller's
 	Initrd  *os.File // likewise; nil: none
 	Cmdline string
 	Serial  io.Writer // what the guest writes to COM1, in order, from one goroutine of Run; nil discards it
 	Virtio  []Virtio  // PCI functions in slot order
 	Log     *slog.Logger
+
+	HugePages bool // RAM is of the host's reserved huge pages; see guestmem.NewHuge
 }
 
 // Virtio is one virtio device and the name under which messages and lists show it.
@@ -175,7 +177,11 @@ func (m *Machine) build(cfg Config) (err error) {
 	if m.vm, err = m.sys.NewVM(); err != nil {
 		return err
 	}
-	if m.mem, err = guestmem.New(guestmem.Layout(cfg.Memory)); err != nil {
+	newMemory := guestmem.New
+	if cfg.HugePages {
+		newMemory = guestmem.NewHuge
+	}
+	if m.mem, err = newMemory(guestmem.Layout(cfg.Memory)); err != nil {
 		return err
 	}
 	for slot, r := range m.mem.Regions() {

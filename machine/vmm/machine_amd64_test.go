@@ -304,6 +304,28 @@ func TestPauseStopsTheGuestAndResumeLetsItGoOn(t *testing.T) {
 	}
 }
 
+// TestAReleasedPageComesBackToTheGuest takes the page that the guest counts in, again and again. A guest that kept the old one would
+// count where nobody sees it.
+func TestAReleasedPageComesBackToTheGuest(t *testing.T) {
+	m := newMachine(t, vmm.Config{}, counter)
+	ctx, cancel := context.WithCancel(t.Context())
+	var run sync.WaitGroup
+	run.Go(func() {
+		if _, err := m.Run(ctx); !errors.Is(err, context.Canceled) {
+			t.Errorf("Run() = %v, want context.Canceled", err)
+		}
+	})
+	seen := counted(t, m, 0)
+	for range 50 {
+		if n, err := m.Memory().Release(dataAddr, 4096); n != 4096 || err != nil {
+			t.Fatalf("Release = %d, %v", n, err)
+		}
+		seen = counted(t, m, seen)
+	}
+	cancel()
+	run.Wait()
+}
+
 func TestPausedBeforeRunTheGuestWaits(t *testing.T) {
 	m := newMachine(t, vmm.Config{}, func(a *tinyguest.Asm) { out(a, sleepControlPort, sleepS5) })
 	if err := m.Pause(t.Context()); err != nil {
@@ -368,6 +390,7 @@ func TestNewRefuses(t *testing.T) {
 		{"too many CPUs", func(c *vmm.Config) { c.CPUs = vmm.MaxCPUs + 1 }, "65 CPUs"},
 		{"little memory", func(c *vmm.Config) { c.Memory = 1 << 20 }, "1048576 bytes of memory"},
 		{"odd memory", func(c *vmm.Config) { c.Memory += 17 }, "not a multiple"},
+		{"half a huge page", func(c *vmm.Config) { c.Memory, c.HugePages = c.Memory+1<<20, true }, "not in huge pages"},
 		{"no KVM", func(c *vmm.Config) { c.KVM = filepath.Join(t.TempDir(), "kvm") }, "no such file"},
 		{"not a KVM", func(c *vmm.Config) { c.KVM = "/dev/null" }, "/dev/null"},
 		{"long command line", func(c *vmm.Config) { c.Cmdline = strings.Repeat("x", 1<<16) }, "command line"},
