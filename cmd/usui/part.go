@@ -50,7 +50,7 @@ func (b *builder) count(kind, name string, stats func() any) {
 }
 
 // parts are all of them, in the order of their slots.
-func (o *runOptions) parts() []part { return []part{&o.live, &o.disks} }
+func (o *runOptions) parts() []part { return []part{&o.live, &o.huge, &o.disks, &o.balloon} }
 
 // maxDevices leaves slots of the one PCI bus for the console and the random number generator.
 const maxDevices = 29

@@ -74,6 +74,8 @@ type runOptions struct {
 	initrd  string
 	cmdline string
 	live    livePart
+	huge    hugePagesPart
+	balloon balloonPart
 	disks   diskPart
 	guest   string
 	json    bool
@@ -84,12 +86,15 @@ type runOptions struct {
 	again   bool     // the first boot ended before the guest's init ran
 }
 
+// leastMemory is what a Linux kernel needs to start.
+const leastMemory = 32 << 20
+
 // check refuses calls that make no sense on any host.
 func (o *runOptions) check() error {
 	switch {
 	case o.cpus < 1 || o.cpus > vmm.MaxCPUs:
 		return cli.UsageError("--cpus %d: a machine has 1 to %d", o.cpus, vmm.MaxCPUs)
-	case o.memory < 32<<20:
+	case o.memory < leastMemory:
 		return cli.UsageError("--memory %s: a Linux kernel needs at least 32M", &o.memory)
 	case o.memory%4096 != 0:
 		return cli.UsageError("--memory %s: must be a multiple of 4K", &o.memory)
@@ -105,7 +110,10 @@ func (o *runOptions) check() error {
 			return err
 		}
 	}
-	return nil
+	if err := o.huge.checkMemory(o.memory); err != nil {
+		return err
+	}
+	return o.balloon.checkMemory(o.memory)
 }
 
 // ownSystem says that the user brought the system to boot, so that nothing of ours runs in it.

@@ -32,6 +32,7 @@ type Config struct {
 	Kernel      string // a kind of [usui/internal/debian.KernelPackage]; the default is the 6.12 series
 	CPUs        int    // the default is 2
 	MemoryBytes int64  // the default is 4 GiB, or half of a smaller host's
+	HugePages   int    // pages of 2 MiB that are set aside of it
 
 	Disks              []Disk   // virtio block devices, at the paths of their files inside
 	NVMe, AHCI, NVDIMM []string // files of devices of that kind
@@ -64,6 +65,8 @@ func configError(format string, args ...any) error { return ConfigError(fmt.Spri
 
 // Limits of what the machine types take.
 const (
+	hugePageBytes = 2 << 20
+
 	maxCPUs   = 64
 	minMemory = 256 << 20 // bytes; a Debian kernel of the 6.12 series does not boot with less
 	maxDisks  = 24        // slots of the one PCI bus that nothing else may need
@@ -107,6 +110,8 @@ func (cfg Config) checkMachine(hostMemory int64) error {
 		return configError("memory of %d MiB: a lab needs %d MiB", cfg.MemoryBytes>>20, minMemory>>20)
 	case cfg.MemoryBytes > hostMemory:
 		return fmt.Errorf("memory of %d MiB: this host has %d MiB", cfg.MemoryBytes>>20, hostMemory>>20)
+	case cfg.HugePages < 0 || int64(cfg.HugePages) > (cfg.MemoryBytes-minMemory)/hugePageBytes:
+		return configError("%d huge pages: a lab of %d MiB can set 0 to %d aside", cfg.HugePages, cfg.MemoryBytes>>20, (cfg.MemoryBytes-minMemory)/hugePageBytes)
 	case cfg.Timeout < 0:
 		return configError("timeout of %v: use a positive one, or none", cfg.Timeout)
 	case cfg.Arch != "amd64" && (cfg.IOMMU || len(cfg.NVDIMM) > 0):

@@ -37,6 +37,8 @@ func TestConfigRefusesNonsense(t *testing.T) {
 		{"many CPUs", Config{CPUs: 65}, "65 CPUs: a lab has 1 to 64", true},
 		{"little memory", Config{MemoryBytes: 1 << 20}, "memory of 1 MiB: a lab needs 256 MiB", true},
 		{"memory beyond the host's", Config{MemoryBytes: 1 << 50}, "this host has", false},
+		{"more huge pages than memory", Config{MemoryBytes: 1 << 30, HugePages: 500}, "500 huge pages: a lab of 1024 MiB can set 0 to 384 aside", true},
+		{"less than no huge page", Config{HugePages: -1}, "-1 huge pages", true},
 		{"timeout", Config{Timeout: -time.Second}, "timeout of -1s", true},
 		{"many disks", Config{Disks: make([]Disk, 20), NVMe: make([]string, 5)}, "25 virtio and NVMe disks: a lab takes 24", true},
 		{"many NVDIMMs", Config{NVDIMM: make([]string, 9)}, "9 NVDIMMs", true},

@@ -110,6 +110,9 @@ func (s start) cmdline(m *machine) string {
 	if s.delayLoops > 0 {
 		words = append(words, fmt.Sprintf("lpj=%d", s.delayLoops))
 	}
+	if s.cfg.HugePages > 0 {
+		words = append(words, "hugepagesz=2M", fmt.Sprintf("hugepages=%d", s.cfg.HugePages))
+	}
 	if s.cfg.IOMMU {
 		words = append(words, "intel_iommu=on", "iommu=pt")
 	}

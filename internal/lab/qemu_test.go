@@ -21,7 +21,7 @@ func TestArguments(t *testing.T) {
 	}{
 		{"plain", Config{Arch: "amd64", CPUs: 2, MemoryBytes: 4 << 30}, nil, 10384540},
 		{"devices", Config{
-			Arch: "amd64", CPUs: 4, MemoryBytes: 2 << 30, Results: "/home/a,b/results", E1000E: true, IOMMU: true,
+			Arch: "amd64", CPUs: 4, MemoryBytes: 2 << 30, HugePages: 7, Results: "/home/a,b/results", E1000E: true, IOMMU: true,
 			Disks: []Disk{{Path: "/d 0.img"}, {Path: "/d1.img", ReadOnly: true}},
 			NVMe:  []string{"/n0.img"}, AHCI: []string{"/s0.img", "/s1.img"}, NVDIMM: []string{"/p0.img", "/p1.img"},
 		}, []int64{1 << 30, 128 << 20}, 0},
