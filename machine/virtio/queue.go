@@ -83,7 +83,7 @@ func NewQueue(c QueueConfig) (*Queue, error) { return newQueue(c, new(atomic.Boo
 
 func newQueue(c QueueConfig, broken *atomic.Bool) (*Queue, error) {
 	q := &Queue{
-		broken: broken, ring: Ring{Size: c.Size, Desc: c.Desc, Avail: c.Avail, Used: c.Used},
+		broken: broken, ring: Ring{Memory: c.Memory, Size: c.Size, Desc: c.Desc, Avail: c.Avail, Used: c.Used},
 		mem: c.Memory, index: c.Index, size: c.Size, mask: c.Size - 1,
 		indirect: c.Features&FeatureIndirectDesc != 0, eventIdx: c.Features&FeatureEventIdx != 0,
 		kick: c.Kick, interrupt: c.Interrupt, interruptFD: c.InterruptFD, onBroken: c.Broken,
@@ -121,6 +121,7 @@ func (q *Queue) Memory() *guestmem.Memory { return q.mem }
 
 // Ring is what somebody else needs who serves a queue: a vhost device in the kernel, or another process (vhost-user).
 type Ring struct {
+	Memory            *guestmem.Memory
 	Size              uint16
 	Desc, Avail, Used uint64 // guest-physical addresses
 	Kick              int    // eventfd that the driver signals; stays owned by the queue

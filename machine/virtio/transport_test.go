@@ -315,7 +315,7 @@ func TestADeviceTellsOfChanges(t *testing.T) {
 func TestRingIsWhatTheDriverSetUp(t *testing.T) {
 	c := newCard(t, &echo{})
 	c.start(1, 0)
-	want := Ring{Size: 16, Desc: descGPA, Avail: availGPA, Used: usedGPA, Kick: c.tr.kicks[1].FD(), Interrupt: firstIRQ + 2}
+	want := Ring{Memory: c.tr.mem, Size: 16, Desc: descGPA, Avail: availGPA, Used: usedGPA, Kick: c.tr.kicks[1].FD(), Interrupt: firstIRQ + 2}
 	if got := c.dev.queues[1].Ring(); got != want {
 		t.Errorf("Ring() = %+v, want %+v", got, want)
 	}
