@@ -86,11 +86,11 @@ type Session struct {
 
 // Start hands the rings to the back end. It begins to serve each of them with the first kick.
 func (c *Client) Start(s Session) error {
-	if len(s.Regions) > MaxRegions {
-		return fmt.Errorf("guest memory in %d regions: a back end takes %d", len(s.Regions), MaxRegions)
-	}
 	c.calling.Lock()
 	defer c.calling.Unlock()
+	if len(s.Regions) > MaxRegions {
+		return c.fail(fmt.Errorf("guest memory in %d regions: a back end takes %d", len(s.Regions), MaxRegions))
+	}
 	q := sequence{c: c, deadline: time.Now().Add(c.timeout)}
 	files := make([]int, len(s.Regions))
 	for i := range files {
@@ -110,7 +110,11 @@ func (q *sequence) startRing(r Ring) {
 	q.set(SetVringNum, ringState(r.Index, uint32(r.Size)))
 	q.set(SetVringBase, ringState(r.Index, uint32(r.Base)))
 	q.set(SetVringAddr, ringAddresses(r))
-	q.set(SetVringCall, words(uint64(r.Index)), r.Call)
+	if r.Call >= 0 {
+		q.set(SetVringCall, words(uint64(r.Index)), r.Call)
+	} else {
+		q.set(SetVringCall, words(uint64(r.Index)|NoFile))
+	}
 	q.set(SetVringKick, words(uint64(r.Index)), r.Kick)
 	if q.c.features&FeatureProtocol != 0 {
 		q.set(SetVringEnable, ringState(r.Index, 1))

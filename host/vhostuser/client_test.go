@@ -139,6 +139,21 @@ func checkGiven(t *testing.T, b *vhostusertest.Backend, s vhostuser.Session, giv
 	}
 }
 
+func TestADriverThatPolls(t *testing.T) {
+	b := modern()
+	files := make(chan *os.File, 1)
+	b.Started = func(r vhostusertest.Ring) { files <- r.CallFile }
+	s := session(t)
+	s.Rings = s.Rings[:1]
+	s.Rings[0].Call = -1
+	if err := connect(t, b).Start(s); err != nil {
+		t.Fatal(err)
+	}
+	if f := <-files; f != nil {
+		t.Errorf("a driver that polls is interrupted by %v", f)
+	}
+}
+
 // The descriptors that arrive are those that were sent, each in its place.
 func TestEventsCrossTheConnection(t *testing.T) {
 	b := modern()

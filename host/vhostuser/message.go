@@ -57,8 +57,9 @@ const (
 	FlagReply     = 1 << 2
 	FlagNeedReply = 1 << 3
 
-	// RingIndexMask are the bits of SET_VRING_KICK and SET_VRING_CALL that say which ring is meant.
+	// RingIndexMask are the bits of SET_VRING_KICK and SET_VRING_CALL that say which ring is meant; NoFile says that no descriptor comes along.
 	RingIndexMask = 0xff
+	NoFile        = 1 << 8
 )
 
 // MaxRegions is how many regions of memory a back end must accept.
@@ -77,7 +78,7 @@ type Ring struct {
 	Index             int
 	Size, Base        uint16 // entries; the available entry to begin with
 	Desc, Avail, Used uint64 // addresses in this process
-	Kick, Call        int    // eventfds: the driver's, and the one that interrupts it
+	Kick, Call        int    // eventfds: the driver's, and the one that interrupts it; -1 if it polls
 }
 
 // message begins a message with a payload of words to be appended.

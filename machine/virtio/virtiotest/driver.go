@@ -64,7 +64,7 @@ func (d *Driver) Stop() {
 	d.dev.Stop()
 	for _, q := range d.Queues {
 		if q != nil {
-			q.kick.Close()
+			q.close()
 		}
 	}
 	d.Queues = nil

@@ -2,8 +2,10 @@ package virtiotest
 
 import (
 	"encoding/binary"
+	"sync"
 	"sync/atomic"
 
+	"usui/host/eventfd"
 	"usui/machine/guestmem"
 	"usui/machine/virtio"
 )
@@ -44,6 +46,8 @@ type Queue struct {
 	shown             uint16 // availIdx at the last Publish
 	interrupts        chan struct{}
 	interruptCount    atomic.Int64
+	line              *eventfd.FD // interrupts too, once somebody asked for it
+	watching          sync.WaitGroup
 	kickCount         int64
 	hostile           bool // hands out what it does not hold
 }
@@ -68,12 +72,39 @@ func (d *Driver) newQueue(i int, size uint16) (*Queue, *virtio.Queue) {
 	dq, err := virtio.NewQueue(virtio.QueueConfig{
 		Memory: d.Memory, Index: i, Size: size, Desc: desc, Avail: avail, Used: used,
 		Features: d.config.Features, Kick: kick, Broken: d.noteBroken,
-		Interrupt: func() { q.interruptCount.Add(1); q.signal() },
+		Interrupt: func() { q.interruptCount.Add(1); q.signal() }, InterruptFD: q.interruptFD,
 	})
 	if err != nil {
 		d.t.Fatal(err)
 	}
 	return q, dq
+}
+
+// interruptFD is for those who serve the queue outside of the device model. The eventfd lives until the device is stopped.
+func (q *Queue) interruptFD() int {
+	if q.line == nil {
+		line, err := eventfd.New()
+		if err != nil {
+			q.d.t.Fatal(err)
+		}
+		q.line = line
+		q.watching.Go(func() { // ended by close
+			for line.Wait() == nil {
+				q.interruptCount.Add(1)
+				q.signal()
+			}
+		})
+	}
+	return int(q.line.Fd())
+}
+
+// close ends what the queue holds.
+func (q *Queue) close() {
+	q.kick.Close()
+	if q.line != nil {
+		q.line.Close()
+		q.watching.Wait()
+	}
 }
 
 func (q *Queue) signal() {
