@@ -16,6 +16,7 @@ var tools = [...]struct {
 	{"qemu-system-aarch64", "qemu-system-arm", false}, // the arm64 lab
 	{"busybox", "busybox-static", true},               // user space of the default guest
 	{"depmod", "kmod", false},                         // modules of the lab and the default guest
+	{"virtiofsd", "qemu-system-common", false},        // shared folders; Debian 13 has it in a package of its own
 	{"apt-get", "apt", false},                         // fetches kernel packages
 	{"dpkg-deb", "dpkg", false},                       // unpacks them
 	{"mkfs.ext4", "e2fsprogs", false},                 // tests: disks that guests write
@@ -40,7 +41,8 @@ func Tools() []Fact {
 // Tool is the fact that a program can be started; pkg is the Debian package that has it.
 func Tool(name, pkg string) Fact {
 	f := Fact{Name: "tool:" + name, How: "looked for in PATH and the system's folders"}
-	if path := find(name, append(filepath.SplitList(os.Getenv("PATH")), "/usr/sbin", "/sbin", "/usr/bin", "/bin")); path != "" {
+	if path := find(name, append(filepath.SplitList(os.Getenv("PATH")), "/usr/sbin", "/sbin", "/usr/bin", "/bin",
+		"/usr/libexec", "/usr/lib", "/usr/lib/qemu")); path != "" {
 		f.OK, f.Detail = true, path
 		return f
 	}
