@@ -274,6 +274,7 @@ func (o *runOptions) commandSession(ctx context.Context, b *builder) (err error)
 
 	s := &commandRun{options: o, env: env, events: ev, machine: m, entered: time.Now()}
 	command, stdio := s.prepare()
+	command.Steps = b.steps
 	// The machine runs until the command has ended or it ends by itself; interrupts go to the command, so ctx must not end both.
 	run, stop := context.WithCancelCause(context.WithoutCancel(ctx))
 	defer stop(nil)

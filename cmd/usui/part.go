@@ -4,6 +4,7 @@ import (
 	"context"
 	"flag"
 
+	"usui/internal/attach"
 	"usui/internal/cli"
 	"usui/internal/lab"
 	"usui/machine/vmm"
@@ -37,7 +38,8 @@ type builder struct {
 	env *cli.Env
 	ev  *events
 
-	sources []source // what others can watch
+	sources []source      // what others can watch
+	steps   []attach.Step // for the default guest, before its command starts
 }
 
 // add puts a virtio device into the next slot.
@@ -50,7 +52,15 @@ func (b *builder) count(kind, name string, stats func() any) {
 }
 
 // parts are all of them, in the order of their slots.
-func (o *runOptions) parts() []part { return []part{&o.live, &o.huge, &o.disks, &o.balloon} }
+func (o *runOptions) parts() []part {
+	return []part{
+		&o.live,
+		&o.huge,
+		&o.disks,
+		&o.balloon,
+		&o.shares,
+	}
+}
 
 // maxDevices leaves slots of the one PCI bus for the console and the random number generator.
 const maxDevices = 29

@@ -30,9 +30,11 @@ a small initramfs, fetched and built on first use.
   usui run                          a shell in the default guest; without a terminal, a short tour of the machine
   usui run -- uname -a              one command: its streams and its exit status are the command's
   usui run --disk d.img -- sh -c 'mount /dev/vda /mnt && ls /mnt'
+  usui run --share src --share /usr,ro -- ls /share/src /share/usr
   usui run --kernel vmlinuz --initrd initrd.img --disk root.img --cmdline 'console=ttyS0 root=/dev/vda1'
 
-With --kernel or --initrd the machine's serial port COM1 is on the standard streams and nothing of ours runs inside.
+With --kernel or --initrd the machine's serial port COM1 is on the standard streams and nothing of ours runs inside: mount a
+shared folder by its tag, which is its own name unless PATH:TAG gives another one: mount -t virtiofs src /mnt
 
 Where /dev/kvm cannot run a stock kernel, the machine runs inside the lab, an emulated computer that can ("usui help lab").
 "usui doctor" says what this host can do.
@@ -77,6 +79,7 @@ type runOptions struct {
 	huge    hugePagesPart
 	balloon balloonPart
 	disks   diskPart
+	shares  sharePart
 	guest   string
 	json    bool
 	noLab   bool
