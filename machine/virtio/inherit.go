@@ -6,7 +6,8 @@ import (
 	"usui/machine/guestmem"
 )
 
-// Break marks the device as broken until it is reset, for a device that cannot go on by itself. It may be called by anyone.
+// Break marks the device as broken until it is reset: for a device that cannot go on by itself, and for somebody else who serves the
+// queue (see [Queue.Ring]) and found that the driver broke the protocol. It may be called by anyone.
 func (q *Queue) Break(err error) { _ = q.fail(err) }
 
 // Inherit takes a queue over from somebody else who served it (see [Queue.Ring]) and is gone for good. The rings tell how many chains he has

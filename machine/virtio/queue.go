@@ -278,10 +278,6 @@ func (q *Queue) Stop() {
 	q.kick.Ring() // after the store: whoever takes this ring sees it
 }
 
-// Break marks the device as broken until it is reset, for somebody else who serves the queue (see [Queue.Ring]) and found that the
-// driver broke the protocol.
-func (q *Queue) Break(err error) { _ = q.fail(err) }
-
 // fail breaks the queue, the first time with a word to the owner.
 func (q *Queue) fail(err error) error {
 	err = fmt.Errorf("queue %d: %w", q.index, err)
