@@ -41,7 +41,28 @@ type Config struct {
 	ResetValue                        uint8
 
 	PowerButtonGSI uint32 // an edge here presses the power button
+
+	Hotplug Hotplug
 }
+
+// Hotplug names what lets PCI devices come and go while the guest runs: three registers of 32 bits, in which a bit is a slot
+// (the device number on bus 0). Each must be accessed as a whole.
+type Hotplug struct {
+	Slots uint32 // those that take part, all but slot 0; 0: nothing comes or goes
+	Port  uint16 // of the first register, see [HotplugUp]
+	GSI   uint32 // level-triggered: up while HotplugUp or HotplugDown is not 0
+}
+
+// Offsets of the registers of [Hotplug].
+const (
+	HotplugUp    = 0 // read: slots to look at because a device came; reading clears
+	HotplugDown  = 4 // read: slots that the guest is asked to eject; reading clears
+	HotplugEject = 8 // write: ejects these slots
+
+	HotplugPorts = 12
+
+	maxSlots = 32
+)
 
 // check refuses what the tables cannot say.
 func (c Config) check() error {
@@ -53,6 +74,9 @@ func (c Config) check() error {
 	}
 	if c.Window32.Start+c.Window32.Size > 1<<32 {
 		return fmt.Errorf("acpi: PCI window [%#x, %#x) reaches beyond 4 GiB", c.Window32.Start, c.Window32.End())
+	}
+	if h := c.Hotplug; h.Slots&1 != 0 || h.Slots != 0 && (c.ECAM.Size == 0 || h.Port == 0 || h.GSI == 0) {
+		return fmt.Errorf("acpi: hot plug of slots %#x by port %#x and interrupt %d: it takes a PCI bus, both numbers, and not slot 0", h.Slots, h.Port, h.GSI)
 	}
 	return nil
 }

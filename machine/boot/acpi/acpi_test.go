@@ -25,6 +25,7 @@ func full(cpus int) Config {
 		Window64:  guestmem.Range{Start: 0x800000000, Size: 0x800000000},
 		LAPICAddr: 0xfee00000, IOAPICAddr: 0xfec00000, SerialPort: 0x3f8, SerialIRQ: 4, PanicPort: 0x505,
 		SleepControlPort: 0x600, SleepStatusPort: 0x601, ResetPort: 0x602, ResetValue: 0x42, PowerButtonGSI: 10,
+		Hotplug: Hotplug{Slots: 1<<1 | 1<<31, Port: 0x610, GSI: 11},
 	}
 }
 
@@ -177,6 +178,18 @@ Scope _SB_
     Name _SEG 0
     Name _BBN 0
     Name _CRS [bus 0-0 +0 len 1 flags c] [mem32 c0000000-dfffffff +0 len 20000000 flags c] [mem64 800000000-fffffffff +0 len 800000000 flags c]
+    Region HPIO space 1 610 +c
+    Field of HPIO flags 3: HPUP 32 HPDN 32 HPEJ 32
+    Device S001
+      Name _ADR 10000
+      Name _SUN 1
+      Method _EJ0 1: HPEJ = 2
+    Device S01F
+      Name _ADR 1f0000
+      Name _SUN 1f
+      Method _EJ0 1: HPEJ = 80000000
+    Method TELL 2: if Arg0 & 2 { Notify S001 Arg1 }; if Arg0 & 80000000 { Notify S01F Arg1 }
+    Method PLUG 8: TELL HPUP 1; TELL HPDN 3
   Device MBRD
     Name _HID PNP0C02
     Name _UID 0
@@ -193,8 +206,8 @@ Scope _SB_
   Device GED_
     Name _HID "ACPI0013"
     Name _UID 0
-    Name _CRS [irq flags 3 a]
-    Method _EVT 9 Notify PWRB 80
+    Name _CRS [irq flags 3 a] [irq flags 1 b]
+    Method _EVT 9: if Arg0 == a { Notify PWRB 80 }; if Arg0 == b { ^^.PCI0PLUG }
   Device C000
     Name _HID "ACPI0007"
     Name _UID 0
@@ -282,6 +295,10 @@ func TestBuildRefuses(t *testing.T) {
 		{func(c *Config) { c.ECAM.Size = 4096 }, "acpi: PCI configuration space of 0x1000 bytes; it takes 0x100000 for each bus, and at most 256 buses"},
 		{func(c *Config) { c.ECAM.Size = 257 << 20 }, "acpi: PCI configuration space of 0x10100000 bytes; "},
 		{func(c *Config) { c.Window32.Size = 1 << 32 }, "acpi: PCI window [0xc0000000, 0x1c0000000) reaches beyond 4 GiB"},
+		{func(c *Config) { c.Hotplug.Slots = 3 }, "acpi: hot plug of slots 0x3 by port 0x610 and interrupt 11: it takes a PCI bus, both numbers, and not slot 0"},
+		{func(c *Config) { c.Hotplug.Port = 0 }, "acpi: hot plug of slots 0x80000002 by port 0x0 "},
+		{func(c *Config) { c.Hotplug.GSI = 0 }, "acpi: hot plug of slots 0x80000002 by port 0x610 and interrupt 0"},
+		{func(c *Config) { c.ECAM.Size = 0 }, "acpi: hot plug of slots 0x80000002 "},
 	}
 	for _, tt := range cases {
 		cfg := full(1)
@@ -318,7 +335,11 @@ func TestGolden(t *testing.T) {
 // what it read.
 func TestIASL(t *testing.T) {
 	iasl := need.Tool(t, "iasl", "acpica-tools")
-	for name, cfg := range map[string]Config{"full": full(300), "high-ecam": highECAM(), "bare": {CPUs: 1}} {
+	allSlots := full(300)
+	allSlots.Hotplug.Slots = 1<<maxSlots - 2
+	noButton := full(1)
+	noButton.PowerButtonGSI = 0
+	for name, cfg := range map[string]Config{"full": allSlots, "no button": noButton, "high-ecam": highECAM(), "bare": {CPUs: 1}} {
 		for sig, table := range build(t, cfg) {
 			dir := t.TempDir()
 			run := func(args ...string) string {

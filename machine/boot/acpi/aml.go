@@ -24,10 +24,21 @@ const (
 	opPackage     = 0x12
 	opMethod      = 0x14
 	opExt         = 0x5b
+	opExtRegion   = 0x80
+	opExtField    = 0x81
 	opExtDevice   = 0x82
+	opArg0        = 0x68
+	opArg1        = 0x69
+	opStore       = 0x70
+	opAnd         = 0x7b
 	opNotify      = 0x86
+	opEqual       = 0x93
+	opIf          = 0xa0
 
 	methodSerialized = 1 << 3
+	regionIO         = 1 // section 20.2.5.2, RegionSpace: I/O ports
+	accessDWord      = 3 // FieldFlags: read and written 32 bits at a time
+	registerBits     = 32
 )
 
 // term is encoded AML.
@@ -109,6 +120,40 @@ func method(seg string, flags byte, body ...term) term {
 	return sized([]byte{opMethod}, join(term(seg), term{flags}, join(body...)))
 }
 
-func notify(seg string, value uint64) term {
-	return join(term{opNotify}, term(seg), integer(value))
+// The arguments of the method that they stand in.
+var (
+	arg0 = term{opArg0}
+	arg1 = term{opArg1}
+)
+
+// ports names n I/O ports from port on.
+func ports(seg string, port uint16, n byte) term {
+	return join(term{opExt, opExtRegion}, term(seg), term{regionIO}, integer(uint64(port)), integer(uint64(n)))
 }
+
+// registers names the 32-bit registers of a region, which follow each other from its start.
+func registers(region string, segs ...string) term {
+	list := join(term(region), term{accessDWord})
+	for _, seg := range segs {
+		list = join(list, term(seg), term{registerBits}) // encoded as a package length is: up to 63 it stands for itself
+	}
+	return sized([]byte{opExt, opExtField}, list)
+}
+
+// notify tells the driver of a device.
+func notify(seg string, value term) term { return join(term{opNotify}, term(seg), value) }
+
+// store writes value to a register.
+func store(value term, seg string) term { return join(term{opStore}, value, term(seg)) }
+
+func and(a, b term) term { return join(term{opAnd}, a, b, term{opZero}) } // the result is stored nowhere
+
+func equal(a, b term) term { return join(term{opEqual}, a, b) }
+
+// when runs body if condition is not zero.
+func when(condition term, body ...term) term {
+	return sized([]byte{opIf}, join(condition, join(body...)))
+}
+
+// call calls a method.
+func call(path string, args ...term) term { return join(term(path), join(args...)) }

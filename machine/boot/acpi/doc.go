@@ -12,13 +12,18 @@
 // firmware that assigns PCI addresses is the monitor itself. The DSDT is made by a small encoder of AML (section 20):
 // each function returns the bytes of one term, so the table is written as it reads in ASL.
 //
-//	RSDP -> XSDT -> FADT -> DSDT: \_S5, PCI root bridge, motherboard (reserves ECAM), COM1, pvpanic, event device and button, processors
+//	RSDP -> XSDT -> FADT -> DSDT: \_S5, PCI root bridge and slots, motherboard (reserves ECAM), COM1, pvpanic, button, event device, processors
 //	             -> MADT: local APICs, I/O APIC
 //	             -> MCFG: ECAM
 //
 // The motherboard device is not decoration: without configuration by ports, Linux takes ECAM only where a PNP0C02
-// device reserves it (arch/x86/pci/mmconfig-shared.c). There is no _OSC: then Linux leaves hot plug, ASPM and error reporting,
-// none of which the machine has, alone.
+// device reserves it (arch/x86/pci/mmconfig-shared.c). There is no _OSC: then Linux leaves PCI Express's
+// own hot plug, ASPM and error reporting, none of which the machine has, alone.
+//
+// Devices come and go by ACPI (section 6.3), as drivers/pci/hotplug/acpiphp_glue.c of Linux wants it: each slot is a device with _ADR and
+// _EJ0. Two registers say which slots have news, and an interrupt of the event device that they have. It is level-triggered: one that
+// comes while a kernel boots and has no driver for the event device yet is taken later. The methods of the event device read the
+// registers and notify the slots; _EJ0 writes a third.
 //
 // # Invariants
 //
@@ -27,7 +32,7 @@
 //
 // # Limits
 //
-// One PCI segment, no _PRT (interrupts are message-signalled), no hot plug, no NUMA, no C- or P-states, no DMA remapping. At
+// One PCI segment, no _PRT (interrupts are message-signalled), no hot plug of processors and memory, no NUMA, no C- or P-states, no DMA remapping. At
 // most 1024 processors. arm64 would need GTDT and GICs in the MADT; this is x86 only.
 //
 // Sources: ACPI Specification 6.5; PCI Firmware Specification 3.3 section 4.1 (MCFG); QEMU docs/specs/pvpanic.rst.

@@ -27,15 +27,25 @@ func walk(t *testing.T, out *strings.Builder, b []byte, indent string) {
 			b = block(t, out, "Scope", b[1:], indent)
 		case b[0] == 0x5b && b[1] == 0x82: // DeviceOp
 			b = block(t, out, "Device", b[2:], indent)
-		case b[0] == 0x14: // MethodOp, of one Notify
+		case b[0] == 0x14: // MethodOp
 			n, used := packageLength(b[1:])
-			body := b[1+used : 1+n]
-			value, rest := object(t, body[10:])
-			if body[5] != 0x86 || len(rest) > 0 {
-				t.Fatalf("method % x: not one Notify", body)
-			}
-			fmt.Fprintf(out, "%sMethod %s %x Notify %s %s\n", indent, body[:4], body[4], body[6:10], value)
+			fmt.Fprintf(out, "%sMethod %s %x: %s\n", indent, b[1+used:5+used], b[5+used], statements(t, b[6+used:1+n]))
 			b = b[1+n:]
+		case b[0] == 0x5b && b[1] == 0x80: // OpRegionOp
+			start, rest := object(t, b[7:])
+			size, rest := object(t, rest)
+			fmt.Fprintf(out, "%sRegion %s space %x %s +%s\n", indent, b[2:6], b[6], start, size)
+			b = rest
+		case b[0] == 0x5b && b[1] == 0x81: // FieldOp
+			n, used := packageLength(b[2:])
+			fmt.Fprintf(out, "%sField of %s flags %x:", indent, b[2+used:6+used], b[6+used])
+			for list := b[7+used : 2+n]; len(list) > 0; {
+				bits, used := packageLength(list[4:])
+				fmt.Fprintf(out, " %s %d", list[:4], bits)
+				list = list[4+used:]
+			}
+			fmt.Fprintln(out)
+			b = b[2+n:]
 		default:
 			t.Fatalf("unexpected AML % x", b[:min(len(b), 16)])
 		}
@@ -51,6 +61,64 @@ func block(t *testing.T, out *strings.Builder, kind string, b []byte, indent str
 	return b[n:]
 }
 
+// statements prints the body of a method.
+func statements(t *testing.T, b []byte) string {
+	t.Helper()
+	var list []string
+	for len(b) > 0 {
+		var text string
+		switch b[0] {
+		case 0x70: // StoreOp
+			value, rest := value(t, b[1:])
+			text, b = fmt.Sprintf("%s = %s", rest[:4], value), rest[4:]
+		case 0x86: // NotifyOp
+			value, rest := value(t, b[5:])
+			text, b = fmt.Sprintf("Notify %s %s", b[1:5], value), rest
+		case 0xa0: // IfOp
+			n, used := packageLength(b[1:])
+			condition, rest := value(t, b[1+used:1+n])
+			text, b = fmt.Sprintf("if %s { %s }", condition, statements(t, rest)), b[1+n:]
+		default: // a call: of TELL with two arguments, or of PLUG
+			path := 4
+			if b[0] == '^' {
+				path = 11
+			}
+			text, b = string(b[:path]), b[path:]
+			for text == "TELL" && len(b) > 0 {
+				var first, second string
+				first, b = value(t, b)
+				second, b = value(t, b)
+				text = fmt.Sprintf("TELL %s %s", first, second)
+			}
+		}
+		list = append(list, text)
+	}
+	return strings.Join(list, "; ")
+}
+
+// value reads what stands for a number.
+func value(t *testing.T, b []byte) (string, []byte) {
+	t.Helper()
+	binary := map[byte]string{0x7b: "&", 0x93: "=="}
+	switch {
+	case b[0] == 0x68 || b[0] == 0x69:
+		return fmt.Sprintf("Arg%d", b[0]-0x68), b[1:]
+	case binary[b[0]] != "":
+		x, rest := value(t, b[1:])
+		y, rest := value(t, rest)
+		if b[0] == 0x7b {
+			if rest[0] != 0 {
+				t.Errorf("the result of And is stored: % x", rest[:4])
+			}
+			rest = rest[1:]
+		}
+		return fmt.Sprintf("%s %s %s", x, binary[b[0]], y), rest
+	case b[0] >= 'A' && b[0] <= 'Z':
+		return string(b[:4]), b[4:]
+	}
+	return object(t, b)
+}
+
 // object reads a constant, package or resource buffer.
 func object(t *testing.T, b []byte) (string, []byte) {
 	t.Helper()
@@ -61,8 +129,11 @@ func object(t *testing.T, b []byte) (string, []byte) {
 		return fmt.Sprintf("%x", b[1]), b[2:]
 	case 0x0b:
 		return fmt.Sprintf("%x", le.Uint16(b[1:])), b[3:]
-	case 0x0c: // in these tables only compressed EISA ids
-		return decodeEisaID(b[1:5]), b[5:]
+	case 0x0c:
+		if b[1] == 0x41 && b[2] == 0xd0 { // a compressed EISA id that begins with PNP
+			return decodeEisaID(b[1:5]), b[5:]
+		}
+		return fmt.Sprintf("%x", le.Uint32(b[1:])), b[5:]
 	case 0x0d:
 		s, _, _ := strings.Cut(string(b[1:]), "\x00")
 		return fmt.Sprintf("%q", s), b[len(s)+2:]

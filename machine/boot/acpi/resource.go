@@ -21,9 +21,10 @@ const (
 
 	addressMemory    = 0 // resource types of 6.4.3.5
 	addressBus       = 2
-	addressFixed     = 1<<2 | 1<<3 // minimum and maximum are fixed
-	addressConsumer  = 1 << 0      // of a device's own registers, not passed on to a bus
-	interruptEdge    = 1<<0 | 1<<1 // consumer, edge-triggered, active high, exclusive
+	addressFixed     = 1<<2 | 1<<3           // minimum and maximum are fixed
+	addressConsumer  = 1 << 0                // of a device's own registers, not passed on to a bus
+	interruptLevel   = 1 << 0                // consumer, level-triggered, active high, exclusive
+	interruptEdge    = interruptLevel | 1<<1 // edge-triggered
 	interruptsInList = 1
 )
 
@@ -39,9 +40,9 @@ func ioPorts(port uint16, n byte) []byte {
 	return append(d, 1, n) // alignment, length
 }
 
-// interrupt is one GSI, edge-triggered, active high, not shared.
-func interrupt(gsi uint32) []byte {
-	return large(tagInterrupt, le.AppendUint32([]byte{interruptEdge, interruptsInList}, gsi))
+// interrupt is one GSI, of either kind.
+func interrupt(gsi uint32, kind byte) []byte {
+	return large(tagInterrupt, le.AppendUint32([]byte{kind, interruptsInList}, gsi))
 }
 
 // busNumbers are the PCI buses behind a bridge.
