@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"sync"
 	"sync/atomic"
 
@@ -27,15 +28,14 @@ type BusConfig struct {
 	Log      *slog.Logger   // for functions without a logger of their own; nil: discard
 }
 
-// Bus is a root complex with one bus. Functions are added before the guest runs; all else may be called from any
-// goroutine.
+// Bus is a root complex with one bus. Its methods may be called from any goroutine, while the guest runs too.
 type Bus struct {
 	cfg   BusConfig
 	slots [numSlots]atomic.Pointer[Function]
 	table atomic.Pointer[table]
 
 	mu             sync.Mutex
-	bars           []*barState // guarded by mu; in the order of slots and registers
+	bars           []*barState // guarded by mu; in the order in which functions came, and of registers
 	free32, free64 uint64      // guarded by mu; where the rest of a window starts that Add has not given away
 }
 
@@ -52,27 +52,58 @@ func NewBus(cfg BusConfig) *Bus {
 	return b
 }
 
-// Add puts f into the next free slot and gives its BARs addresses. It fails when all 32 slots are taken, when a window has no
-// room left, or when f is on a bus already. Memory decoding is off until the guest enables it.
+// Add puts f into the next free slot and gives its BARs addresses, as firmware does before the guest runs. It fails when all 32
+// slots are taken, when a window has no room left, or when f is or was on a bus. Memory decoding is off until the guest enables it.
 func (b *Bus) Add(f *Function) error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if f.bus != nil {
-		return fmt.Errorf("add %s to the bus: it is on one already", f.cfg.Name)
-	}
 	slot := 0
 	for b.slots[slot].Load() != nil {
 		if slot++; slot == numSlots {
 			return fmt.Errorf("add %s to the bus: all %d slots are taken", f.cfg.Name, numSlots)
 		}
 	}
+	if f.bus != nil {
+		return fmt.Errorf("add %s to the bus: it is or was on one", f.cfg.Name)
+	}
 	bars, err := b.assign(f)
 	if err != nil {
 		return fmt.Errorf("add %s to the bus: %w", f.cfg.Name, err)
 	}
-	f.bus, f.bars = b, bars
+	b.enter(slot, f, bars)
+	return nil
+}
+
+// Insert puts f into a slot while the guest runs. Its BARs are at address 0 and memory decoding is off: the guest has to find f a
+// place. It fails when there is no such slot, when it is taken, or when f is or was on a bus.
+func (b *Bus) Insert(slot int, f *Function) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	switch {
+	case slot < 0 || slot >= numSlots:
+		return fmt.Errorf("insert %s into slot %d: the bus has %d", f.cfg.Name, slot, numSlots)
+	case b.slots[slot].Load() != nil:
+		return fmt.Errorf("insert %s into slot %d: %s is there", f.cfg.Name, slot, b.slots[slot].Load().cfg.Name)
+	case f.bus != nil:
+		return fmt.Errorf("insert %s into slot %d: it is or was on a bus", f.cfg.Name, slot)
+	}
+	var bars []*barState
+	for i, bar := range f.cfg.BARs {
+		if bar.Size != 0 {
+			bars = append(bars, &barState{f: f, index: i, size: bar.Size})
+		}
+	}
+	b.enter(slot, f, bars)
+	return nil
+}
+
+// enter makes f answer in a free slot. The caller holds both locks.
+func (b *Bus) enter(slot int, f *Function, bars []*barState) {
+	f.bus, f.slot, f.bars = b, slot, bars
 	if f.log == nil {
 		f.log = b.cfg.Log
 	}
@@ -81,7 +112,24 @@ func (b *Bus) Add(f *Function) error {
 	}
 	b.bars = append(b.bars, bars...)
 	b.slots[slot].Store(f)
-	return nil
+}
+
+// Remove takes f off the bus for good: its slot is empty, and its BARs are mapped nowhere. An access of a vCPU that is under way may
+// still reach f, until the vCPU enters the guest again. Remove of a function that is not on b does nothing.
+func (b *Bus) Remove(f *Function) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if f.bus != b || !b.slots[f.slot].CompareAndSwap(f, nil) {
+		return
+	}
+	for _, bar := range f.bars {
+		bar.decode = false
+	}
+	b.remap()
+	b.bars = slices.DeleteFunc(b.bars, func(bar *barState) bool { return bar.f == f })
+	f.bars = nil // what the guest writes to the registers from here on places nothing
 }
 
 // assign finds an address for each BAR of f. When one finds none, no window has lost room.

@@ -14,7 +14,8 @@
 // a BAR needs. No function has a PCI Express capability, so Linux takes them for conventional devices, and the 3840
 // bytes of extended configuration space read as ones.
 //
-// The monitor is the firmware: [Bus.Add] gives every BAR an address. The guest may move BARs anywhere inside the windows. The
+// The monitor is the firmware: [Bus.Add] gives every BAR an address. A function that comes while the guest runs ([Bus.Insert]) has
+// none, as on hardware. The guest may move BARs anywhere inside the windows. The
 // table from addresses to BARs is immutable and swapped as a whole, so an access takes no lock and allocates nothing.
 //
 // MSI-X is the only interrupt (PCI Local Bus Specification 3.0 section 6.8.2): no INTx, no MSI. An entry that the guest has
@@ -26,6 +27,8 @@
 //     its or another BAR's move makes room.
 //   - An access of any size at any offset has a defined answer: ones where nothing is, no effect where nothing can be written.
 //   - What a guest does wrong is at most [maxWarnings] lines in the log for each function.
+//   - A function that left the bus ([Bus.Remove]) is mapped nowhere and stays so, whatever a vCPU does that reached it before.
+//   - Each vector that a function was given is closed once, be it by its Close or because the function could not be made.
 //   - A signal is delivered or pending as long as MSI-X is enabled; no concurrent masking loses it.
 //
 // # Locks
@@ -37,7 +40,7 @@
 //
 // # Limits
 //
-//   - No bridges, no functions other than 0, no hot-plug, no I/O space, no expansion ROM, no power management.
+//   - No bridges, no functions other than 0, no I/O space, no expansion ROM, no power management.
 //   - The bus master bit is kept and read back, but not enforced: a device that the guest set up works without it.
 //   - A BAR is at least 4 KiB.
 package pci

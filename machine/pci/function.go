@@ -65,12 +65,13 @@ type Function struct {
 	warnings atomic.Uint64
 	closed   atomic.Bool
 
-	// Set by Bus.Add.
+	// Set when the function comes to a bus, before anything there can reach it.
 	bus  *Bus
+	slot int
 	log  *slog.Logger
-	bars []*barState
 
 	mu       sync.Mutex
+	bars     []*barState      // guarded by mu; empty once the function has left the bus
 	config   [configSize]byte // guarded by mu
 	writable [configSize]byte // the bits that the guest may change; does not change itself
 }
@@ -85,6 +86,9 @@ func NewFunction(cfg FunctionConfig) (*Function, error) {
 		f.maskBAR(i, bar)
 	}
 	if err := f.addCapabilities(); err != nil {
+		if f.msix != nil {
+			err = errors.Join(err, f.msix.close())
+		}
 		return nil, fmt.Errorf("PCI function %s: %w", cfg.Name, err)
 	}
 	return f, nil
@@ -248,8 +252,12 @@ func (f *Function) Warn(msg string, args ...any) {
 // hex is an address as people read it in a log.
 func hex(v uint64) string { return fmt.Sprintf("%#x", v) }
 
-// Close ends the function: first what its Close hook ends, then its interrupts. No vCPU may run any more that could reach it.
-// A second Close does nothing.
+// Slot is the device number on bus 0, once the function is or was there.
+func (f *Function) Slot() int { return f.slot }
+
+// Close ends the function: first what its Close hook ends, then its interrupts, whose vectors it closes. A function that vCPUs can
+// reach leaves the bus before, see [Bus.Remove]; an access that is still under way finds registers without effect. A second Close does
+// nothing.
 func (f *Function) Close() error {
 	if f.closed.Swap(true) {
 		return nil

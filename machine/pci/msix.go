@@ -21,9 +21,11 @@ type Vector interface {
 	// FD is an eventfd: a write to it by any process is a Signal, and one that comes while there is no route is delivered
 	// when there is one.
 	FD() int
+	// Close gives the vector back, once, as the last call. It has no route then.
+	Close() error
 }
 
-// Vectors makes vectors. They live as long as the machine.
+// Vectors makes vectors, which their user closes.
 type Vectors interface {
 	NewVector() (Vector, error)
 }
@@ -183,7 +185,13 @@ func (x *msix) fd(i int) int {
 	if i < 0 || i >= len(x.entries) {
 		return -1
 	}
-	return x.entries[i].vector.FD()
+	e := &x.entries[i]
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.closed {
+		return -1
+	}
+	return e.vector.FD()
 }
 
 func (x *msix) signal(i int) {
@@ -286,7 +294,7 @@ func (x *msix) readPending(off int, p []byte) {
 	}
 }
 
-// close ends all routes, for good.
+// close ends all routes, for good, and gives the vectors back. Some entries have none if they could not be made.
 func (x *msix) close() error {
 	var errs []error
 	for i := range x.entries {
@@ -296,6 +304,9 @@ func (x *msix) close() error {
 		if e.routed {
 			e.routed = false
 			errs = append(errs, e.vector.Unroute())
+		}
+		if e.vector != nil {
+			errs = append(errs, e.vector.Close())
 		}
 		e.mu.Unlock()
 	}

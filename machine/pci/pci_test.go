@@ -53,11 +53,12 @@ func (r ram) Write(off uint64, p []byte) { copy(r[off:], p) }
 
 var errNoMessage = errors.New("not an address for messages")
 
-// fakeVector holds what the interface promises: one call at a time, Route without a route, Signal with one. Messages to
-// addresses outside 0xfeexxxxx cannot be routed, as on amd64.
+// fakeVector holds what the interface promises: one call at a time, Route without a route, Signal with one, none after
+// Close. Messages to addresses outside 0xfeexxxxx cannot be routed, as on amd64.
 type fakeVector struct {
 	busy      atomic.Bool
 	routed    bool // guarded by busy, as all below
+	closed    bool
 	addr      uint64
 	data      uint32
 	signals   int
@@ -68,6 +69,9 @@ type fakeVector struct {
 func (v *fakeVector) enter(what string) {
 	if v.busy.Swap(true) {
 		panic(what + " overlaps another call")
+	}
+	if v.closed {
+		v.broken = append(v.broken, what+" after Close")
 	}
 }
 
@@ -111,6 +115,16 @@ func (v *fakeVector) Signal() error {
 	return nil
 }
 
+func (v *fakeVector) Close() error {
+	v.enter("Close")
+	defer v.leave()
+	if v.routed {
+		v.broken = append(v.broken, "Close with a route")
+	}
+	v.closed = true
+	return nil
+}
+
 // fakeVectors makes and keeps fake vectors, up to a limit.
 type fakeVectors struct {
 	made  []*fakeVector
@@ -133,6 +147,16 @@ func (vs *fakeVectors) check(t testing.TB) {
 			t.Errorf("vector %d: %s", i, what)
 		}
 	}
+}
+
+// open counts the vectors that are not closed.
+func (vs *fakeVectors) open() (n int) {
+	for _, v := range vs.made {
+		if !v.closed {
+			n++
+		}
+	}
+	return n
 }
 
 // mustFunction makes a function.

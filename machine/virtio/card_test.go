@@ -175,6 +175,8 @@ func (v *irq) Unroute() error {
 
 func (v *irq) FD() int { return v.fd }
 
+func (v *irq) Close() error { return nil }
+
 func (v *irq) Signal() error {
 	v.mu.Lock()
 	defer v.mu.Unlock()
