@@ -64,11 +64,13 @@ func (m *Machine) buildBuses(cfg Config) error {
 		return err
 	}
 	m.serial = newSerial(out, irq)
+	m.slots.raise = func(up bool) error { return m.vm.IRQLine(hotplugIRQ, up) }
 	ports := func(start, n uint64) guestmem.Range { return guestmem.Range{Start: start, Size: n} }
 	if m.ports, err = newBus([]busEntry{
 		{"serial", ports(serialPort, 8), m.serial},
 		{"pvpanic", ports(panicPort, 1), pvpanic{m.end}},
 		{"power", ports(powerPort, powerPorts), power{m.end}},
+		{"hot plug", ports(hotplugPort, acpi.HotplugPorts), m.slots},
 	}); err != nil {
 		return err
 	}
@@ -100,6 +102,7 @@ func (m *Machine) load(ctx context.Context, cfg Config) (boot.Entry, error) {
 		SerialPort: serialPort, SerialIRQ: serialIRQ, PanicPort: panicPort, PowerButtonGSI: buttonIRQ,
 		SleepControlPort: powerPort + sleepControl, SleepStatusPort: powerPort + sleepStatus,
 		ResetPort: powerPort + resetControl, ResetValue: resetValue,
+		Hotplug: acpi.Hotplug{Slots: hotplugSlots, Port: hotplugPort, GSI: hotplugIRQ},
 	})
 	if err != nil {
 		return boot.Entry{}, err

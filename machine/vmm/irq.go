@@ -18,12 +18,12 @@ const ioapicPins = 24
 type interrupts struct {
 	vm *kvm.VM
 
-	mu      sync.Mutex       // guards all below
-	next    uint32           // next free global system interrupt
-	limit   uint32           // KVM_CAP_IRQ_ROUTING: numbers at and above it are refused
-	msi     map[uint32]route // programmed message-signalled interrupts
-	table   []kvm.IRQRoute   // scratch for install
-	vectors []*vector
+	mu    sync.Mutex       // guards all below
+	next  uint32           // the lowest global system interrupt that was never used
+	free  []uint32         // those below that closed vectors gave back
+	limit uint32           // KVM_CAP_IRQ_ROUTING: numbers at and above it are refused
+	msi   map[uint32]route // programmed message-signalled interrupts
+	table []kvm.IRQRoute   // scratch for install
 }
 
 type route struct {
@@ -74,17 +74,23 @@ func (l *line) Pulse() {
 func (t *interrupts) NewVector() (pci.Vector, error) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if t.next >= t.limit {
-		return nil, fmt.Errorf("message-signalled interrupt %d: KVM routes %d interrupts", t.next, t.limit)
+	gsi := t.next
+	if n := len(t.free); n > 0 {
+		gsi = t.free[n-1]
+	}
+	if gsi >= t.limit {
+		return nil, fmt.Errorf("message-signalled interrupt %d: KVM routes %d interrupts", gsi, t.limit)
 	}
 	fd, err := eventfd.New()
 	if err != nil {
 		return nil, err
 	}
-	v := &vector{table: t, gsi: t.next, fd: fd}
-	t.next++
-	t.vectors = append(t.vectors, v)
-	return v, nil
+	if gsi == t.next {
+		t.next++
+	} else {
+		t.free = t.free[:len(t.free)-1]
+	}
+	return &vector{table: t, gsi: gsi, fd: fd}, nil
 }
 
 // vector is one message-signalled interrupt. Its irqfd is attached while it has a route, so that a signal never reaches a stale one.
@@ -146,9 +152,16 @@ func (v *vector) Signal() error { return v.fd.Signal() }
 // FD implements [pci.Vector]. What is written while the eventfd is detached is delivered by KVM when it is attached again.
 func (v *vector) FD() int { return int(v.fd.Fd()) }
 
-// Close implements io.Closer: the eventfd goes, the number stays used.
+// Close implements [pci.Vector]. Nothing is attached to the number then, so another vector may have it; KVM forgets the route when it
+// gets the next table.
 func (v *vector) Close() error {
-	return errors.Join(v.Unroute(), v.fd.Close())
+	t := v.table
+	t.mu.Lock()
+	err := v.detach()
+	delete(t.msi, v.gsi)
+	t.free = append(t.free, v.gsi)
+	t.mu.Unlock()
+	return errors.Join(err, v.fd.Close())
 }
 
 // doorbells connects a guest-physical address to an eventfd inside KVM (ioeventfd): a write there never reaches this process. The
@@ -170,13 +183,4 @@ func (t *interrupts) installFirst() error {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	return t.install()
-}
-
-// close releases the vectors' eventfds.
-func (t *interrupts) close() error {
-	var errs []error
-	for _, v := range t.vectors {
-		errs = append(errs, v.Close())
-	}
-	return errors.Join(errs...)
 }

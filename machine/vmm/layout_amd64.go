@@ -19,8 +19,9 @@ const (
 	identityMapAddr = 0xfffb_c000
 	tssAddr         = 0xfffb_d000
 
-	serialIRQ = 4  // COM1's, by ISA's custom
-	buttonIRQ = 10 // the Generic Event Device's; no legacy device of this machine has it
+	serialIRQ  = 4  // COM1's, by ISA's custom
+	buttonIRQ  = 10 // the Generic Event Device's; no legacy device of this machine has it
+	hotplugIRQ = 11 // likewise
 
 	// MaxCPUs is the most vCPUs with which a stock kernel was seen to boot. xAPIC identifiers would allow 254, but from 65 on a guest
 	// ends by a triple fault when it brings the second one up.

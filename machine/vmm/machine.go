@@ -55,7 +55,7 @@ type Config struct {
 	Initrd  *os.File // likewise; nil: none
 	Cmdline string
 	Serial  io.Writer // what the guest writes to COM1, in order, from one goroutine of Run; nil discards it
-	Virtio  []Virtio  // PCI functions in slot order
+	Virtio  []Virtio  // PCI functions in slot order; more can come later, see [Machine.Plug]
 	Log     *slog.Logger
 
 	HugePages bool // RAM is of the host's reserved huge pages; see guestmem.NewHuge
@@ -65,6 +65,11 @@ type Config struct {
 type Virtio struct {
 	Name   string
 	Device virtio.Device
+
+	// Gone is called once when the device has left the machine, because the guest ejected it or by Close: it is stopped for good, and what
+	// is behind it can be closed. The guest may eject any device at any time. Gone runs on the thread of a vCPU, which stands still until it
+	// returns, so it must not wait for the guest. It is not called when New or Plug fails. nil: nobody wants to know.
+	Gone func()
 }
 
 // Phases are the steps of a start, each measured from the call of New to its end.
@@ -76,21 +81,21 @@ type Phases struct {
 
 // Machine is one virtual machine. Its methods may be called from any goroutine.
 type Machine struct {
-	log       *slog.Logger
-	sys       *kvm.System
-	vm        *kvm.VM
-	mem       *guestmem.Memory
-	irqs      *interrupts
-	lines     []*line
-	pci       *pci.Bus
-	functions []*pci.Function
-	serial    *serial
-	button    *line
-	ports     *bus
-	mmio      *bus
-	vcpus     []*vcpu
-	cpuid     hostCPUID // what KVM supports, asked once
-	phases    Phases
+	log    *slog.Logger
+	sys    *kvm.System
+	vm     *kvm.VM
+	mem    *guestmem.Memory
+	irqs   *interrupts
+	lines  []*line
+	pci    *pci.Bus
+	slots  *slots
+	serial *serial
+	button *line
+	ports  *bus
+	mmio   *bus
+	vcpus  []*vcpu
+	cpuid  hostCPUID // what KVM supports, asked once
+	phases Phases
 
 	mu      sync.Mutex // guards all below
 	changed sync.Cond  // wish or parked changed
@@ -121,8 +126,10 @@ func New(ctx context.Context, cfg Config) (_ *Machine, err error) {
 		m.log = slog.New(slog.DiscardHandler)
 	}
 	m.changed.L = &m.mu
+	m.slots = newSlots(m.log)
 	defer func() {
 		if err != nil {
+			m.slots.disown()
 			m.Close() // whatever was built so far
 		}
 	}()
@@ -207,16 +214,14 @@ func (m *Machine) build(cfg Config) (err error) {
 // buildPCI puts the virtio functions on the bus.
 func (m *Machine) buildPCI(cfg Config) error {
 	m.pci = pci.NewBus(pci.BusConfig{Window32: window32, Window64: window64(m.mem), Log: m.log})
+	m.slots.bus = m.pci
 	for _, v := range cfg.Virtio {
-		f, err := virtio.NewFunction(virtio.Config{
-			Name: v.Name, Device: v.Device, Memory: m.mem, Vectors: m.irqs, Doorbells: doorbells{m.vm}, Log: m.log,
-		})
+		f, err := m.newFunction(v)
 		if err != nil {
 			return fmt.Errorf("%s: %w", v.Name, err)
 		}
-		m.functions = append(m.functions, f)
-		if err := m.pci.Add(f); err != nil {
-			return err
+		if err := m.slots.add(f, v); err != nil {
+			return errors.Join(err, f.Close())
 		}
 	}
 	return nil
@@ -306,6 +311,7 @@ func (m *Machine) ask(w wish) (before wish) {
 	m.mu.Unlock()
 	if w == stop {
 		m.serial.finish()
+		m.slots.end()
 	}
 	for _, c := range m.vcpus {
 		c.kvm.Kick()
@@ -382,14 +388,9 @@ func (m *Machine) Close() error {
 	if m.serial != nil {
 		m.serial.close()
 	}
-	for _, f := range m.functions {
-		keep(f.Close())
-	}
+	keep(m.slots.close())
 	for _, c := range m.vcpus {
 		keep(c.kvm.Close())
-	}
-	if m.irqs != nil {
-		keep(m.irqs.close())
 	}
 	for _, l := range m.lines {
 		keep(l.fd.Close())
