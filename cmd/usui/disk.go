@@ -6,6 +6,7 @@ import (
 	"errors"
 	"flag"
 	"fmt"
+	"log/slog"
 	"os"
 	"strconv"
 	"strings"
@@ -152,21 +153,35 @@ func (p *diskPart) prepareLab(cfg *lab.Config) error {
 
 func (p *diskPart) build(_ context.Context, b *builder) error {
 	for i, d := range p.list {
-		file, err := block.OpenFile(d.Path, block.Options{ReadOnly: d.ReadOnly})
+		file, device, err := d.open(i, b.cfg.CPUs, b.cfg.Log)
 		if err != nil {
 			return err
 		}
 		b.res.add(file)
-		limits, err := d.limit()
-		if err != nil {
-			return err
-		}
-		disk, err := blk.New(blk.Config{Backend: file, ID: fmt.Sprintf("usui-%d", i), Queues: cmp.Or(d.queues, min(b.cfg.CPUs, blk.MaxQueues)), Limit: limits, Log: b.cfg.Log})
-		if err != nil {
-			return fmt.Errorf("disk %s: %w", d.Path, err)
-		}
-		b.add(vmm.Virtio{Name: "disk " + d.Path, Device: disk})
-		b.count("blk", d.Path, func() any { return disk.Stats() })
+		b.add(vmm.Virtio{Name: diskName(i), Device: device})
+		b.count("blk", diskName(i), func() any { return device.Stats() })
+		b.sources[len(b.sources)-1].Detail = d.Path
 	}
 	return nil
+}
+
+// diskName is the name of a machine's disk number i, in messages and for usui unplug. The guest knows it as virtio-usui-i.
+func diskName(i int) string { return fmt.Sprintf("disk%d", i) }
+
+// open makes the device of disk number i.
+func (d *disk) open(i, cpus int, log *slog.Logger) (file *block.File, device *blk.Blk, err error) {
+	limits, err := d.limit()
+	if err != nil {
+		return nil, nil, err
+	}
+	if file, err = block.OpenFile(d.Path, block.Options{ReadOnly: d.ReadOnly}); err != nil {
+		return nil, nil, err
+	}
+	device, err = blk.New(blk.Config{
+		Backend: file, ID: fmt.Sprintf("usui-%d", i), Queues: cmp.Or(d.queues, min(cpus, blk.MaxQueues)), Limit: limits, Log: log,
+	})
+	if err != nil {
+		return nil, nil, errors.Join(fmt.Errorf("disk %s: %w", d.Path, err), file.Close())
+	}
+	return file, device, nil
 }

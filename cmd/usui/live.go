@@ -10,6 +10,7 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -29,6 +30,8 @@ type source struct {
 	Kind  string // what it is, as in "blk": the same for all that count the same
 	Name  string // which one it is
 	stats func() any
+
+	Detail string // what is behind it, such as a disk's file; may be empty
 }
 
 // liveInfo is what a running machine says of itself: GET /usui/machine. New members may be added; names and meanings stay.
@@ -46,9 +49,10 @@ type liveInfo struct {
 
 // device is one source with its counters by their names in Go.
 type device struct {
-	Kind  string          `json:"kind"`
-	Name  string          `json:"name"`
-	Stats json.RawMessage `json:"stats"`
+	Kind   string          `json:"kind"`
+	Name   string          `json:"name"`
+	Detail string          `json:"detail,omitempty"`
+	Stats  json.RawMessage `json:"stats"`
 }
 
 // live is a running machine as others see it.
@@ -57,7 +61,13 @@ type live struct {
 	started time.Time
 	options *runOptions
 	machine *vmm.Machine
-	sources []source
+	log     *slog.Logger
+
+	watching sync.Mutex
+	sources  []source // guarded by watching
+
+	plugging sync.Mutex // held while a device is plugged in
+	disks    int        // guarded by plugging; there were so many
 
 	mu   sync.RWMutex // read-locked while a request is answered
 	over bool         // guarded by mu; the machine is to be closed
@@ -83,6 +93,36 @@ func (l *live) answer(h http.HandlerFunc) http.HandlerFunc {
 	}
 }
 
+// list is what can be watched by now.
+func (l *live) list() []source {
+	l.watching.Lock()
+	defer l.watching.Unlock()
+	return slices.Clone(l.sources)
+}
+
+// watch adds a source, forget removes it.
+func (l *live) watch(s source) {
+	l.watching.Lock()
+	defer l.watching.Unlock()
+	l.sources = append(l.sources, s)
+}
+
+func (l *live) forget(name string) {
+	l.watching.Lock()
+	defer l.watching.Unlock()
+	l.sources = slices.DeleteFunc(l.sources, func(s source) bool { return s.Name == name })
+}
+
+// detail is what is behind a device.
+func (l *live) detail(name string) string {
+	for _, s := range l.list() {
+		if s.Name == name {
+			return s.Detail
+		}
+	}
+	return ""
+}
+
 // info describes the machine as it is now.
 func (l *live) info() (liveInfo, error) {
 	i := liveInfo{Name: l.name, PID: os.Getpid(), Started: l.started, CPUs: l.options.cpus, MemoryBytes: uint64(l.options.memory)}
@@ -93,12 +133,12 @@ func (l *live) info() (liveInfo, error) {
 	i.CPUNs = used.Utime.Nano() + used.Stime.Nano()
 	i.RSSBytes = residentBytes()
 	i.Exits = exitCount(l.machine.Stats())
-	for _, s := range l.sources {
+	for _, s := range l.list() {
 		text, err := json.Marshal(s.stats())
 		if err != nil {
 			return i, fmt.Errorf("%s %s: %w", s.Kind, s.Name, err)
 		}
-		i.Devices = append(i.Devices, device{s.Kind, s.Name, text})
+		i.Devices = append(i.Devices, device{s.Kind, s.Name, s.Detail, text})
 	}
 	return i, nil
 }
@@ -131,7 +171,7 @@ func residentBytes() int64 {
 func (l *live) metrics() *metrics.Set {
 	s, machine := &metrics.Set{}, metrics.Label{Name: "machine", Value: l.name}
 	s.Add("usui_machine", l.machine.Stats(), machine)
-	for _, source := range l.sources {
+	for _, source := range l.list() {
 		s.Add("usui_"+source.Kind, source.stats(), machine, metrics.Label{Name: "device", Value: source.Name})
 	}
 	return s
@@ -150,8 +190,7 @@ func (l *live) serveInfo(w http.ResponseWriter, _ *http.Request) {
 		http.Error(w, err.Error(), http.StatusInternalServerError)
 		return
 	}
-	w.Header().Set("Content-Type", "application/json")
-	_ = json.NewEncoder(w).Encode(info) // a client that has gone
+	reply(w, info)
 }
 
 // Bounds of what a client may do to the server. Requests are small, and answers are made at once.
@@ -235,7 +274,7 @@ func (p *livePart) build(context.Context, *builder) error { return nil }
 // publish lets others find and watch the machine until the result is called. A machine that nobody named runs without being found where no
 // socket can be made, such as on a read-only file system.
 func (o *runOptions) publish(b *builder, m *vmm.Machine) (end func(), err error) {
-	l := &live{name: o.live.name, started: time.Now(), options: o, machine: m, sources: b.sources}
+	l := &live{name: o.live.name, started: time.Now(), options: o, machine: m, log: b.cfg.Log, sources: b.sources, disks: len(o.disks.list)}
 	if l.name == "" {
 		l.name = fmt.Sprintf("run-%d", os.Getpid())
 	}
@@ -257,6 +296,11 @@ func (o *runOptions) publish(b *builder, m *vmm.Machine) (end func(), err error)
 		mux := http.NewServeMux()
 		mux.HandleFunc("GET /usui/machine", l.answer(l.serveInfo))
 		mux.HandleFunc("GET /usui/metrics", l.answer(l.serveMetrics))
+		mux.HandleFunc("GET /usui/devices", l.answer(l.devices))
+		mux.HandleFunc("POST /usui/devices", l.answer(l.plug))
+		mux.HandleFunc("DELETE /usui/devices/{name}", l.answer(l.unplug))
+		mux.HandleFunc("GET /usui/balloon", l.answer(l.balloon))
+		mux.HandleFunc("PUT /usui/balloon", l.answer(l.inflate))
 		servers = append(servers, serve(socket, mux, b.cfg.Log))
 	case o.live.name != "":
 		return end, fmt.Errorf("--name: %w", err)

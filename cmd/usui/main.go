@@ -19,7 +19,7 @@ the work is done.`
 // commands is every command of the program, in the order of "usui help". To add a capability, make its folder
 // below layer/ and name it here; one with large libraries is a binary of its own and is named in services.
 func commands() []cli.Command {
-	list := []cli.Command{runCommand, topCommand, labCommand, bench.Command, doctorCommand}
+	list := []cli.Command{runCommand, topCommand, plugCommand, unplugCommand, balloonCommand, labCommand, bench.Command, doctorCommand}
 	list = append(list, cli.Services("usui", services()...)...)
 	return append(list, versionCommand)
 }

@@ -48,7 +48,7 @@ func (b *builder) add(v vmm.Virtio) { b.cfg.Virtio = append(b.cfg.Virtio, v) }
 // count lets others watch the counters of something. stats returns a plain struct as internal/metrics wants it, from any goroutine. kind is
 // part of metrics' names.
 func (b *builder) count(kind, name string, stats func() any) {
-	b.sources = append(b.sources, source{kind, name, stats})
+	b.sources = append(b.sources, source{Kind: kind, Name: name, stats: stats})
 }
 
 // parts are all of them, in the order of their slots.

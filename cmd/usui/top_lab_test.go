@@ -81,7 +81,7 @@ func TestLabTopAndMetrics(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, want := range []string{
-		`usui_blk_bytes_read_total{machine="web",device="` + image + `"} 4`, `usui_machine_kernel_total{machine="web",counter="exits"} `,
+		`usui_blk_bytes_read_total{machine="web",device="disk0"} 4`, `usui_machine_kernel_total{machine="web",counter="exits"} `,
 		`usui_machine_exits_total{machine="web",cause="`, "# TYPE usui_blk_reads_total counter\n",
 	} {
 		if !strings.Contains(string(text), want) {

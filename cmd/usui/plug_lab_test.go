@@ -1,0 +1,144 @@
+package main_test
+
+import (
+	"bufio"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"usui/host/need"
+	"usui/internal/lab"
+)
+
+// session is a machine with a shell that takes lines.
+type session struct {
+	t    *testing.T
+	usui string
+	cmd  *exec.Cmd
+	in   io.WriteCloser
+	out  *bufio.Reader
+}
+
+// startSession starts a machine called "web", which other commands can find.
+func startSession(t *testing.T, args ...string) *session {
+	t.Helper()
+	need.Lab(t, lab.KVM)
+	t.Setenv("XDG_RUNTIME_DIR", t.TempDir())
+	path, err := filepath.Abs(program)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := &session{t: t, usui: path}
+	s.cmd = exec.CommandContext(t.Context(), path, append(append([]string{"run", "--no-lab", "--name", "web"}, args...), "--", "sh")...)
+	s.cmd.Stderr = os.Stderr
+	if s.in, err = s.cmd.StdinPipe(); err != nil {
+		t.Fatal(err)
+	}
+	out, err := s.cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.out = bufio.NewReader(out)
+	if err := s.cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	s.guest("true") // it is up
+	return s
+}
+
+// guest runs a command in the guest and returns its output, on one line.
+func (s *session) guest(command string) string {
+	s.t.Helper()
+	const end = "-end-of-output-"
+	if _, err := fmt.Fprintf(s.in, "{ %s ; } 2>&1; echo; echo %s\n", command, end); err != nil {
+		s.t.Fatal(err)
+	}
+	var text []string
+	for {
+		line, err := s.out.ReadString('\n')
+		if err != nil {
+			s.t.Fatalf("%s: %v after %q", command, err, text)
+		}
+		if line = strings.TrimSpace(line); line == end {
+			return strings.Join(text, " ")
+		}
+		if line != "" {
+			text = append(text, line)
+		}
+	}
+}
+
+// host runs another command of usui and returns its output.
+func (s *session) host(args ...string) string {
+	s.t.Helper()
+	out, err := exec.CommandContext(s.t.Context(), s.usui, args...).CombinedOutput()
+	if err != nil {
+		s.t.Fatalf("usui %q: %v\n%s", args, err, out)
+	}
+	return strings.TrimSpace(string(out))
+}
+
+// end lets the guest's shell end.
+func (s *session) end() {
+	s.t.Helper()
+	s.in.Close()
+	if err := s.cmd.Wait(); err != nil {
+		s.t.Error(err)
+	}
+}
+
+// TestLabPlugADisk gives a running guest a disk, takes it away, and does so again.
+func TestLabPlugADisk(t *testing.T) {
+	s := startSession(t)
+	image := filepath.Join(t.TempDir(), "new.img")
+	const wait = `i=0; until [ %s /sys/block/vda ] || [ $i = 300 ]; do sleep 0.1; i=$((i+1)); done; `
+	appear, vanish := fmt.Sprintf(wait, "-e"), fmt.Sprintf(wait, "! -e")
+	for round := range 2 {
+		if err := os.WriteFile(image, []byte(fmt.Sprintf("round %d of this disk\n", round)), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.Truncate(image, 8<<20); err != nil {
+			t.Fatal(err)
+		}
+		name := s.host("plug", "--disk", image+",ro", "web")
+		if want := fmt.Sprintf("disk%d", round); name != want {
+			t.Errorf("plug says %q, want %q", name, want)
+		}
+		if got, want := s.guest(appear+"cat /sys/block/vda/size; head -1 /dev/vda"), fmt.Sprintf("16384 round %d of this disk", round); got != want {
+			t.Errorf("the guest sees %q, want %q", got, want)
+		}
+		if list := s.host("unplug", "web"); !strings.Contains(list, name) || !strings.Contains(list, image) || !strings.Contains(list, "present") {
+			t.Errorf("devices:\n%s\nwant %s among them", list, name)
+		}
+		if top := s.host("top", "--json", "--count", "1", "web"); !strings.Contains(top, image) {
+			t.Errorf("top does not know of the disk: %s", top)
+		}
+		s.host("unplug", "web", name)
+		if got := s.guest(vanish + "ls /sys/block | grep -c vd"); got != "0" {
+			t.Errorf("%s disks are left in the guest", got)
+		}
+	}
+	s.end()
+}
+
+// TestLabBalloonCommand takes memory from a running guest and gives it back.
+func TestLabBalloonCommand(t *testing.T) {
+	s := startSession(t, "--memory", "512M", "--balloon", "on")
+	const wait = `i=0; until [ $(awk '/MemTotal/ {print $2}' /proc/meminfo) %s 250000 ] || [ $i = 300 ]; do sleep 0.1; i=$((i+1)); done; echo $i`
+	s.host("balloon", "web", "300M")
+	if got := s.guest(fmt.Sprintf(wait, "-lt")); got == "300" {
+		t.Error("the guest keeps its memory")
+	}
+	if got := s.host("balloon", "web"); !strings.Contains(got, "target  300 MiB") || !strings.Contains(got, "MiB available") {
+		t.Errorf("the balloon is\n%s", got)
+	}
+	s.host("balloon", "web", "0")
+	if got := s.guest(fmt.Sprintf(wait, "-gt")); got == "300" {
+		t.Error("the guest does not get its memory back")
+	}
+	s.end()
+}
