@@ -128,7 +128,7 @@ func TestLabPlugADisk(t *testing.T) {
 // TestLabBalloonCommand takes memory from a running guest and gives it back.
 func TestLabBalloonCommand(t *testing.T) {
 	s := startSession(t, "--memory", "512M", "--balloon", "on")
-	const wait = `i=0; until [ $(awk '/MemTotal/ {print $2}' /proc/meminfo) %s 250000 ] || [ $i = 300 ]; do sleep 0.1; i=$((i+1)); done; echo $i`
+	const wait = `i=0; until [ $(awk '/MemFree/ {print $2}' /proc/meminfo) %s 250000 ] || [ $i = 300 ]; do sleep 0.1; i=$((i+1)); done; echo $i`
 	s.host("balloon", "web", "300M")
 	if got := s.guest(fmt.Sprintf(wait, "-lt")); got == "300" {
 		t.Error("the guest keeps its memory")
