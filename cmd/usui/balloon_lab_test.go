@@ -231,7 +231,11 @@ func TestLabHugePages(t *testing.T) {
 		t.Errorf("the guest says %q", got)
 	}
 	d := o.balloon.device
-	s.do("dd if=/dev/zero of=/tmp/f bs=1M count=96 2>/dev/null; rm /tmp/f")
+	s.do("dd if=/dev/zero of=/tmp/f bs=1M count=96 2>/dev/null")
+	if got := residentBytes(); got < 96<<20 {
+		t.Errorf("%d MiB resident by usui top's count, want those of the guest among them", got>>20)
+	}
+	s.do("rm /tmp/f")
 	s.until(o, "free pages to be reported", func() bool { return d.Stats().ReportedBytes > 96<<20 })
 	if err := d.SetTarget(64 << 20); err != nil {
 		t.Fatal(err)

@@ -26,8 +26,9 @@ func fill(t *testing.T, m *Memory) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		for i := range b {
-			b[i] = 0xaa
+		b[0] = 0xaa
+		for i := 1; i < len(b); i *= 2 {
+			copy(b[i:], b[:i])
 		}
 	}
 }

@@ -16,5 +16,6 @@
 //
 // # Limits
 //
-// A Queue belongs to one goroutine at a time. Guest memory is not given back before the test ends; there are 128 MiB of it.
+// A Queue belongs to one goroutine at a time. Guest memory is not given back before the test ends; there are 128 MiB of it,
+// unless the test brings its own.
 package virtiotest
