@@ -26,7 +26,7 @@ type events struct {
 
 // event is one line of --json. Members that do not apply are absent. New members may be added; names and meanings stay.
 type event struct {
-	Event  string      `json:"event"`            // lab, boot, output, exit, button, end
+	Event  string      `json:"event"`            // lab, net, boot, output, exit, button, end
 	AtNs   int64       `json:"atNs"`             // since this process started; "lab" comes from another one than what follows it
 	Detail string      `json:"detail,omitempty"` // a remark for people
 	Boot   *bootPhases `json:"boot,omitempty"`
@@ -38,6 +38,9 @@ type event struct {
 	Base64 string      `json:"base64,omitempty"` // of output, where it is not
 	Cause  string      `json:"cause,omitempty"`  // of end
 	Status *int        `json:"status,omitempty"` // of exit
+
+	Interface string `json:"interface,omitempty"` // of net: the host's
+	MAC       string `json:"mac,omitempty"`       // of net: the guest's
 }
 
 func newEvents(env *cli.Env, asJSON bool) *events {
@@ -61,13 +64,16 @@ func (e *events) emit(ev event) error {
 }
 
 // note tells of something that a user should know.
-func (e *events) note(name, detail string) {
+func (e *events) note(name, detail string) { e.tell(event{Event: name, Detail: detail}) }
+
+// tell is note with more for programs to read; people get the detail.
+func (e *events) tell(ev event) {
 	if e.out == nil {
-		fmt.Fprintf(e.stderr, "usui: run: %s\n", detail)
+		fmt.Fprintf(e.stderr, "usui: run: %s\n", ev.Detail)
 		return
 	}
 	// Nobody reads any more: the machine's own output will notice.
-	_ = e.emit(event{Event: name, Detail: detail})
+	_ = e.emit(ev)
 }
 
 // stream returns where a guest's output goes: w itself, or output events.

@@ -32,7 +32,8 @@ const heapPercent = 20
 // here runs the machine in this process.
 func (o *runOptions) here(ctx context.Context, env *cli.Env, ev *events) (err error) {
 	debug.SetGCPercent(heapPercent)
-	runtime.GOMAXPROCS(runtime.NumCPU() + o.cpus) // a vCPU in the guest must not keep a device's goroutine from running
+	// A vCPU in the guest, or a card that waits for frames, must not keep a device's goroutine from running.
+	runtime.GOMAXPROCS(runtime.NumCPU() + o.cpus + o.nets.waiters())
 	// Without this Go ends the process when the reader of its standard output goes away, and the guest with it, disks and all.
 	broken := make(chan os.Signal, 1)
 	signal.Notify(broken, unix.SIGPIPE)

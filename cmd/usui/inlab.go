@@ -18,11 +18,6 @@ const labOverhead = 1 << 30
 // inLab runs the same command inside a lab. What the guest needs is fetched and built here first: inside there is no network and the
 // cache is read-only.
 func (o *runOptions) inLab(ctx context.Context, env *cli.Env) error {
-	if o.kernel == "" {
-		if err := o.fetch(ctx, env); err != nil {
-			return err
-		}
-	}
 	cfg := lab.Config{MemoryBytes: int64(o.memory) + labOverhead, CPUs: min(max(2, o.cpus), max(2, runtime.NumCPU())), Progress: env.Stderr}
 	for _, p := range o.parts() {
 		if err := p.prepareLab(&cfg); err != nil {
@@ -32,6 +27,11 @@ func (o *runOptions) inLab(ctx context.Context, env *cli.Env) error {
 	argv, err := o.argv()
 	if err != nil {
 		return err
+	}
+	if o.kernel == "" {
+		if err := o.fetch(ctx, env); err != nil {
+			return err
+		}
 	}
 	return runInLab(ctx, env, cfg, lab.Command{Argv: argv})
 }

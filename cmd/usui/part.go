@@ -57,6 +57,7 @@ func (o *runOptions) parts() []part {
 		&o.live,
 		&o.huge,
 		&o.disks,
+		&o.nets,
 		&o.balloon,
 		&o.shares,
 	}

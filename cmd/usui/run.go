@@ -31,6 +31,7 @@ a small initramfs, fetched and built on first use.
   usui run -- uname -a              one command: its streams and its exit status are the command's
   usui run --disk d.img -- sh -c 'mount /dev/vda /mnt && ls /mnt'
   usui run --share src --share /usr,ro -- ls /share/src /share/usr
+  usui run --net tap=t0 -- sh -c 'ip addr add 10.0.0.2/24 dev eth0; ip link set eth0 up; ping -c 1 10.0.0.1'
   usui run --kernel vmlinuz --initrd initrd.img --disk root.img --cmdline 'console=ttyS0 root=/dev/vda1'
 
 With --kernel or --initrd the machine's serial port COM1 is on the standard streams and nothing of ours runs inside: mount a
@@ -80,6 +81,7 @@ type runOptions struct {
 	balloon balloonPart
 	disks   diskPart
 	shares  sharePart
+	nets    netPart
 	guest   string
 	json    bool
 	noLab   bool

@@ -33,9 +33,12 @@
 //
 // # Limits
 //
-// One receive filter: none. All frames that arrive reach the guest, whose kernel knows its addresses; commands that set filters, other MAC
-// addresses or VLANs (F_CTRL_RX, F_CTRL_MAC_ADDR, F_CTRL_VLAN) are not offered, as vhost in the kernel does not heed them either. Neither
-// are changes of offloads while the driver runs (F_CTRL_GUEST_OFFLOADS), UFO, which Linux no longer makes, hashes and notification
-// coalescing. An interface of the host that is down drops what the guest sends; the guest's link stays up. A link that went down
-// stays down.
+// There is no receive filter: all frames that arrive reach the guest, whose kernel knows its addresses. Commands that set filters, other
+// addresses or VLANs (F_CTRL_RX, F_CTRL_MAC_ADDR, F_CTRL_VLAN) are not offered. Neither are changes of offloads while the driver
+// runs (F_CTRL_GUEST_OFFLOADS, without which Linux loads no XDP program), UFO, which Linux no longer makes, hashes and notification coalescing.
+//
+// While an interface of the host is down, what the guest sends is dropped and its link stays up. A link that went down because the
+// backend has gone stays down. Chains that wait for frames at Stop are forgotten, as a reset forgets them: who wants to go on with the
+// same ring needs them handed back. A driver whose chains together have no room for a frame it said it takes waits for
+// itself, as with QEMU, unless each entry of the ring is a chain: then the frame is dropped.
 package net

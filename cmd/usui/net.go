@@ -1,0 +1,221 @@
+package main
+
+import (
+	"context"
+	"crypto/rand"
+	"flag"
+	"fmt"
+	gonet "net"
+	"strconv"
+	"strings"
+
+	"usui/host/tap"
+	"usui/internal/cli"
+	"usui/internal/lab"
+	"usui/machine/virtio/net"
+	"usui/machine/vmm"
+)
+
+// netPart are a machine's network cards.
+type netPart struct{ list []netCard }
+
+// netCard is one --net.
+type netCard struct {
+	kind   string // what it is plugged into: tap
+	name   string // of the interface; empty: one is made
+	mac    [6]byte
+	mtu    int // 0: the interface's
+	queues int
+}
+
+// maxCards is how many a user can want.
+const maxCards = 8
+
+func (p *netPart) flags(f *flag.FlagSet) {
+	f.Func("net", "plug in the network `card` tap[=NAME][,mac=MAC][,mtu=BYTES][,queues=N]: into the host's tap of that name, or into one that is made and goes away at the end; without mac it has another address each time; may be repeated", func(text string) error {
+		c, err := parseNet(text)
+		p.list = append(p.list, c)
+		return err
+	})
+}
+
+// parseNet parses the value of --net.
+func parseNet(text string) (netCard, error) {
+	words := strings.Split(text, ",")
+	c := netCard{queues: 1}
+	c.kind, c.name, _ = strings.Cut(words[0], "=")
+	switch c.kind {
+	case "tap":
+		if strings.HasPrefix(words[0], "tap=") {
+			if err := tap.CheckName(c.name); err != nil {
+				return c, err
+			}
+		}
+	default:
+		return c, fmt.Errorf("%q: a card is plugged into a tap: write tap or tap=NAME", text)
+	}
+	seen := map[string]bool{}
+	for _, word := range words[1:] {
+		name, value, _ := strings.Cut(word, "=")
+		if seen[name] {
+			return c, fmt.Errorf("%s is given twice", name)
+		}
+		seen[name] = true
+		if err := c.set(name, value); err != nil {
+			return c, err
+		}
+	}
+	return c, nil
+}
+
+// set follows one NAME=VALUE.
+func (c *netCard) set(name, value string) (err error) {
+	switch name {
+	case "mac":
+		mac, err := gonet.ParseMAC(value)
+		if err != nil || len(mac) != 6 || mac[0]&1 != 0 || [6]byte(mac) == [6]byte{} {
+			return fmt.Errorf("mac=%s: write the address of one card, such as 02:00:00:00:00:01", value)
+		}
+		c.mac = [6]byte(mac)
+	case "mtu":
+		if c.mtu, err = strconv.Atoi(value); err != nil || c.mtu < tap.MinMTU || c.mtu > tap.MaxMTU {
+			return fmt.Errorf("mtu=%s: want %d to %d", value, tap.MinMTU, tap.MaxMTU)
+		}
+	case "queues":
+		if c.queues, err = strconv.Atoi(value); err != nil || c.queues < 1 || c.queues > net.MaxPairs {
+			return fmt.Errorf("queues=%s: want 1 to %d", value, net.MaxPairs)
+		}
+	default:
+		return fmt.Errorf("%q: a tap takes mac=, mtu= and queues=", name)
+	}
+	return nil
+}
+
+// String is what parseNet understands.
+func (c netCard) String() string {
+	text := c.kind
+	if c.name != "" {
+		text += "=" + c.name
+	}
+	if c.mac != [6]byte{} {
+		text += ",mac=" + gonet.HardwareAddr(c.mac[:]).String()
+	}
+	if c.mtu != 0 {
+		text += ",mtu=" + strconv.Itoa(c.mtu)
+	}
+	if c.queues != 1 {
+		text += ",queues=" + strconv.Itoa(c.queues)
+	}
+	return text
+}
+
+func (p *netPart) check() error {
+	if len(p.list) > maxCards {
+		return cli.UsageError("%d network cards: a machine has at most %d", len(p.list), maxCards)
+	}
+	for i, c := range p.list {
+		for _, other := range p.list[:i] {
+			if c.name != "" && c.name == other.name {
+				return cli.UsageError("--net %s: another card has that tap already; each needs its own", c)
+			}
+			if c.mac != [6]byte{} && c.mac == other.mac {
+				return cli.UsageError("--net %s: another card has that address already", c)
+			}
+		}
+	}
+	return nil
+}
+
+func (p *netPart) checkHost() error {
+	for _, c := range p.list {
+		if c.name == "" {
+			continue
+		}
+		if err := tap.Exists(c.name); err != nil {
+			return fmt.Errorf("--net: %w", err)
+		}
+	}
+	return nil
+}
+
+func (p *netPart) argv() (argv []string) {
+	for _, c := range p.list {
+		argv = append(argv, "--net", c.String())
+	}
+	return argv
+}
+
+// prepareLab refuses what a lab has no way to; a tap that is to be made is made inside.
+func (p *netPart) prepareLab(*lab.Config) error {
+	for _, c := range p.list {
+		if c.name != "" {
+			return fmt.Errorf("--net %s: the machine would run inside the lab, which cannot reach interfaces of this host; --net tap makes one inside, and with --no-lab usui says why the machine cannot run here", c)
+		}
+	}
+	return nil
+}
+
+func (p *netPart) build(_ context.Context, b *builder) error {
+	for _, c := range p.list {
+		if err := c.build(b); err != nil {
+			return fmt.Errorf("--net %s: %w", c, err)
+		}
+	}
+	return nil
+}
+
+func (c netCard) build(b *builder) error {
+	cable, err := c.open()
+	if err != nil {
+		return err
+	}
+	b.res.add(cable)
+	mtu := c.mtu
+	if mtu != 0 {
+		err = cable.SetMTU(mtu)
+	} else {
+		mtu, err = cable.MTU()
+	}
+	if err != nil {
+		return err
+	}
+	if c.mac == [6]byte{} {
+		c.mac = randomMAC()
+	}
+	card, err := net.New(net.Config{Name: cable.Name(), Backend: net.NewTap(cable), MAC: c.mac, MTU: mtu, Log: b.cfg.Log})
+	if err != nil {
+		return err
+	}
+	b.add(vmm.Virtio{Name: "net " + cable.Name(), Device: card})
+	b.count("net", cable.Name(), func() any { return card.Stats() })
+	plugged := event{Event: "net", Interface: cable.Name(), MAC: gonet.HardwareAddr(c.mac[:]).String()}
+	plugged.Detail = fmt.Sprintf("a network card with address %s is plugged into the tap %s", plugged.MAC, plugged.Interface)
+	if c.name == "" {
+		plugged.Detail += ", which goes away with the machine"
+	}
+	b.ev.tell(plugged)
+	return nil
+}
+
+// open opens the tap, or makes it.
+func (c netCard) open() (*tap.Tap, error) {
+	if c.name == "" {
+		return tap.Make(c.queues)
+	}
+	return tap.Open(c.name, c.queues)
+}
+
+// randomMAC is an address of one card that nobody assigned.
+func randomMAC() (mac [6]byte) {
+	_, _ = rand.Read(mac[:]) // never fails: without a source of the system it ends the process
+	mac[0] = mac[0]&^1 | 2   // locally administered, not of a group (IEEE 802 section 8.2)
+	return mac
+}
+
+// waiters are how many goroutines of the cards wait in system calls for the host.
+func (p *netPart) waiters() (n int) {
+	for _, c := range p.list {
+		n += c.queues
+	}
+	return n
+}
