@@ -63,8 +63,8 @@ func TestFramesToTheGuest(t *testing.T) {
 				total += uint64(len(want) - headerSize)
 			}
 			s := k.dev.Stats()
-			s.WakeupsToGuest, s.ToGuestSpilled = 0, 0
-			if want := (Stats{FramesToGuest: frames, BytesToGuest: total}); s != want {
+			s.ReceiverWakeups, s.ReceivedSpilled = 0, 0
+			if want := (Stats{FramesReceived: frames, BytesReceived: total}); s != want {
 				t.Errorf("Stats = %+v, want %+v", s, want)
 			}
 		})
@@ -103,8 +103,8 @@ func TestFramesFromTheGuest(t *testing.T) {
 				total += uint64(len(want) - headerSize)
 			}
 			s := k.dev.Stats()
-			s.WakeupsFromGuest = 0
-			if want := (Stats{FramesFromGuest: frames, BytesFromGuest: total}); s != want {
+			s.SenderWakeups = 0
+			if want := (Stats{FramesSent: frames, BytesSent: total}); s != want {
 				t.Errorf("Stats = %+v, want %+v", s, want)
 			}
 		})
@@ -127,7 +127,7 @@ func TestShortOfBuffers(t *testing.T) {
 	if got, spread := k.take(t, q, posted); !bytes.Equal(got, want) || spread != 20 {
 		t.Errorf("the guest received %d bytes in %d chains, want the %d that were sent in 20", len(got), spread, len(want))
 	}
-	if s := k.dev.Stats(); s.ToGuestSpilled != 19 {
+	if s := k.dev.Stats(); s.ReceivedSpilled != 19 {
 		t.Errorf("Stats = %+v, want 19 chains filled by copying", s)
 	}
 }
@@ -152,7 +152,7 @@ func TestFrameThatDoesNotFit(t *testing.T) {
 			if got, _ := k.take(t, q, posted); !bytes.Equal(got, want) {
 				t.Errorf("the guest received %d bytes, want the %d of the frame that fits", len(got), len(want))
 			}
-			if s := k.dev.Stats(); s.ToGuestTooLong != 2 || s.FramesToGuest != 1 {
+			if s := k.dev.Stats(); s.ReceivedTooLong != 2 || s.FramesReceived != 1 {
 				t.Errorf("Stats = %+v, want 2 frames dropped", s)
 			}
 		})
@@ -179,7 +179,7 @@ func TestHeldByManyTinyBuffers(t *testing.T) {
 			t.Errorf("the guest received %d bytes in %d chains, want %d in 1", len(got), spread, len(want))
 		}
 	}
-	if s := k.dev.Stats(); s.ToGuestTooLong != 4 {
+	if s := k.dev.Stats(); s.ReceivedTooLong != 4 {
 		t.Errorf("Stats = %+v, want 4 frames dropped", s)
 	}
 }
@@ -207,7 +207,7 @@ func TestMalformedToTheGuest(t *testing.T) {
 	if got, _ := k.take(t, q, posted); !bytes.Equal(got, want) {
 		t.Errorf("the guest received % x, want % x", got, want)
 	}
-	if s := k.dev.Stats(); s.ToGuestMalformed != uint64(len(bad)) {
+	if s := k.dev.Stats(); s.ReceivedMalformed != uint64(len(bad)) {
 		t.Errorf("Stats = %+v, want %d malformed", s, len(bad))
 	}
 }
@@ -240,7 +240,7 @@ func TestMalformedFromTheGuest(t *testing.T) {
 			t.Fatalf("a chain came back with %d bytes, ok %v", n, ok)
 		}
 	}
-	if s := k.dev.Stats(); s.FromGuestMalformed != uint64(len(bad)+2) || s.FramesFromGuest != 1 {
+	if s := k.dev.Stats(); s.SentMalformed != uint64(len(bad)+2) || s.FramesSent != 1 {
 		t.Errorf("Stats = %+v, want %d malformed", s, len(bad)+2)
 	}
 }
@@ -263,7 +263,7 @@ func TestChainsWithoutRoom(t *testing.T) {
 	if got, spread := k.take(t, q, posted); !bytes.Equal(got, want) || spread != 2 {
 		t.Errorf("the guest received %d bytes in %d chains, want %d in 2", len(got), spread, len(want))
 	}
-	if s := k.dev.Stats(); s.ToGuestNoRoom != 2 {
+	if s := k.dev.Stats(); s.ChainsWithoutRoom != 2 {
 		t.Errorf("Stats = %+v, want 2 without room", s)
 	}
 }
@@ -382,7 +382,7 @@ func TestPairs(t *testing.T) {
 			t.Fatalf("one pair: answer %d", got)
 		}
 	}
-	if s := k.dev.Stats(); s.FromGuestDropped != 3 {
+	if s := k.dev.Stats(); s.SentDropped != 3 {
 		t.Errorf("Stats = %+v, want 3 frames dropped", s)
 	}
 }
@@ -461,7 +461,7 @@ func (k *card) fill(t testing.TB) (message []byte) {
 		k.tx(0).Put(b)
 	}
 	k.tx(0).Publish()
-	until(func() bool { return k.dev.Stats().BackendFull > 0 })
+	until(func() bool { return k.dev.Stats().SenderWaits > 0 })
 	return message
 }
 
@@ -473,7 +473,7 @@ func TestStopWhileTheBackendIsFull(t *testing.T) {
 	for _, _, ok := k.tx(0).Take(); ok; _, _, ok = k.tx(0).Take() {
 		returned++
 	}
-	if s := k.dev.Stats(); returned == 0 || s.FromGuestDropped != 1 || uint64(returned) != s.FramesFromGuest+1 {
+	if s := k.dev.Stats(); returned == 0 || s.SentDropped != 1 || uint64(returned) != s.FramesSent+1 {
 		t.Errorf("%d chains came back, Stats = %+v; want the one that waited dropped", returned, s)
 	}
 }
@@ -496,7 +496,7 @@ func TestBackendDies(t *testing.T) {
 		}
 		k.Restart()
 	}
-	if s := k.dev.Stats(); s.FromGuestDropped != 600 || k.changes.Load() != 1 || k.log.count() != 1 {
+	if s := k.dev.Stats(); s.SentDropped != 600 || k.changes.Load() != 1 || k.log.count() != 1 {
 		t.Errorf("Stats = %+v, %d changes, %d log lines; want 600 frames dropped and 1 of each", s, k.changes.Load(), k.log.count())
 	}
 }
@@ -542,7 +542,7 @@ func TestStopInAFlood(t *testing.T) {
 			tx.Put(out)
 		}
 		tx.Publish()
-		for k.dev.Stats().FramesToGuest < 500 || k.dev.Stats().FramesFromGuest < 500 {
+		for k.dev.Stats().FramesReceived < 500 || k.dev.Stats().FramesSent < 500 {
 			if head, _, ok := rx.Take(); ok {
 				rx.Again(head, 1)
 			}

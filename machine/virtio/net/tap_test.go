@@ -249,7 +249,7 @@ func TestTapThatDisappears(t *testing.T) {
 		}
 		c.Restart()
 	}
-	if s := c.dev.Stats(); s.FromGuestDropped != 3 {
+	if s := c.dev.Stats(); s.SentDropped != 3 {
 		t.Errorf("Stats = %+v, want 3 dropped", s)
 	}
 }
@@ -260,7 +260,7 @@ func TestTapThatIsDown(t *testing.T) {
 	mac := bytes.Clone(c.hostMAC(t))
 	c.run(t, "ip", "link", "set", c.tap.Name(), "down")
 	c.from(datagram(mac, "to nobody", 0))
-	if s := c.dev.Stats(); s.FromGuestDropped != 1 || c.status() != statusLinkUp {
+	if s := c.dev.Stats(); s.SentDropped != 1 || c.status() != statusLinkUp {
 		t.Errorf("Stats = %+v, status %d; want one dropped and the link up", s, c.status())
 	}
 	c.run(t, "ip", "link", "set", c.tap.Name(), "up")
