@@ -122,7 +122,7 @@ func TestInheritFindsWhatIsOpen(t *testing.T) {
 				lost++ // its entry is another's by now
 			}
 		}
-		after, err := NewQueue(QueueConfig{Memory: m, Size: 16, Desc: descGPA, Avail: availGPA, Used: usedGPA, Features: features, Interrupt: config.Interrupt})
+		after, err := NewQueue(QueueConfig{Kick: newKick(t), Memory: m, Size: 16, Desc: descGPA, Avail: availGPA, Used: usedGPA, Features: features, Interrupt: config.Interrupt})
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -1,6 +1,10 @@
 package virtio
 
-import "usui/host/eventfd"
+import (
+	"golang.org/x/sys/unix"
+
+	"usui/host/eventfd"
+)
 
 // Kick is the eventfd behind a queue's notify address: KVM signals it (ioeventfd), or the monitor does when a
 // notification reached user space.
@@ -26,6 +30,14 @@ func (k *Kick) Ring() {
 
 // wait blocks until the next ring, and says whether there will be more.
 func (k *Kick) wait() bool { return k.fd.Wait() == nil }
+
+// reclaim takes what was rung and gives the eventfd the mode that it was made with. Somebody else had it, who may have filled the counter, so that
+// a Ring would wait, or changed the mode, so that a read would.
+func (k *Kick) reclaim() {
+	var count [8]byte
+	_ = unix.SetNonblock(k.FD(), true) // cannot fail for an open descriptor
+	_, _ = unix.Read(k.FD(), count[:]) // fails when nothing was rung
+}
 
 // Close frees the eventfd and ends a waiter.
 func (k *Kick) Close() error { return k.fd.Close() }

@@ -159,11 +159,6 @@ func (d *Device) Stop() {
 		return
 	}
 	close(d.stop)
-	for _, q := range d.served {
-		if q != nil {
-			q.Stop()
-		}
-	}
 	d.watch.Wait()
 	d.served = nil
 	if err := d.cfg.Client.Stop(); err != nil {
@@ -171,7 +166,8 @@ func (d *Device) Stop() {
 	}
 }
 
-// guard waits for the end of the back end, and takes its place then. It runs until Stop.
+// guard waits for the end of the back end, and takes its place then. It runs until Stop. As long as the back end has the kicks, nothing here touches
+// them: it could make that wait.
 func (d *Device) guard() {
 	select {
 	case <-d.stop:
@@ -180,14 +176,20 @@ func (d *Device) guard() {
 	}
 	d.lost()
 	var servers sync.WaitGroup
+	var heirs []*virtio.Queue
 	for i, q := range d.served {
 		switch {
 		case q == nil:
 		case d.cfg.Refuse == nil:
 			q.Break(fmt.Errorf("%s: %w", d.cfg.Name, errGone))
-		default:
-			servers.Go(func() { d.refuse(i, q) }) // ended by Stop
+		case d.inherit(i, q) == nil:
+			heirs = append(heirs, q)
+			servers.Go(func() { d.refuse(i, q) }) // ended below
 		}
+	}
+	<-d.stop
+	for _, q := range heirs {
+		q.Stop()
 	}
 	servers.Wait()
 }
@@ -205,18 +207,19 @@ func (d *Device) lost() {
 	})
 }
 
-// refuse serves queue i in place of the back end, until Stop or until the driver breaks the queue.
-func (d *Device) refuse(i int, q *virtio.Queue) {
-	err := q.Inherit(func(c *virtio.Chain) (uint32, bool) {
+// inherit answers what the back end had taken from queue i.
+func (d *Device) inherit(i int, q *virtio.Queue) error {
+	return q.Inherit(func(c *virtio.Chain) (uint32, bool) {
 		if !d.cfg.Open(c) {
 			return 0, false
 		}
 		d.refused.Add(1)
 		return d.cfg.Refuse(i, c), true
 	})
-	if err != nil {
-		return
-	}
+}
+
+// refuse serves queue i in place of the back end, until Stop or until the driver breaks the queue.
+func (d *Device) refuse(i int, q *virtio.Queue) {
 	var c virtio.Chain
 	for !d.stopping() { // a driver that goes on while it is reset does not keep us here
 		ok, err := q.Pop(&c)

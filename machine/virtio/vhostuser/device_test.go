@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"os"
 	"runtime"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -43,13 +44,16 @@ type rig struct {
 // spy is the device under test; it sees the memory that the driver's queues are in.
 type spy struct {
 	*vhostuser.Device
+	avail uint64 // address of the available ring of queue 0
+
 	mu  sync.Mutex
 	mem *guestmem.Memory // guarded by mu
 }
 
 func (s *spy) Start(features uint64, queues []*virtio.Queue) error {
-	for _, q := range queues {
+	for _, q := range slices.Backward(queues) {
 		if q != nil {
+			s.avail = q.Ring().Avail
 			s.mu.Lock()
 			s.mem = q.Ring().Memory
 			s.mu.Unlock()
@@ -414,6 +418,45 @@ func TestABackEndThatDoesNotLetGo(t *testing.T) {
 				t.Error("a back end that was ended serves")
 			}
 		})
+	}
+}
+
+// A back end can do to the kicks what it likes, for it has them. That must not make Stop wait, nor the device that goes on without it.
+func TestABackEndThatSpoilsTheKicks(t *testing.T) {
+	for _, wait := range []bool{false, true} {
+		spoiled := make(chan error, 2)
+		r := newRig(t, func(_ *vhostuser.Config, b *vhostusertest.Backend) {
+			b.Started = func(given vhostusertest.Ring) {
+				fd := int(given.KickFile.Fd()) // which makes it block
+				_, err := unix.Write(fd, binary.LittleEndian.AppendUint64(nil, 1<<64-2))
+				spoiled <- err
+			}
+		})
+		d := r.drive(virtiotest.Config{})
+		for range 2 {
+			if err := <-spoiled; err != nil {
+				t.Fatal(err)
+			}
+		}
+		q := d.Queues[0]
+		q.Put(d.Out([]byte("question")), d.In(8))
+		avail, err := d.Memory.Slice(r.dev.avail, 4)
+		if err != nil {
+			t.Fatal(err)
+		}
+		guestmem.Store16(avail, 2, 1) // without a kick, which would wait
+		r.back.Die()
+		if wait {
+			if _, _, ok := q.Wait(); !ok {
+				t.Fatalf("the device broke: %v", d.Broken())
+			}
+			for range 10 {
+				if !d.call(0) || !d.call(1) {
+					t.Fatal("somebody serves")
+				}
+			}
+		}
+		d.Stop()
 	}
 }
 
