@@ -33,7 +33,8 @@ type share struct {
 type sharePart struct{ list []share }
 
 func (p *sharePart) flags(f *flag.FlagSet) {
-	f.Func("share", "let the guest use the folder `path[:tag][,ro]`, at /share/tag in the default guest; others mount -t virtiofs tag; may be repeated", func(text string) error {
+	usage := "let the guest use the folder `path[:tag][,ro]`, at /share/tag in the default guest; others mount -t virtiofs tag; may be repeated"
+	f.Func("share", usage, func(text string) error {
 		s, err := parseShare(text)
 		p.list = append(p.list, s)
 		return err
@@ -128,7 +129,8 @@ func (p *sharePart) argv() (argv []string) {
 func (p *sharePart) prepareLab(cfg *lab.Config) error {
 	for _, s := range p.list {
 		if !s.readOnly && cfg.Progress != nil {
-			fmt.Fprintf(cfg.Progress, "usui: run: --share %s: inside the lab nothing can change this host's files: what the guest writes there fails, or in /tmp is lost\n", s.path)
+			fmt.Fprintf(cfg.Progress, "usui: run: --share %s: inside the lab nothing can change this host's files: "+
+				"what the guest writes there fails, or in /tmp is lost\n", s.path)
 		}
 	}
 	return nil

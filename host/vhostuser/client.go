@@ -138,7 +138,8 @@ func (c *Client) Stop() error {
 // Lost is closed when the connection has ended, by the back end, by an error or by Close. [Client.Err] says why.
 func (c *Client) Lost() <-chan struct{} { return c.lost }
 
-// Err is why the connection has ended, and nil as long as it has not. After Close it wraps [net.ErrClosed] unless there was another cause before.
+// Err is why the connection has ended, and nil as long as it has not. After Close it wraps [net.ErrClosed] unless there was another cause
+// before.
 func (c *Client) Err() error {
 	c.mu.Lock()
 	defer c.mu.Unlock()

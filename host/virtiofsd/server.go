@@ -157,8 +157,8 @@ func (s *Server) run(readOnly bool, started chan<- error) {
 	s.mu.Lock()
 	s.reaped = true
 	s.mu.Unlock()
-	// It waits for the end of the pipe too, which all processes of the program hold until they have given up their memory. How they ended is of no
-	// interest: the connection tells.
+	// It waits for the end of the pipe too, which all processes of the program hold until they have given up their memory. How they ended
+	// is of no interest: the connection tells.
 	_ = s.cmd.Wait()
 	close(s.done)
 }

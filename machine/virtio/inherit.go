@@ -15,8 +15,8 @@ func (q *Queue) Break(err error) { _ = q.fail(err) }
 // made available last, the newest first and each of them once, until all are found. It says whether the chain is open, and then how many
 // bytes it has written to close it. What it is shown may have been finished and overwritten long ago.
 //
-// Before Inherit has returned, nobody may call Wake or Stop: the kick is only then ours again. Afterwards Pop goes on with what the driver makes available next. The driver is interrupted with the next Notify, for the one who is gone
-// may not have done it.
+// Before Inherit has returned, nobody may call Wake or Stop: the kick is only then ours again. Afterwards Pop goes on with what the driver
+// makes available next. The driver is interrupted with the next Notify, for the one who is gone may not have done it.
 func (q *Queue) Inherit(answer func(c *Chain) (written uint32, open bool)) error {
 	q.kick.reclaim()
 	if q.broken.Load() {

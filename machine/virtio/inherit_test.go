@@ -7,6 +7,8 @@ import (
 	"strings"
 	"testing"
 
+	"golang.org/x/sys/unix"
+
 	"usui/machine/guestmem"
 )
 
@@ -179,5 +181,28 @@ func TestADeviceBreaksItself(t *testing.T) {
 	}
 	if text, n := c.log.take(); n != 1 || !strings.Contains(text, "out of order") {
 		t.Errorf("log of %d lines: %s", n, text)
+	}
+}
+
+// Who had the kick may have left it full and in another mode. Then Stop would wait for a reader, and Wait for a writer, each in a system call.
+func TestInheritReclaimsTheKick(t *testing.T) {
+	m := newMemory(t)
+	kick := newKick(t)
+	_, q := newDriver(t, m, 8, 0, QueueConfig{Kick: kick})
+	if err := unix.SetNonblock(kick.FD(), false); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := unix.Write(kick.FD(), binary.LittleEndian.AppendUint64(nil, 1<<64-2)); err != nil {
+		t.Fatal(err)
+	}
+	if err := q.Inherit(nil); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := unix.Read(kick.FD(), make([]byte, 8)); !errors.Is(err, unix.EAGAIN) {
+		t.Errorf("read of the kick afterwards = %v, want EAGAIN", err)
+	}
+	q.Stop()
+	if q.Wait() {
+		t.Error("Wait of a stopped queue = true")
 	}
 }

@@ -31,8 +31,8 @@ func (k *Kick) Ring() {
 // wait blocks until the next ring, and says whether there will be more.
 func (k *Kick) wait() bool { return k.fd.Wait() == nil }
 
-// reclaim takes what was rung and gives the eventfd the mode that it was made with. Somebody else had it, who may have filled the counter, so that
-// a Ring would wait, or changed the mode, so that a read would.
+// reclaim takes what was rung and gives the eventfd the mode that it was made with. Somebody else had it, who may have filled the counter,
+// so that a Ring would wait, or changed the mode, so that a read would.
 func (k *Kick) reclaim() {
 	var count [8]byte
 	_ = unix.SetNonblock(k.FD(), true) // cannot fail for an open descriptor

@@ -2,12 +2,13 @@
 //
 // # Place
 //
-// Imported by the tests of host/vhostuser and of the device model above it. It runs in the test's process, at the other end of a pair of sockets.
+// Imported by the tests of host/vhostuser and of the device model above it. It runs in the test's process, at the other end of a pair of
+// sockets.
 //
 // # Idea
 //
-// [Backend] speaks the protocol and keeps what it is given; it serves no ring. A test that wants one served is called when a ring is
-// handed over and taken back. Mistakes are functions that change a reply on its way out.
+// [Backend] speaks the protocol and keeps what it is given; it serves no ring. A test that wants one served is called when a ring is handed
+// over and taken back. Mistakes are functions that change a reply on its way out.
 //
 // # Invariants
 //

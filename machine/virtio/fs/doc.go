@@ -7,12 +7,13 @@
 //
 // # Idea
 //
-// The configuration is a tag, by which the guest mounts the folder (mount -t virtiofs TAG /mnt), and the number of request queues. All the rest is
-// between the guest's FUSE client and virtiofsd.
+// The configuration is a tag, by which the guest mounts the folder (mount -t virtiofs TAG /mnt), and the number of request queues. All the
+// rest is between the guest's FUSE client and virtiofsd.
 //
-// When virtiofsd is gone the device answers each request with ENOTCONN, as a kernel does for a FUSE file system whose server died: an access
-// to the folder fails ("Transport endpoint is not connected") instead of waiting for ever, the folder can be unmounted, and what is in
-// it after another mount fails too. A request is open when its answer does not bear its number (fuse_out_header.unique and fuse_in_header.unique).
+// When virtiofsd is gone the device answers each request with ENOTCONN, as a kernel does for a FUSE file system whose server died: an
+// access to the folder fails ("Transport endpoint is not connected") instead of waiting for ever, the folder can be unmounted, and what is
+// in it after another mount fails too. A request is open when its answer does not bear its number (fuse_out_header.unique and
+// fuse_in_header.unique).
 //
 // # Invariants
 //

@@ -166,8 +166,8 @@ func (d *Device) Stop() {
 	}
 }
 
-// guard waits for the end of the back end, and takes its place then. It runs until Stop. As long as the back end has the kicks, nothing here touches
-// them: it could make that wait.
+// guard waits for the end of the back end, and takes its place then. It runs until Stop. As long as the back end has the kicks, nothing
+// here touches them: it could make that wait.
 func (d *Device) guard() {
 	select {
 	case <-d.stop:
