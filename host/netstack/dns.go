@@ -189,4 +189,3 @@ func askOne(ctx context.Context, query []byte, resolver netip.AddrPort) ([]byte,
 		}
 	}
 }
-

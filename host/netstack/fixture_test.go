@@ -234,3 +234,28 @@ func await(t testing.TB, what string, done func() bool) {
 		}
 	}
 }
+
+// listenUDP listens in the guest.
+func (g *guest) listenUDP(port uint16) (*gonet.UDPConn, error) {
+	at := tcpip.FullAddress{NIC: nic, Port: port}
+	c, err := gonet.DialUDP(g.stack, &at, nil, header.IPv4ProtocolNumber)
+	if err == nil {
+		g.t.Cleanup(func() { c.Close() })
+	}
+	return c, err
+}
+
+// dialHost connects to an address of the host.
+func dialHost(to netip.AddrPort) (*net.TCPConn, error) {
+	return net.DialTCP("tcp", nil, net.TCPAddrFromAddrPort(to))
+}
+
+// dispatcher takes packets and forgets them.
+type dispatcher struct {
+	stack.NetworkDispatcher
+	count int
+}
+
+func (d *dispatcher) DeliverNetworkPacket(tcpip.NetworkProtocolNumber, *stack.PacketBuffer) {
+	d.count++
+}

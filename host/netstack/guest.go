@@ -37,24 +37,43 @@ func newGuestConn(wq *waiter.Queue, ep tcpip.Endpoint) *guestConn {
 	return c
 }
 
-// Read implements io.Reader: some bytes of a connection, or one datagram.
+// errNothing says that there is nothing to read now.
+var errNothing = errors.New("nothing to read")
+
+// tryRead reads some bytes of a connection, or one datagram, or gives errNothing.
+func (c *guestConn) tryRead(p []byte) (int, error) {
+	c.in = p
+	result, err := c.ep.Read(&c.in, tcpip.ReadOptions{})
+	switch err.(type) {
+	case nil:
+		return result.Count, nil
+	case *tcpip.ErrClosedForReceive:
+		return 0, io.EOF
+	case *tcpip.ErrWouldBlock:
+		return 0, errNothing
+	}
+	return 0, errors.New(err.String())
+}
+
+// await returns when there may be something to read.
+func (c *guestConn) await() error {
+	select {
+	case <-c.readable:
+		return nil
+	case <-c.done:
+		return errAborted
+	}
+}
+
+// Read implements io.Reader.
 func (c *guestConn) Read(p []byte) (int, error) {
 	for {
-		c.in = p
-		result, err := c.ep.Read(&c.in, tcpip.ReadOptions{})
-		switch err.(type) {
-		case nil:
-			return result.Count, nil
-		case *tcpip.ErrClosedForReceive:
-			return 0, io.EOF
-		case *tcpip.ErrWouldBlock:
-		default:
-			return 0, errors.New(err.String())
+		n, err := c.tryRead(p)
+		if err != errNothing {
+			return n, err
 		}
-		select {
-		case <-c.readable:
-		case <-c.done:
-			return 0, errAborted
+		if err := c.await(); err != nil {
+			return 0, err
 		}
 	}
 }

@@ -39,12 +39,12 @@ type Config struct {
 	Log *slog.Logger
 }
 
-// Bounds of what a guest can make grow. Each connection has two descriptors' worth of copying: at most 256 KiB in each direction in the
-// stack, and as much again as the host's kernel gives a socket.
+// Bounds of what a guest can make grow. A connection has at most bufferBytes in each direction in the stack and two buffers of
+// copyBytes, beside what the host's kernel gives a socket: 288 MiB for all of them together, if the guest leaves all of its data unread.
 const (
-	maxTCP      = 1024 // connections, those that are closing included
-	maxUDP      = 1024 // flows
-	maxAttempts = 256  // connections of the guest whose answer from the host's network is awaited
+	maxTCP      = 512 // connections, those that are closing included
+	maxUDP      = 512 // flows
+	maxAttempts = 256 // connections of the guest whose answer from the host's network is awaited
 	bufferBytes = 256 << 10
 )
 
@@ -263,7 +263,8 @@ func full(a netip.Addr, port uint16) tcpip.FullAddress {
 
 // Times of TCP connections to the guest.
 const (
-	timeWaitTime = 2 * time.Second  // nothing on this wire is late
-	settleTime   = 60 * time.Second // for the guest to take what was sent to it before the end
-	dialTime     = 30 * time.Second // for the other side to answer
+	timeWaitTime  = 2 * time.Second  // nothing on this wire is late
+	settleTime    = 60 * time.Second // for the guest to take what was sent to it before the end
+	dialTime      = 30 * time.Second // for the other side to answer
+	handshakeTime = 10 * time.Second // for the guest to finish what it began
 )

@@ -115,8 +115,8 @@ func (p *udpPort) addr() netip.AddrPort { return p.conn.LocalAddr().(*net.UDPAdd
 func (p *udpPort) close() { _ = p.conn.Close() }
 
 func (p *udpPort) serve(ctx context.Context, n *Network) {
-	buffer := copyBuffers.Get().(*[copyBytes]byte)
-	defer copyBuffers.Put(buffer)
+	buffer := datagramBuffers.Get().(*[maxIPBytes]byte)
+	defer datagramBuffers.Put(buffer)
 	for {
 		count, from, err := p.conn.ReadFromUDPAddrPort(buffer[:])
 		if errors.Is(err, net.ErrClosed) || ctx.Err() != nil {

@@ -28,8 +28,11 @@ type queue struct {
 	done    chan struct{}
 }
 
-// waitingBytes bounds the frames that wait for a card that does not read.
-const waitingBytes = 4 << 20
+// Bounds of the frames that wait for a card that does not read.
+const (
+	waitingBytes  = 4 << 20
+	waitingFrames = 2048
+)
 
 func newQueue(file *os.File, partial func() bool, stats *counters) (*queue, error) {
 	conn, err := file.SyscallConn()
@@ -53,7 +56,7 @@ func (q *queue) send(p *stack.PacketBuffer) {
 	if len(q.waiting) == 0 && q.write(p) {
 		return
 	}
-	if q.bytes+p.Size() > waitingBytes {
+	if q.bytes+p.Size() > waitingBytes || len(q.waiting) == waitingFrames {
 		q.stats.framesDropped.Add(1)
 		return
 	}

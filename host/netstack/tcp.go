@@ -9,6 +9,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"syscall"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -33,15 +34,40 @@ func (n *Network) connect(ctx context.Context, r *tcp.ForwarderRequest) {
 		return
 	}
 	defer n.releaseTCP()
-	var wq waiter.Queue
-	ep, terr := r.CreateEndpoint(&wq)
-	r.Complete(terr != nil)
-	if terr != nil {
+	guest, err := shakeHands(ctx, r)
+	r.Complete(err != nil)
+	if err != nil {
 		n.stats.flowsRefused.Add(1)
 		reset(host)
 		return
 	}
-	n.carry(ctx, newGuestConn(&wq, ep), host)
+	n.carry(ctx, guest, host)
+}
+
+// shakeHands accepts the guest's connection, unless the guest does not finish what it began.
+func shakeHands(ctx context.Context, r *tcp.ForwarderRequest) (*guestConn, error) {
+	var wq waiter.Queue
+	ctx, stop := context.WithTimeout(ctx, handshakeTime)
+	defer stop()
+	finished := make(chan struct{})
+	defer close(finished)
+	unhook := context.AfterFunc(ctx, func() {
+		// CreateEndpoint looks at the connection when it is notified. It may not have begun to listen yet.
+		for {
+			wq.Notify(waiter.WritableEvents)
+			select {
+			case <-finished:
+				return
+			case <-time.After(10 * time.Millisecond):
+			}
+		}
+	})
+	defer unhook()
+	ep, err := r.CreateEndpoint(&wq)
+	if err != nil {
+		return nil, fmt.Errorf("accept the guest's connection: %s", err)
+	}
+	return newGuestConn(&wq, ep), nil
 }
 
 // dial takes a slot and connects to what the guest's address means on the host's network. The slot is the caller's if there is no
@@ -161,8 +187,8 @@ func (n *Network) carry(ctx context.Context, guest *guestConn, host *net.TCPConn
 	}
 }
 
-// copyBytes is one direction's buffer: a segment of the largest size.
-const copyBytes = 64 << 10
+// copyBytes is the buffer of one direction of a connection.
+const copyBytes = 32 << 10
 
 var copyBuffers = sync.Pool{New: func() any { return new([copyBytes]byte) }}
 

@@ -142,22 +142,36 @@ func (u *udpFlows) close() {
 	}
 }
 
-// toHost copies the guest's datagrams until the flow ends.
+// toHost copies the guest's datagrams until the flow ends. It holds a buffer only while there are any.
 func (u *udpFlows) toHost(f *udpFlow, write func([]byte) error) {
 	defer f.close()
-	buffer := copyBuffers.Get().(*[copyBytes]byte)
-	defer copyBuffers.Put(buffer)
 	for {
-		count, err := f.guest.Read(buffer[:])
-		if err != nil {
+		if err := u.allToHost(f, write); err != errNothing {
 			return
 		}
-		f.last.Store(u.now())
-		if write(buffer[:count]) != nil {
+		if f.guest.await() != nil {
 			return
 		}
 	}
 }
+
+func (u *udpFlows) allToHost(f *udpFlow, write func([]byte) error) error {
+	buffer := datagramBuffers.Get().(*[maxIPBytes]byte)
+	defer datagramBuffers.Put(buffer)
+	for {
+		count, err := f.guest.tryRead(buffer[:])
+		if err != nil {
+			return err
+		}
+		f.last.Store(u.now())
+		if err := write(buffer[:count]); err != nil {
+			return err
+		}
+	}
+}
+
+// datagramBuffers hold one datagram each, of any length.
+var datagramBuffers = sync.Pool{New: func() any { return new([maxIPBytes]byte) }}
 
 // toGuest sends one datagram. One that the stack cannot take now is lost.
 func (u *udpFlows) toGuest(f *udpFlow, p []byte) {
@@ -168,6 +182,9 @@ func (u *udpFlows) toGuest(f *udpFlow, p []byte) {
 // converse takes the first datagram between two addresses. It runs where frames are received, and does not block.
 func (n *Network) converse(ctx context.Context, r *udp.ForwarderRequest) bool {
 	id := r.ID()
+	if id.RemoteAddress == fromNetip(n.cfg.Gateway()) {
+		return true // our own broadcast, which the stack hears too
+	}
 	to, ok := n.target(toNetip(id.LocalAddress, id.LocalPort))
 	if !ok || !n.udp.room() {
 		n.stats.flowsRefused.Add(1)
@@ -209,8 +226,8 @@ func dialUDP(ctx context.Context, to netip.AddrPort) (*net.UDPConn, error) {
 // fromHost copies what comes back until the flow ends.
 func (u *udpFlows) fromHost(f *udpFlow) {
 	defer f.close()
-	buffer := copyBuffers.Get().(*[copyBytes]byte)
-	defer copyBuffers.Put(buffer)
+	buffer := datagramBuffers.Get().(*[maxIPBytes]byte)
+	defer datagramBuffers.Put(buffer)
 	for {
 		count, err := f.host.Read(buffer[:])
 		if err != nil {

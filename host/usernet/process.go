@@ -139,6 +139,9 @@ func (p *Process) await(ready io.ReadCloser, last *lastLine) error {
 	return fmt.Errorf("%s: ended before it was ready: %v", Name, p.err)
 }
 
+// PID is the process's id, as long as it has not ended.
+func (p *Process) PID() int { return p.cmd.Process.Pid }
+
 // Done is closed when the process has ended.
 func (p *Process) Done() <-chan struct{} { return p.done }
 
