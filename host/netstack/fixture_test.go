@@ -3,6 +3,7 @@ package netstack
 import (
 	"context"
 	"encoding/binary"
+	"errors"
 	"net"
 	"net/netip"
 	"os"
@@ -85,9 +86,7 @@ func newGuest(t testing.TB, card *os.File, offload bool) *guest {
 	if offload {
 		g.link.SupportedGSOKind = stack.HostGSOSupported
 		g.link.LinkEPCapabilities = stack.CapabilityRXChecksumOffload
-		if err := usernet.SendOffload(card, usernet.OffloadChecksum|usernet.OffloadTSO4); err != nil {
-			t.Fatal(err)
-		}
+		tell(t, card, usernet.Driver{Offload: usernet.OffloadChecksum | usernet.OffloadTSO4, Pairs: 1})
 	}
 	quiet()
 	g.stack = stack.New(stack.Options{
@@ -258,4 +257,17 @@ type dispatcher struct {
 
 func (d *dispatcher) DeliverNetworkPacket(tcpip.NetworkProtocolNumber, *stack.PacketBuffer) {
 	d.count++
+}
+
+// tell says what a driver wants.
+func tell(t testing.TB, card *os.File, d usernet.Driver) {
+	t.Helper()
+	conn, err := card.SyscallConn()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var sent error
+	if err := errors.Join(conn.Control(func(fd uintptr) { sent = usernet.SendDriver(int(fd), d) }), sent); err != nil {
+		t.Fatal(err)
+	}
 }

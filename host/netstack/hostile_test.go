@@ -79,7 +79,7 @@ func FuzzFrames(f *testing.F) {
 	f.Add(udpFrame(nobody, everyone, dhcpQuestion(dhcpDiscover, nobody.Addr())))
 	f.Add(udpFrame(netip.MustParseAddrPort("10.0.2.15:1000"), netip.MustParseAddrPort("10.0.2.3:53"), dnsQuestion("host.usui.internal", 1)))
 	f.Add(synFrame(1, netip.MustParseAddrPort("10.0.2.2:80")))
-	f.Add([]byte{3, 0, 0, 0})
+	f.Add([]byte{3, 0, 0, 0, 1, 0, 0})
 	n, card := network(f, func(c *Config) { c.Restrict = true })
 	go io.Copy(io.Discard, card) // ends with the card
 	f.Fuzz(func(t *testing.T, d []byte) {
@@ -306,5 +306,37 @@ func TestFramesAllocateNothing(t *testing.T) {
 	})
 	if got != 0 {
 		t.Errorf("a frame to the guest: %v allocations, want none", got)
+	}
+}
+
+// TestQueuesInUse: packets of different connections go different ways, but none where the driver takes nothing.
+func TestQueuesInUse(t *testing.T) {
+	l := &link{gate: *testGate(), stats: &counters{}}
+	var cards []*os.File
+	for range 2 {
+		card, far := sockets(t)
+		q, err := newQueue(far, func() bool { return false }, l.stats)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer q.close()
+		cards, l.queues = append(cards, card), append(l.queues, q)
+	}
+	for _, tt := range []struct{ pairs, want int }{{0, 0}, {1, 0}, {2, 1}, {9, 1}, {-1, 1}, {1, 0}} {
+		message := binary.NativeEndian.AppendUint32(make([]byte, 4), uint32(tt.pairs))
+		if tt.pairs != 0 { // as before the first message
+			l.take(message)
+		}
+		p := stack.NewPacketBuffer(stack.PacketBufferOptions{Payload: buffer.MakeWithData([]byte("frame"))})
+		p.Hash = 7
+		var list stack.PacketBufferList
+		list.PushBack(p)
+		if _, err := l.WritePackets(list); err != nil {
+			t.Fatal(err)
+		}
+		p.DecRef()
+		if n, err := cards[tt.want].Read(make([]byte, 64)); err != nil || n != virtioBytes+len("frame") {
+			t.Errorf("%d pairs: %d bytes, %v on queue %d, want the frame", tt.pairs, n, err, tt.want)
+		}
 	}
 }

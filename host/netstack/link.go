@@ -18,6 +18,7 @@ type link struct {
 	queues  []*queue
 	stats   *counters
 	offload atomic.Uint32 // usernet.Offload
+	pairs   atomic.Uint32 // of queues, those that the guest takes frames on; 0 before the driver said anything
 
 	mu         sync.RWMutex
 	dispatcher stack.NetworkDispatcher // guarded by mu
@@ -43,11 +44,12 @@ func (l *link) serve(q *queue) {
 
 // take hands one datagram to the stack.
 func (l *link) take(datagram []byte) {
-	if o, ok := usernet.ParseOffload(datagram); ok {
-		if o&usernet.OffloadChecksum == 0 {
-			o = 0 // what is not finished cannot be segmented either
+	if d, ok := usernet.ParseDriver(datagram); ok {
+		if d.Offload&usernet.OffloadChecksum == 0 {
+			d.Offload = 0 // what is not finished cannot be segmented either
 		}
-		l.offload.Store(uint32(o))
+		l.offload.Store(uint32(d.Offload))
+		l.pairs.Store(uint32(min(max(d.Pairs, 1), len(l.queues))))
 		return
 	}
 	l.stats.framesReceived.Add(1)
@@ -72,8 +74,9 @@ func (l *link) take(datagram []byte) {
 // WritePackets implements [stack.LinkWriter].
 func (l *link) WritePackets(list stack.PacketBufferList) (int, tcpip.Error) {
 	packets := list.AsSlice()
+	pairs := max(l.pairs.Load(), 1)
 	for _, p := range packets {
-		l.queues[int(p.Hash%uint32(len(l.queues)))].send(p)
+		l.queues[p.Hash%pairs].send(p) // the packets of a connection have one hash, others none
 	}
 	return len(packets), nil
 }

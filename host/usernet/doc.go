@@ -9,8 +9,9 @@
 //
 // A card needs one descriptor for each queue pair. [Start] makes them as pairs of SOCK_SEQPACKET sockets, keeps one end of each and
 // gives the other to usui-net, which it finds beside the running program. One datagram is one Ethernet frame behind the 12 bytes of
-// virtio_net_hdr_v1 (virtio 1.2 section 5.1.6), in both directions. A datagram of [OffloadBytes] bytes is no frame: by it the monitor
-// says which offloads the guest's driver takes, as TUNSETOFFLOAD does for a tap. Before the first of them the guest takes none.
+// virtio_net_hdr_v1 (virtio 1.2 section 5.1.6), in both directions. A datagram of [DriverBytes] bytes is no frame: by it the monitor
+// says which offloads the guest's driver takes, as TUNSETOFFLOAD does for a tap, and on how many queue pairs. Before the first of them the
+// guest takes none, on one.
 //
 // # Invariants
 //

@@ -35,8 +35,9 @@ func FindProgram() (string, error) {
 
 // Process is a usui-net that serves one card.
 type Process struct {
-	// Frames are the ends of the card, one for each queue pair, non-blocking. The process ends when all are closed.
-	Frames []*os.File
+	// Frames are the card's ends of the sockets, one for each queue pair: descriptors that are non-blocking, closed on exec and not in
+	// Go's poller. Close closes them, and the process ends when one is closed.
+	Frames []int
 
 	cmd  *exec.Cmd
 	done chan struct{} // closed when the process has ended
@@ -63,7 +64,7 @@ func Start(program string, cfg Config, queuePairs int, stderr io.Writer) (_ *Pro
 	defer func() {
 		closeAll(theirs)
 		if err != nil {
-			closeAll(p.Frames)
+			p.closeFrames()
 		}
 	}()
 	for range queuePairs {
@@ -74,7 +75,7 @@ func Start(program string, cfg Config, queuePairs int, stderr io.Writer) (_ *Pro
 		for _, fd := range fds {
 			enlarge(fd)
 		}
-		p.Frames = append(p.Frames, os.NewFile(uintptr(fds[0]), "card"))
+		p.Frames = append(p.Frames, fds[0])
 		theirs = append(theirs, os.NewFile(uintptr(fds[1]), Name))
 	}
 	last := &lastLine{next: stderr}
@@ -145,10 +146,17 @@ func (p *Process) PID() int { return p.cmd.Process.Pid }
 // Done is closed when the process has ended.
 func (p *Process) Done() <-chan struct{} { return p.done }
 
-// Close closes the ends of the card, waits for the process, and ends it if it does not end by itself.
+// closeFrames closes the card's ends.
+func (p *Process) closeFrames() {
+	for _, fd := range p.Frames {
+		_ = unix.Close(fd) // nothing of ours is lost by an error
+	}
+}
+
+// Close closes the card's ends, waits for the process, and ends it if it does not end by itself.
 func (p *Process) Close() error {
 	p.end.Do(func() {
-		closeAll(p.Frames)
+		p.closeFrames()
 		patience := time.NewTimer(endTime)
 		defer patience.Stop()
 		select {
@@ -161,7 +169,7 @@ func (p *Process) Close() error {
 	return nil
 }
 
-// closeAll closes files, of which some may be closed already by whom they were given to.
+// closeAll closes files that a child has its own of.
 func closeAll(files []*os.File) {
 	for _, f := range files {
 		_ = f.Close()

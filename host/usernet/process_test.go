@@ -13,6 +13,8 @@ import (
 	"sync"
 	"testing"
 
+	"golang.org/x/sys/unix"
+
 	"usui/host/usernet"
 )
 
@@ -62,12 +64,18 @@ func TestProcessServesACard(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	if err := usernet.SendDriver(p.Frames[0], usernet.Driver{Offload: usernet.OffloadChecksum, Pairs: 2}); err != nil {
+		t.Fatal(err)
+	}
 	for i, f := range p.Frames {
-		if _, err := io.WriteString(f, arpQuestion); err != nil {
+		if _, err := unix.Write(f, []byte(arpQuestion)); err != nil {
 			t.Fatal(err)
 		}
 		answer := make([]byte, 100)
-		n, err := p.Frames[0].Read(answer) // what has no flow comes by the first queue
+		if _, err := unix.Poll([]unix.PollFd{{Fd: int32(p.Frames[0]), Events: unix.POLLIN}}, -1); err != nil && err != unix.EINTR {
+			t.Fatal(err)
+		}
+		n, err := unix.Read(p.Frames[0], answer) // what has no flow comes by the first queue
 		if err != nil || !bytes.Contains(answer[:n], []byte("\x0a\x00\x02\x02\x52\x54\x00\x12\x34\x56")) {
 			t.Errorf("queue %d: answer % x, %v, want the gateway's", i, answer[:n], err)
 		}
@@ -80,8 +88,10 @@ func TestProcessEndsWithItsCard(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, f := range p.Frames {
-		f.Close()
+	for _, fd := range p.Frames { // of which this process still has the number: Close closes nothing else
+		if err := unix.Shutdown(fd, unix.SHUT_RDWR); err != nil {
+			t.Fatal(err)
+		}
 	}
 	<-p.Done()
 }

@@ -3,6 +3,7 @@ package pid1
 import (
 	"errors"
 	"io/fs"
+	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -281,6 +282,76 @@ func TestDriversOfDevicesThatAreThere(t *testing.T) {
 	}
 	if remarks := loadDeviceModules(pci+"/none", lists); remarks != nil {
 		t.Errorf("without PCI: %q", remarks)
+	}
+}
+
+// TestNetStep configures a tap, which only lacks a cable.
+func TestNetStep(t *testing.T) {
+	inNamespaces(t, func(t *testing.T) {
+		if err := unix.Mount("sysfs", "/sys", "sysfs", 0, ""); err != nil { // of this network namespace
+			t.Fatal(err)
+		}
+		tap, err := os.OpenFile("/dev/net/tun", os.O_RDWR, 0)
+		if errors.Is(err, fs.ErrNotExist) {
+			t.Skip("no /dev/net/tun")
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer tap.Close()
+		request, err := unix.NewIfreq("card0")
+		if err != nil {
+			t.Fatal(err)
+		}
+		request.SetUint16(unix.IFF_TAP | unix.IFF_NO_PI)
+		if err := unix.IoctlIfreq(int(tap.Fd()), unix.TUNSETIFF, request); err != nil {
+			t.Fatal(err)
+		}
+		card, err := net.InterfaceByName("card0")
+		if err != nil {
+			t.Fatal(err)
+		}
+		for range 2 { // the second time nothing is left to do
+			if err := do(wire.Net(strings.ToUpper(card.HardwareAddr.String()), "10.0.2.15/24", "10.0.2.2")); err != nil {
+				t.Fatal(err)
+			}
+		}
+		addresses, err := card.Addrs()
+		if err != nil || len(addresses) == 0 || addresses[0].String() != "10.0.2.15/24" {
+			t.Errorf("addresses %v, %v, want 10.0.2.15/24", addresses, err)
+		}
+		if card, err = net.InterfaceByName("card0"); err != nil || card.Flags&net.FlagUp == 0 {
+			t.Errorf("interface %+v, %v, want it up", card, err)
+		}
+		routes, err := os.ReadFile("/proc/thread-self/net/route")
+		if err != nil || !strings.Contains(string(routes), "card0\t00000000\t0202000A\t0003") {
+			t.Errorf("routes, %v, want one by 10.0.2.2:\n%s", err, routes)
+		}
+		for _, s := range []wire.Step{
+			wire.Net(card.HardwareAddr.String(), "10.0.2.15", "10.0.2.2"), wire.Net(card.HardwareAddr.String(), "fd00::2/64", "10.0.2.2"),
+			wire.Net(card.HardwareAddr.String(), "10.0.2.15/24", "nowhere"), wire.Net(card.HardwareAddr.String(), "10.0.2.15/24", "192.168.1.1"),
+		} {
+			if err := do(s); err == nil {
+				t.Errorf("%v: no error", s)
+			}
+		}
+	})
+}
+
+func TestFindCard(t *testing.T) {
+	class := t.TempDir()
+	for name, text := range map[string]string{"lo": "00:00:00:00:00:00\n", "eth0": "52:54:00:00:00:01\n", "eth1": "52:54:00:00:00:0a\n"} {
+		if err := os.Mkdir(filepath.Join(class, name), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(filepath.Join(class, name, "address"), []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for card, want := range map[string]string{"52:54:00:00:00:0A": "eth1", "52:54:00:00:00:02": ""} {
+		if got := findCard(class, card); got != want {
+			t.Errorf("findCard(%s) = %q, want %q", card, got, want)
+		}
 	}
 }
 

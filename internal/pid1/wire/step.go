@@ -24,6 +24,7 @@ const (
 	DoWrite  Action = "write"
 	DoRoot   Action = "root"
 	DoHold   Action = "hold-kvm"
+	DoNet    Action = "net"
 )
 
 // Mount mounts source, of the given type, at target. Options are those of mount(8), separated by commas. Directories
@@ -64,6 +65,12 @@ func Root(dir string) Step {
 // HoldKVM keeps two idle virtual machines open for the guest's life, if it has a /dev/kvm: see internal/pid1's hold.go.
 func HoldKVM() Step { return Step{Do: DoHold} }
 
+// Net gives the network card with that hardware address, as /sys/class/net/*/address has it, an IPv4 address like 10.0.2.15/24, sets it up
+// and makes gateway the way to everywhere else. A card that is not there yet is waited for, for 30 seconds at most.
+func Net(card, address, gateway string) Step {
+	return Step{Do: DoNet, Source: card, Target: address, Options: gateway}
+}
+
 // String describes the step for messages: mount 9p "host" at "/newroot".
 func (s Step) String() string {
 	q := strconv.Quote
@@ -82,6 +89,8 @@ func (s Step) String() string {
 		return "make " + q(s.Target) + " the root"
 	case DoHold:
 		return "hold /dev/kvm"
+	case DoNet:
+		return "give card " + q(s.Source) + " address " + q(s.Target) + " with gateway " + q(s.Options)
 	}
 	return "do " + q(string(s.Do))
 }
