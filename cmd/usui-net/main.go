@@ -45,7 +45,7 @@ func run() error {
 	if err := confine(netstack.Descriptors(cfg, *queues)); err != nil {
 		return err
 	}
-	if _, err := fmt.Println(usernet.Ready); err != nil {
+	if _, err := fmt.Print(usernet.Ready(n.Ports())); err != nil {
 		return err
 	}
 	return n.Run(context.Background())

@@ -10,6 +10,7 @@ import (
 	"strings"
 
 	"usui/host/tap"
+	"usui/host/usernet"
 	"usui/internal/cli"
 	"usui/internal/lab"
 	"usui/machine/virtio/net"
@@ -17,12 +18,16 @@ import (
 )
 
 // netPart are a machine's network cards.
-type netPart struct{ list []netCard }
+type netPart struct {
+	list    []netCard
+	publish []usernet.Publish // of the card with user networking
+}
 
 // netCard is one --net.
 type netCard struct {
-	kind   string // what it is plugged into: tap
+	kind   string // what it is plugged into: tap or user
 	name   string // of the interface; empty: one is made
+	user   *usernet.Config
 	mac    [6]byte
 	mtu    int // 0: the interface's
 	queues int
@@ -32,7 +37,8 @@ type netCard struct {
 const maxCards = 8
 
 func (p *netPart) flags(f *flag.FlagSet) {
-	f.Func("net", "plug in the network `card` tap[=NAME][,mac=MAC][,mtu=BYTES][,queues=N]: into the host's tap of that name, or into one that is made and goes away at the end; without mac it has another address each time; may be repeated", func(text string) error {
+	p.userFlags(f)
+	f.Func("net", "plug in the network `card` user[,...], a network that needs no privilege, or tap[=NAME][,mac=MAC][,mtu=BYTES][,queues=N]: into the host's tap of that name, or into one that is made and goes away at the end; without mac it has another address each time; may be repeated", func(text string) error {
 		c, err := parseNet(text)
 		p.list = append(p.list, c)
 		return err
@@ -51,8 +57,14 @@ func parseNet(text string) (netCard, error) {
 				return c, err
 			}
 		}
+	case "user":
+		if words[0] != "user" {
+			return c, fmt.Errorf("%q: user networking has no name: write user", text)
+		}
+		usual := usernet.Default()
+		c.user = &usual
 	default:
-		return c, fmt.Errorf("%q: a card is plugged into a tap: write tap or tap=NAME", text)
+		return c, fmt.Errorf("%q: a card is plugged into a network of usui's own or a tap: write user, tap or tap=NAME", text)
 	}
 	seen := map[string]bool{}
 	for _, word := range words[1:] {
@@ -61,6 +73,12 @@ func parseNet(text string) (netCard, error) {
 			return c, fmt.Errorf("%s is given twice", name)
 		}
 		seen[name] = true
+		if c.user != nil && name != "mac" && name != "queues" {
+			if err := c.user.Set(word); err != nil {
+				return c, err
+			}
+			continue
+		}
 		if err := c.set(name, value); err != nil {
 			return c, err
 		}
@@ -97,6 +115,9 @@ func (c netCard) String() string {
 	if c.name != "" {
 		text += "=" + c.name
 	}
+	if c.user != nil {
+		text = strings.Join(append([]string{text}, c.user.Words()...), ",")
+	}
 	if c.mac != [6]byte{} {
 		text += ",mac=" + gonet.HardwareAddr(c.mac[:]).String()
 	}
@@ -123,11 +144,16 @@ func (p *netPart) check() error {
 			}
 		}
 	}
-	return nil
+	return p.checkUser()
 }
 
 func (p *netPart) checkHost() error {
 	for _, c := range p.list {
+		if c.user != nil {
+			if _, err := usernet.FindProgram(); err != nil {
+				return fmt.Errorf("--net %s: %w", c, err)
+			}
+		}
 		if c.name == "" {
 			continue
 		}
@@ -142,11 +168,15 @@ func (p *netPart) argv() (argv []string) {
 	for _, c := range p.list {
 		argv = append(argv, "--net", c.String())
 	}
+	for _, port := range p.publish {
+		argv = append(argv, "--publish", port.String())
+	}
 	return argv
 }
 
-// prepareLab refuses what a lab has no way to; a tap that is to be made is made inside.
-func (p *netPart) prepareLab(*lab.Config) error {
+// prepareLab refuses what a lab has no way to; a tap that is to be made is made inside, and user networking is inside.
+func (p *netPart) prepareLab(cfg *lab.Config) error {
+	p.warnOfLab(cfg.Progress)
 	for _, c := range p.list {
 		if c.name != "" {
 			return fmt.Errorf("--net %s: the machine would run inside the lab, which cannot reach interfaces of this host; --net tap makes one inside, and with --no-lab usui says why the machine cannot run here", c)
@@ -157,7 +187,11 @@ func (p *netPart) prepareLab(*lab.Config) error {
 
 func (p *netPart) build(_ context.Context, b *builder) error {
 	for _, c := range p.list {
-		if err := c.build(b); err != nil {
+		build := c.build
+		if c.user != nil {
+			build = func(b *builder) error { return c.buildUser(b, p.publish) }
+		}
+		if err := build(b); err != nil {
 			return fmt.Errorf("--net %s: %w", c, err)
 		}
 	}

@@ -24,7 +24,7 @@ func TestParseNet(t *testing.T) {
 			t.Errorf("parseNet(%q).String() = %q", text, got)
 		}
 	}
-	for _, text := range []string{"", "=", "user", "tap=", "tap=a b", "tap=a/b", "tapp", "tap,", "tap,mac=", "tap,mac=x", "tap,mac=00:00:00:00:00:00",
+	for _, text := range []string{"", "=", "tap=", "tap=a b", "tap=a/b", "tapp", "tap,", "tap,mac=", "tap,mac=x", "tap,mac=00:00:00:00:00:00",
 		"tap,mac=02:00:00:00:00:00:00:01", "tap,mtu=", "tap,mtu=70000", "tap,queues=17", "tap,queues=two", "tap,t0"} {
 		if got, err := parseNet(text); err == nil {
 			t.Errorf("parseNet(%q) = %+v, want an error", text, got)

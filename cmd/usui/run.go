@@ -31,11 +31,18 @@ a small initramfs, fetched and built on first use.
   usui run -- uname -a              one command: its streams and its exit status are the command's
   usui run --disk d.img -- sh -c 'mount /dev/vda /mnt && ls /mnt'
   usui run --share src --share /usr,ro -- ls /share/src /share/usr
+  usui run --net user --publish 8080:80 -- httpd -f -h /
   usui run --net tap=t0 -- sh -c 'ip addr add 10.0.0.2/24 dev eth0; ip link set eth0 up; ping -c 1 10.0.0.1'
   usui run --kernel vmlinuz --initrd initrd.img --disk root.img --cmdline 'console=ttyS0 root=/dev/vda1'
 
 With --kernel or --initrd the machine's serial port COM1 is on the standard streams and nothing of ours runs inside: mount a
 shared folder by its tag, which is its own name unless PATH:TAG gives another one: mount -t virtiofs src /mnt
+
+--net user is a network that needs no privilege: TCP and UDP over IPv4 to wherever this host gets to, names by its resolvers, and ports
+of the host that lead into the guest by --publish. The guest is 10.0.2.15 (the default guest has that; others ask DHCP) and this host is
+10.0.2.2, also by the name host.usui.internal. What listens on this host's loopback trusts its own programs, and through 10.0.2.2 the
+guest is one of them: --net user,noloopback forbids that, and --net user,restrict everything but --publish. Words beside these are
+subnet=CIDR (10.0.2.0/24), mtu=BYTES (1500), mac=MAC and queues=N.
 
 Where /dev/kvm cannot run a stock kernel, the machine runs inside the lab, an emulated computer that can ("usui help lab").
 "usui doctor" says what this host can do.

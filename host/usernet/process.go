@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net/netip"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -39,6 +40,10 @@ type Process struct {
 	// Go's poller. Close closes them, and the process ends when one is closed.
 	Frames []int
 
+	// Ports are where the published ports listen, in the order of the configuration.
+	Ports []netip.AddrPort
+
+	cfg  Config
 	cmd  *exec.Cmd
 	done chan struct{} // closed when the process has ended
 	err  error         // set before done is closed: how it ended
@@ -51,15 +56,43 @@ const (
 	endTime   = 5 * time.Second
 )
 
-// Ready is the line that the process writes to its standard output when its ports listen.
-const Ready = "ready"
+// ready is the first word of the line that the process writes to its standard output when its ports listen. Their addresses follow.
+const ready = "ready"
+
+// readyBytes is more than a line for all ports.
+const readyBytes = 16 << 10
+
+// Ready is that line.
+func Ready(ports []netip.AddrPort) string {
+	line := ready
+	for _, p := range ports {
+		line += " " + p.String()
+	}
+	return line + "\n"
+}
+
+// parseReady reads it.
+func parseReady(line string) (ports []netip.AddrPort, ok bool) {
+	words := strings.Fields(line)
+	if len(words) == 0 || words[0] != ready || !strings.HasSuffix(line, "\n") {
+		return nil, false
+	}
+	for _, w := range words[1:] {
+		p, err := netip.ParseAddrPort(w)
+		if err != nil {
+			return nil, false
+		}
+		ports = append(ports, p)
+	}
+	return ports, true
+}
 
 // Start runs program, a usui-net, for a card with that many queue pairs. What it says goes to stderr.
 func Start(program string, cfg Config, queuePairs int, stderr io.Writer) (_ *Process, err error) {
 	if err := cfg.Check(); err != nil {
 		return nil, err
 	}
-	p := &Process{done: make(chan struct{})}
+	p := &Process{cfg: cfg, done: make(chan struct{})}
 	var theirs []*os.File
 	defer func() {
 		closeAll(theirs)
@@ -85,14 +118,14 @@ func Start(program string, cfg Config, queuePairs int, stderr io.Writer) (_ *Pro
 	p.cmd.Stderr = last
 	p.cmd.ExtraFiles = theirs // the child's descriptors from 3 on
 	p.cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
-	ready, err := p.cmd.StdoutPipe()
+	out, err := p.cmd.StdoutPipe()
 	if err != nil {
 		return nil, err
 	}
 	if err := p.cmd.Start(); err != nil {
 		return nil, err
 	}
-	if err := p.await(ready, last); err != nil {
+	if err := p.await(out, last); err != nil {
 		return nil, err
 	}
 	return p, nil
@@ -110,12 +143,12 @@ func enlarge(fd int) {
 }
 
 // await waits until the process is ready, or ends it.
-func (p *Process) await(ready io.ReadCloser, last *lastLine) error {
+func (p *Process) await(out io.ReadCloser, last *lastLine) error {
 	line := make(chan string, 1)
 	go func() { // ends with the process at the latest
-		text, _ := bufio.NewReader(io.LimitReader(ready, 64)).ReadString('\n') // cut off: not the line
-		line <- strings.TrimSpace(text)
-		_, _ = io.Copy(io.Discard, ready)
+		text, _ := bufio.NewReader(io.LimitReader(out, readyBytes)).ReadString('\n') // cut off: not the line
+		line <- text
+		_, _ = io.Copy(io.Discard, out)
 		p.err = p.cmd.Wait()
 		close(p.done)
 	}()
@@ -123,7 +156,8 @@ func (p *Process) await(ready io.ReadCloser, last *lastLine) error {
 	defer patience.Stop()
 	select {
 	case text := <-line:
-		if text == Ready {
+		var ok bool
+		if p.Ports, ok = parseReady(text); ok && len(p.Ports) == len(p.cfg.Publish) {
 			last.begun()
 			return nil
 		}

@@ -142,6 +142,29 @@ func TestMonitorIsKilled(t *testing.T) {
 	}
 }
 
+func TestProcessTellsItsPorts(t *testing.T) {
+	cfg := usernet.Default()
+	for _, text := range []string{"0:80", "0:53/udp"} {
+		p, err := usernet.ParsePublish(text)
+		if err != nil {
+			t.Fatal(err)
+		}
+		cfg.Publish = append(cfg.Publish, p)
+	}
+	p, err := start(t, cfg, 1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(p.Ports) != 2 || p.Ports[0].Port() == 0 {
+		t.Fatalf("ports %v, want two", p.Ports)
+	}
+	c, err := net.Dial("tcp", p.Ports[0].String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	c.Close()
+}
+
 func TestProcessSaysWhatIsWrong(t *testing.T) {
 	l, err := net.Listen("tcp4", "127.0.0.1:0")
 	if err != nil {

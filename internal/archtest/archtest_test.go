@@ -108,6 +108,7 @@ func TestEachRuleFindsItsFault(t *testing.T) {
 		"a test's module in code":    {"machine/vmm/x.go", "package vmm\nimport \"github.com/google/go-cmp/cmp\"\n", "only files named *_test.go may"},
 		"x/sys in a layer":           {"layer/kv/x.go", "package kv\nimport \"golang.org/x/sys/unix\"\n", "import of golang.org/x/sys/unix: only"},
 		"cli beside command.go":      {"layer/kv/kv.go", "package kv\nimport \"usui/internal/cli\"\n", "import of usui/internal/cli: only"},
+		"the network in usui":        {"cmd/usui/net.go", "package main\nimport \"usui/host/netstack\"\n", "import of usui/host/netstack: only cmd/usui-net/, host/netstack/ may"},
 		"cli in the machine":         {"machine/vmm/x.go", "package vmm\nimport \"usui/internal/cli\"\n", "import of usui/internal/cli: only"},
 		"unsafe in a plain file":     {"machine/kvm/x.go", "package kvm\nimport \"unsafe\"\n", "import of unsafe: only"},
 		"cgo":                        {"machine/kvm/x_unsafe.go", "package kvm\nimport \"C\"\n", "import of C: only nobody may"},

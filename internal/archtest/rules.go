@@ -44,6 +44,7 @@ var owners = map[string]place{
 	"github.com/ulikunitz/xz":         {folders: []string{"machine/boot", "internal/initrd"}},
 	"golang.org/x/sys":                {folders: []string{"machine", "host", "internal", "cmd"}, suffixes: []string{"_linux.go", "_darwin.go"}},
 	"golang.org/x/term":               {folders: []string{"cmd/usui"}},
+	"gvisor.dev/gvisor":               {folders: []string{"host/netstack"}},
 	"honnef.co/go/tools":              {}, // a tool: run, never imported
 }
 
@@ -52,10 +53,11 @@ var knownTo = map[string]struct {
 	place    place
 	programs bool // packages main may, too
 }{
-	"usui/internal/cli": {place{folders: []string{"cmd", "internal/cli"}, suffixes: []string{"/command.go"}}, false},
-	"unsafe":            {unsafeFiles, false},
-	"C":                 {place{}, false}, // products are static and built without cgo
-	"log":               {place{}, true},  // libraries: log/slog, by a Logger in a Config
+	"usui/internal/cli":  {place{folders: []string{"cmd", "internal/cli"}, suffixes: []string{"/command.go"}}, false},
+	"usui/host/netstack": {place{folders: []string{"cmd/usui-net", "host/netstack"}}, false}, // large, and reads what guests send: a process of its own
+	"unsafe":             {unsafeFiles, false},
+	"C":                  {place{}, false}, // products are static and built without cgo
+	"log":                {place{}, true},  // libraries: log/slog, by a Logger in a Config
 }
 
 // forbiddenCalls are functions that only some files may mention.

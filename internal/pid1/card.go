@@ -12,7 +12,7 @@ import (
 )
 
 // configureCard finds the network card with that hardware address among the interfaces in class, a folder such as /sys/class/net, and
-// gives it an address in the form of 10.0.2.15/24, with a gateway to everywhere else.
+// gives it an address in the form of 10.0.2.15/24, with a gateway to everywhere else unless that is empty.
 func configureCard(class, card, address, gateway string) error {
 	host, bits, ok := strings.Cut(address, "/")
 	own, err := parseIPv4(host)
@@ -20,9 +20,11 @@ func configureCard(class, card, address, gateway string) error {
 	if !ok || err != nil || lengthErr != nil || length > 32 {
 		return fmt.Errorf("%q is no IPv4 address with the length of its network", address)
 	}
-	router, err := parseIPv4(gateway)
-	if err != nil {
-		return err
+	var router []byte
+	if gateway != "" {
+		if router, err = parseIPv4(gateway); err != nil {
+			return err
+		}
 	}
 	name := ""
 	err = waitFor(portTimeout, func() (bool, error) {
@@ -103,6 +105,9 @@ func setAddress(index uint32, address []byte, bits byte, router []byte) error {
 		{"set the link up", unix.RTM_NEWLINK, 0, ifinfomsg},
 		{"route to the gateway", unix.RTM_NEWROUTE, unix.NLM_F_CREATE | unix.NLM_F_REPLACE, rtmsg},
 	} {
+		if r.kind == unix.RTM_NEWROUTE && router == nil {
+			continue
+		}
 		if err := request(fd, r.kind, r.flags, r.message); err != nil {
 			return fmt.Errorf("%s: %w", r.what, err)
 		}

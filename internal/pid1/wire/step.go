@@ -66,7 +66,7 @@ func Root(dir string) Step {
 func HoldKVM() Step { return Step{Do: DoHold} }
 
 // Net gives the network card with that hardware address, as /sys/class/net/*/address has it, an IPv4 address like 10.0.2.15/24, sets it up
-// and makes gateway the way to everywhere else. A card that is not there yet is waited for, for 30 seconds at most.
+// and makes gateway, unless it is empty, the way to everywhere else. A card that is not there yet is waited for, for 30 seconds at most.
 func Net(card, address, gateway string) Step {
 	return Step{Do: DoNet, Source: card, Target: address, Options: gateway}
 }
