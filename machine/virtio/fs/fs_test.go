@@ -223,8 +223,8 @@ func TestStopUnderLoad(t *testing.T) {
 	}
 }
 
-// orphan is a device whose back end is gone before it began.
-func orphan(t *testing.T) *device.Device {
+// idle is a device with a back end that serves nothing, and the way to end that.
+func idle(t *testing.T) (*device.Device, func()) {
 	t.Helper()
 	b := &vhostusertest.Backend{Features: vhostusertest.Usual, ProtocolFeatures: vhostuser.ProtocolReplyAck}
 	c, err := vhostuser.New(vhostuser.Config{Conn: b.Start(t)})
@@ -236,8 +236,17 @@ func orphan(t *testing.T) *device.Device {
 	if err != nil {
 		t.Fatal(err)
 	}
-	b.Die()
-	<-c.Lost()
+	return d, func() {
+		b.Die()
+		<-c.Lost()
+	}
+}
+
+// orphan is a device whose back end is gone before it began.
+func orphan(t *testing.T) *device.Device {
+	t.Helper()
+	d, die := idle(t)
+	die()
 	return d
 }
 
@@ -296,12 +305,17 @@ func TestDescription(t *testing.T) {
 	}
 }
 
-// FuzzDriver lets bytes choose what a driver does to a device without a back end. The device must survive and must stop.
+// FuzzDriver lets bytes choose what a driver does to a device before and after its back end is gone. The device must survive and must stop.
 func FuzzDriver(f *testing.F) {
-	f.Add([]byte{0, 0, 2, 1, 40, 40, 0, 0, 0, 0, 0, 26, 0, 0, 250, 0, 221, 9})
-	f.Fuzz(func(t *testing.T, script []byte) {
-		g := virtiotest.Start(t, orphan(t), virtiotest.Config{Features: virtio.FeatureEventIdx | virtio.FeatureIndirectDesc})
-		virtiotest.Script(g, script)
+	script := []byte{0, 0, 2, 1, 40, 40, 0, 0, 0, 0, 0, 26, 0, 0, 250, 0, 221, 9}
+	f.Add([]byte{}, script)
+	f.Add(script, script)
+	f.Fuzz(func(t *testing.T, before, after []byte) {
+		d, die := idle(t)
+		g := virtiotest.Start(t, d, virtiotest.Config{Features: virtio.FeatureEventIdx | virtio.FeatureIndirectDesc})
+		virtiotest.Script(g, before)
+		die()
+		virtiotest.Script(g, after)
 		g.Stop()
 	})
 }
