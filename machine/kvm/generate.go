@@ -1,3 +1,3 @@
 package kvm
 
-//go:generate go run ./internal/gen
+//go:generate go run usui/internal/uapigen internal/gen amd64 arm64

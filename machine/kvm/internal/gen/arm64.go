@@ -1,6 +1,6 @@
 //go:build ignore
 
-// Template of kernel_arm64_gen.go. See main.go.
+// Template of kernel_arm64_gen.go. See usui/internal/uapigen.
 
 package kvm
 

@@ -1,6 +1,6 @@
 //go:build ignore
 
-// Template of kernel_gen.go: what amd64 and arm64 have in common. See main.go.
+// Template of kernel_gen.go: what amd64 and arm64 have in common. See usui/internal/uapigen.
 
 package kvm
 

@@ -129,7 +129,7 @@ func (h headers) includes(arch, tmp string) ([]string, error) {
 		return nil, fmt.Errorf("gcc -print-file-name=include: %w", err)
 	}
 	return []string{
-		"-nostdinc", "-D__EXPORTED_HEADERS__", "-isystem", strings.TrimSpace(string(own)),
+		"-nostdinc", "-ffreestanding", "-D__EXPORTED_HEADERS__", "-isystem", strings.TrimSpace(string(own)),
 		"-I" + filepath.Join(h.root, "include/uapi"),
 		"-I" + filepath.Join(h.root, "arch", arch, "include/uapi"),
 		"-I" + filepath.Join(tmp, "shim"),
