@@ -29,6 +29,12 @@ func FUSE(t testing.TB) { t.Helper(); fact(t, "fuse") }
 // Tun skips the test unless it may make tun and tap interfaces.
 func Tun(t testing.TB) { t.Helper(); fact(t, "tun") }
 
+// VhostNet skips the test unless /dev/vhost-net opens.
+func VhostNet(t testing.TB) { t.Helper(); fact(t, "vhost-net") }
+
+// VhostVsock skips the test unless /dev/vhost-vsock opens.
+func VhostVsock(t testing.TB) { t.Helper(); fact(t, "vhost-vsock") }
+
 // URing skips the test unless io_uring works.
 func URing(t testing.TB) { t.Helper(); fact(t, "uring") }
 

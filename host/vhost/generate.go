@@ -1,0 +1,3 @@
+package vhost
+
+//go:generate go run usui/internal/uapigen internal/gen
