@@ -30,13 +30,13 @@ const (
 	eventQueue = 16 // Linux has 8 buffers in it
 )
 
-// maxPath leaves room for an underscore and ten digits in the 107 bytes of a Unix socket's address.
-const maxPath = 107 - 11
+// MaxPath leaves room for an underscore and ten digits in the 107 bytes of a Unix socket's address.
+const MaxPath = 107 - 11
 
 // Config describes a device.
 type Config struct {
 	CID  uint32 // of the guest, MinCID to MaxCID
-	Path string // of the Unix socket for clients of the guest, at most 96 bytes; its name is the beginning of the others'
+	Path string // of the Unix socket for clients of the guest, at most MaxPath bytes; its name is the beginning of the others'
 }
 
 // Vsock is a virtio socket device with Unix sockets at the host's side. It implements [virtio.Device].
@@ -83,13 +83,14 @@ var defaultLimits = limits{
 
 // New makes the device and its socket, which listens from now on. Close removes it.
 func New(c Config) (*Vsock, error) {
-	switch {
-	case c.CID < MinCID || c.CID > MaxCID:
-		return nil, fmt.Errorf("vsock: CID %d: a guest's is %d to %d", c.CID, MinCID, uint32(MaxCID))
-	case c.Path == "":
+	if err := checkCID(c.CID); err != nil {
+		return nil, err
+	}
+	if c.Path == "" {
 		return nil, errors.New("vsock: no path for the socket")
-	case len(c.Path) > maxPath:
-		return nil, fmt.Errorf("vsock: socket %s: the path has %d bytes, at most %d; choose a shorter one", c.Path, len(c.Path), maxPath)
+	}
+	if len(c.Path) > MaxPath {
+		return nil, fmt.Errorf("vsock: socket %s: the path has %d bytes, at most %d; choose a shorter one", c.Path, len(c.Path), MaxPath)
 	}
 	d := &Vsock{Config: c, limits: defaultLimits}
 	if c.Path[0] == '@' {
@@ -100,6 +101,13 @@ func New(c Config) (*Vsock, error) {
 		return nil, fmt.Errorf("vsock: socket %s: %w", c.Path, err)
 	}
 	return d, nil
+}
+
+func checkCID(cid uint32) error {
+	if cid < MinCID || cid > MaxCID {
+		return fmt.Errorf("vsock: CID %d: a guest's is %d to %d", cid, MinCID, uint32(MaxCID))
+	}
+	return nil
 }
 
 // ID implements [virtio.Device].
