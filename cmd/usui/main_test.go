@@ -11,8 +11,10 @@ import (
 	"github.com/rogpeppe/go-internal/testscript"
 )
 
-// TestMain makes this test binary the program "usui" of the scripts.
-func TestMain(m *testing.M) { testscript.Main(m, map[string]func(){"usui": main}) }
+// TestMain makes this test binary the program "usui" of the scripts, and one that runs in guests.
+func TestMain(m *testing.M) {
+	testscript.Main(m, map[string]func(){"usui": main, vsockGuestName: vsockGuest})
+}
 
 // TestScripts runs testdata/script: the program as its user sees it. Besides testscript's own commands there are
 //

@@ -60,6 +60,7 @@ func (o *runOptions) parts() []part {
 		&o.nets,
 		&o.balloon,
 		&o.shares,
+		&o.vsock,
 	}
 }
 

@@ -89,6 +89,7 @@ type runOptions struct {
 	disks   diskPart
 	shares  sharePart
 	nets    netPart
+	vsock   vsockPart
 	guest   string
 	json    bool
 	noLab   bool
