@@ -20,5 +20,5 @@
 // # Limits
 //
 // There is no package manager in the guest. Its kernel loads the modules in the initramfs and no others; drivers of network cards,
-// balloons, sockets and shared folders only where such a device is when the guest boots.
+// balloons, sockets and shared folders only where there is such a device.
 package guestimage

@@ -13,8 +13,8 @@
 //
 //  1. [Marker] goes to /dev/console, before anything that could go wrong. With usui.marker-only on the kernel command line
 //     the machine ends here.
-//  2. The usual file systems are mounted, the modules in /lib/usui/modules and those of the PCI devices that are there loaded, the
-//     loopback interface raised.
+//  2. The usual file systems are mounted, the modules in /lib/usui/modules and those of the PCI devices that are there loaded (those
+//     of devices that come later when they come), the loopback interface raised.
 //  3. The virtio-serial ports usui.control, usui.stdin, usui.stdout and usui.stderr are opened; hello is sent.
 //  4. The run request comes. Its steps (mount, bind, module, wait, write, root) are done, the command starts.
 //  5. The command ends. Its pipes are drained; what it left running is stopped; file systems are unmounted and synced; exit

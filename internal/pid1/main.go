@@ -73,7 +73,11 @@ func live(boot time.Duration, quit <-chan os.Signal) error {
 		return nil
 	}
 	hello.Mounts = uptime()
-	remarks := append(loadModules(moduleList), loadDeviceModules("/sys/bus/pci/devices", deviceLists)...)
+	remarks := loadModules(moduleList)
+	if err := loadDriversOfNewcomers(pciDevices, deviceLists); err != nil {
+		remarks = append(remarks, err.Error())
+	}
+	remarks = append(remarks, loadDeviceModules(pciDevices, deviceLists)...)
 	hello.Modules = uptime()
 	for _, prepare := range []func() error{raiseLoopback, raiseLimits} {
 		if err := prepare(); err != nil {

@@ -32,6 +32,9 @@ func loadModules(list string) (remarks []string) {
 	return remarks
 }
 
+// pciDevices are the PCI devices of the machine.
+const pciDevices = "/sys/bus/pci/devices"
+
 // deviceLists holds a list like moduleList for each kind of PCI device whose driver is not always needed, named VENDOR:DEVICE.
 const deviceLists = "/lib/usui/devices"
 

@@ -285,6 +285,37 @@ func TestDriversOfDevicesThatAreThere(t *testing.T) {
 	}
 }
 
+// reads is a reader that gives one text or error after the other.
+type reads []any
+
+func (r *reads) Read(p []byte) (int, error) {
+	next := (*r)[0]
+	*r = (*r)[1:]
+	if err, ok := next.(error); ok {
+		return 0, err
+	}
+	return copy(p, next.(string)), nil
+}
+
+func TestNewcomers(t *testing.T) {
+	end, came := errors.New("enough"), 0
+	left := []int{} // events after each newcomer
+	events := &reads{
+		"add@/devices/pci0000:00/0000:00:05.0\x00ACTION=add\x00DEVPATH=/devices/pci0000:00/0000:00:05.0\x00SUBSYSTEM=pci\x00PCI_ID=1AF4:1041\x00",
+		"bind@/devices/x\x00ACTION=bind\x00SUBSYSTEM=pci\x00", "add@/devices/y\x00ACTION=add\x00SUBSYSTEM=net\x00",
+		"remove@/devices/x\x00ACTION=remove\x00SUBSYSTEM=pci\x00", "", "\x00\x00", "ACTION=addSUBSYSTEM=pci",
+		&os.PathError{Op: "read", Path: "events", Err: unix.ENOBUFS},
+		end,
+	}
+	err := eachNewcomer(events, func() { came++; left = append(left, len(*events)) })
+	if err != end || came != 2 || left[0] != 8 || left[1] != 1 {
+		t.Errorf("eachNewcomer = %v, %d newcomers with %v events left; want the end, 2, [8 1]", err, came, left)
+	}
+	if err := loadDriversOfNewcomers(t.TempDir(), t.TempDir()+"/none"); err != nil {
+		t.Errorf("without lists: %v", err)
+	}
+}
+
 // TestNetStep configures a tap, which only lacks a cable.
 func TestNetStep(t *testing.T) {
 	inNamespaces(t, func(t *testing.T) {
