@@ -102,7 +102,7 @@ func (m *Machine) load(ctx context.Context, cfg Config) (boot.Entry, error) {
 		SerialPort: serialPort, SerialIRQ: serialIRQ, PanicPort: panicPort, PowerButtonGSI: buttonIRQ,
 		SleepControlPort: powerPort + sleepControl, SleepStatusPort: powerPort + sleepStatus,
 		ResetPort: powerPort + resetControl, ResetValue: resetValue,
-		Hotplug: acpi.Hotplug{Slots: hotplugSlots, Port: hotplugPort, GSI: hotplugIRQ},
+		Hotplug: acpi.Hotplug{Slots: m.slots.mask(), Port: hotplugPort, GSI: hotplugIRQ},
 	})
 	if err != nil {
 		return boot.Entry{}, err

@@ -13,10 +13,16 @@
 //
 // Start-up: memory -> VM with interrupt controllers -> PCI functions -> ACPI tables -> kernel image into memory -> vCPUs at the kernel's entry.
 //
+// Devices come and go while the guest runs ([Machine.Plug], [Machine.Unplug]) by ACPI, which stock kernels know: an interrupt makes the
+// guest read which slots have news, and it writes which it has emptied ([acpi.Hotplug]). The guest has the last word on leaving.
+//
 // # Invariants
 //
 // A vCPU belongs to one locked thread for its life; others ask it through its request word and a kick. The tables that vCPUs read on an exit
-// (ports, memory) never change while the machine lives. The exit path does not allocate. A machine ends for exactly one cause.
+// (ports, memory) never change while the machine lives. The exit path does not allocate, but for an ejection. A machine ends for exactly one cause.
+//
+// A device leaves only by the guest's ejection or by Close, and leaves nothing: its goroutines, doorbells, interrupts and descriptors are
+// gone when its owner is told, which happens once. What the guest can make happen this way is bounded by what was plugged in.
 //
 // Nothing that a guest does ends the process that runs the monitor: accesses to nothing read as ones, devices mark themselves broken,
 // instructions that KVM cannot emulate end the machine with an error that names the address.
@@ -24,10 +30,11 @@
 // # Locks
 //
 // Machine.mu guards the wish (run, pause, stop) and the count of parked vCPUs; it is never held over a call into a device. interrupts.mu is
-// taken inside PCI's locks (pci -> interrupts) and holds nothing further.
+// taken inside PCI's locks (pci -> interrupts) and holds nothing further. slots.mu is taken before PCI's locks and never held while a device
+// stops or its owner is told.
 //
 // # Limits
 //
 // amd64: up to 64 vCPUs (with more, Linux faults in the lab as it brings them up, and why is not known); RAM from 0 with a hole of
-// 1 GiB below 4 GiB. arm64 machines are refused.
+// 1 GiB below 4 GiB. [SpareSlots] devices can be plugged in beside those of the start. arm64 machines are refused.
 package vmm

@@ -13,6 +13,10 @@ import (
 	"usui/machine/virtio"
 )
 
+// SpareSlots is how many devices can be plugged in beside as many as there were at the start, as far as the bus has room. Each slot
+// that can change costs every boot a little: a kernel looks into it and keeps a device for it.
+const SpareSlots = 8
+
 // maxSlots is the number of slots on a PCI bus; the host bridge has slot 0.
 const maxSlots = 32
 
@@ -104,6 +108,7 @@ type slots struct {
 	raise func(up bool) error // sets the level of the interrupt
 	log   *slog.Logger
 	ended chan struct{} // closed when the machine has ended
+	last  int           // the last slot that takes part; set before the guest runs
 
 	mu       sync.Mutex // guards all below
 	over     bool       // ended is closed
@@ -154,8 +159,8 @@ func (s *slots) plug(v Virtio, newFunction func(Virtio) (*pci.Function, error)) 
 	if d := s.named(v.Name); d != nil {
 		return 0, fmt.Errorf("the device in slot %d has that name", d.Slot)
 	}
-	if slot = s.free(); slot == maxSlots {
-		return 0, fmt.Errorf("all %d slots are taken; unplug a device first", maxSlots-1)
+	if slot = s.free(); slot > s.last {
+		return 0, fmt.Errorf("all %d slots are taken; unplug a device first", s.last)
 	}
 	f, err := newFunction(v)
 	if err != nil {
@@ -170,14 +175,16 @@ func (s *slots) plug(v Virtio, newFunction func(Virtio) (*pci.Function, error)) 
 	return slot, nil
 }
 
-// free is the first free slot, maxSlots if there is none. The caller holds mu.
+// mask is the slots that take part, a bit each.
+func (s *slots) mask() uint32 { return uint32(1<<(s.last+1) - 2) }
+
+// free is the first free slot; one behind the last if there is none. The caller holds mu.
 func (s *slots) free() int {
-	for slot := 1; slot < maxSlots; slot++ {
-		if s.devices[slot] == nil {
-			return slot
-		}
+	slot := 1
+	for slot <= s.last && s.devices[slot] != nil {
+		slot++
 	}
-	return maxSlots
+	return slot
 }
 
 // named finds a device, nil if there is none. The caller holds mu.

@@ -29,6 +29,7 @@ type board struct {
 
 func newBoard(t testing.TB) *board {
 	b := &board{slots: newSlots(slog.New(slog.DiscardHandler)), t: t}
+	b.last = maxSlots - 1
 	b.bus = pci.NewBus(pci.BusConfig{Window32: guestmem.Range{Start: 3 << 30, Size: 1 << 20}})
 	b.raise = func(up bool) error {
 		if b.level.Swap(up) == up {
@@ -181,6 +182,15 @@ func TestHotplugRegistersTakeWholeAccessesOnly(t *testing.T) {
 	}
 	if up, down := b.look(acpi.HotplugUp), b.look(acpi.HotplugDown); up != 2 || down != 2 {
 		t.Errorf("up = %#x, down = %#x, want slot 1 in both", up, down)
+	}
+}
+
+func TestMaskHoldsTheSlotsThatTakePart(t *testing.T) {
+	for last, want := range map[int]uint32{1: 2, 10: 0x7fe, 31: 0xffff_fffe} {
+		s := slots{last: last}
+		if got := s.mask(); got != want {
+			t.Errorf("mask with %d slots = %#x, want %#x", last, got, want)
+		}
 	}
 }
 

@@ -224,6 +224,7 @@ func (m *Machine) buildPCI(cfg Config) error {
 			return errors.Join(err, f.Close())
 		}
 	}
+	m.slots.last = min(len(cfg.Virtio)+SpareSlots, maxSlots-1)
 	return nil
 }
 

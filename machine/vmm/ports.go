@@ -9,8 +9,7 @@ const (
 	powerPort  = 0x600 // SLEEP_CONTROL, SLEEP_STATUS, RESET: one byte each
 	powerPorts = 3
 
-	hotplugPort  = 0x610      // see acpi.Hotplug
-	hotplugSlots = 0xfffffffe // all but the host bridge's
+	hotplugPort = 0x610 // see acpi.Hotplug
 
 	sleepControl = 0
 	sleepStatus  = 1
