@@ -7,6 +7,8 @@ import (
 	"strings"
 	"testing"
 
+	"golang.org/x/sys/unix"
+
 	"usui/host/need"
 	"usui/machine/kvm"
 )
@@ -48,6 +50,9 @@ func TestCloseLeavesNoDescriptor(t *testing.T) {
 		}
 		if _, err := vm.NewVCPU(0); err == nil {
 			t.Error("a second vCPU 0 was made")
+		}
+		if fd, err := vm.CreateVCPU(4); err != nil || unix.Close(fd) != nil {
+			t.Errorf("CreateVCPU() = %d, %v", fd, err)
 		}
 		if _, err := vm.Stats(); err != nil {
 			t.Error(err)

@@ -2,6 +2,7 @@ package kvm_test
 
 import (
 	"encoding/binary"
+	"errors"
 	"runtime"
 	"slices"
 	"testing"
@@ -309,6 +310,15 @@ func TestStats(t *testing.T) {
 	}
 	if n := exits() - before; n < 40 {
 		t.Errorf("%d exits counted, want at least 40", n)
+	}
+	if one, err := v.Stat("exits"); err != nil || one != exits() {
+		t.Errorf("Stat() = %d, %v, want %d", one, err, exits())
+	}
+	if _, err := v.Stat("nothing"); !errors.Is(err, errors.ErrUnsupported) {
+		t.Errorf("Stat() of no statistic = %v, want %v", err, errors.ErrUnsupported)
+	}
+	if n := testing.AllocsPerRun(10, func() { _, _ = v.Stat("exits") }); n != 0 {
+		t.Errorf("Stat allocates %v times", n)
 	}
 	// Also while the vCPU runs, which answers no ioctl then.
 	asked := make(chan error)

@@ -2,6 +2,7 @@ package kvm_test
 
 import (
 	"encoding/binary"
+	"errors"
 	"testing"
 
 	"usui/machine/kvm"
@@ -46,6 +47,41 @@ func TestKickFinishesAnIN(t *testing.T) {
 		t.Errorf("rax %#x, rip %#x, rbx %#x; want the IN done, rip %#x and nothing more", r.Rax, r.Rip, r.Rbx, behind)
 	}
 	runToPort(t, v, done)
+}
+
+// Complete ends an access and goes no further. It takes no kick away.
+func TestCompleteFinishesAnIN(t *testing.T) {
+	g := boot(t, tinyguest.Config{}, func(a *tinyguest.Asm) {
+		a.In(0x61, 4)
+		a.Label("behind")
+		a.MovReg(rbx, rax)
+		a.Out(done, 1)
+	})
+	v := g.CPUs[0]
+	behind, err := g.Program.Addr("behind")
+	if err != nil {
+		t.Fatal(err)
+	}
+	io := runToPort(t, v, 0x61)
+	binary.LittleEndian.PutUint32(io.Data, 0x12345678)
+	if err := v.Complete(); err != nil {
+		t.Fatal(err)
+	}
+	if r := regs(t, v); r.Rax != 0x12345678 || r.Rip != behind || r.Rbx != 0 {
+		t.Errorf("rax %#x, rip %#x, rbx %#x; want the IN done, rip %#x and nothing more", r.Rax, r.Rip, r.Rbx, behind)
+	}
+	v.Kick()
+	if err := v.Complete(); err != nil {
+		t.Fatal(err)
+	}
+	runTo(t, v, kvm.ExitKicked)
+	runToPort(t, v, done)
+	if err := errors.Join(v.Close(), v.Close()); err != nil {
+		t.Fatal(err)
+	}
+	if err := v.Complete(); err == nil {
+		t.Error("Complete() after Close: no error")
+	}
 }
 
 // An application processor waits in the kernel for its start: a kick gets it out of there too.

@@ -28,11 +28,16 @@ func (vm *VM) Stats() (map[string][]uint64, error) {
 // most methods it may be called from any goroutine at any time.
 func (v *VCPU) Stats() (map[string][]uint64, error) { return v.stats.values() }
 
+// Stat returns one statistic of the vCPU, the first value of a histogram. It allocates nothing and may be called like Stats. A kernel that
+// has none of the name gives an error that wraps [errors.ErrUnsupported].
+func (v *VCPU) Stat(name string) (uint64, error) { return v.stats.value(name) }
+
 // statsFile is a descriptor of binary statistics (Documentation/virt/kvm/api.rst, KVM_GET_STATS_FD).
 type statsFile struct {
 	mu     sync.Mutex
 	file   *os.File // guarded by mu
 	gone   error    // guarded by mu; why there is no file
+	word   [8]byte  // guarded by mu; what value reads
 	layout statsLayout
 }
 
@@ -77,6 +82,21 @@ func (s *statsFile) values() (map[string][]uint64, error) {
 		return nil, s.gone
 	}
 	return s.layout.values(s.file)
+}
+
+func (s *statsFile) value(name string) (uint64, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.file == nil {
+		return 0, s.gone
+	}
+	for i := range s.layout.stats {
+		if one := &s.layout.stats[i]; one.name == name && one.count > 0 {
+			_, err := s.file.ReadAt(s.word[:], s.layout.start+int64(one.offset))
+			return binary.NativeEndian.Uint64(s.word[:]), err
+		}
+	}
+	return 0, fmt.Errorf("statistic %q: %w", name, errors.ErrUnsupported)
 }
 
 // statsLayout says which value lies where in the file; it does not change.

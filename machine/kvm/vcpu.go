@@ -28,9 +28,9 @@ type VCPU struct {
 
 // NewVCPU makes the vCPU with the given number, which on amd64 is its APIC ID.
 func (vm *VM) NewVCPU(id int) (_ *VCPU, err error) {
-	fd, e := ioctlValue(vm.fd, kvmCreateVCPU, uintptr(id))
-	if e != nil {
-		return nil, e.about("vcpu %d", id)
+	fd, err := vm.CreateVCPU(id)
+	if err != nil {
+		return nil, err
 	}
 	v := &VCPU{fd: fd, id: id, vm: vm}
 	defer func() {
@@ -48,6 +48,13 @@ func (vm *VM) NewVCPU(id int) (_ *VCPU, err error) {
 	}
 	vm.own(v)
 	return v, nil
+}
+
+// CreateVCPU is KVM_CREATE_VCPU and nothing else, for who measures it: the caller closes the descriptor, with which nothing can be
+// run. The machine in the kernel stays until that.
+func (vm *VM) CreateVCPU(id int) (fd int, err error) {
+	fd, e := ioctlValue(vm.fd, kvmCreateVCPU, uintptr(id))
+	return fd, e.about("vcpu %d", id)
 }
 
 // Close frees the vCPU. It must not be inside Run, and no view of its last exit may be used any more. Closing twice
@@ -97,6 +104,31 @@ func (v *VCPU) Run() (ExitReason, error) {
 			return ExitUnknown, v.runError(errno)
 		}
 	}
+}
+
+// Complete finishes what the guest waits for since its last exit, such as the data of an IN, and executes no instruction:
+// it is KVM_RUN that returns before it enters the guest. An access that goes on elsewhere, as one that crosses a page,
+// is an error. Kicks wait for the next Run; the rules for threads are those of Run.
+func (v *VCPU) Complete() error {
+	if !v.bound {
+		v.bind()
+	}
+	if v.run == nil {
+		return v.runError(unix.EBADF)
+	}
+	v.setImmediateExit()
+	errno := v.enter()
+	v.clearImmediateExit()
+	if v.kicked.Load() { // a Kick up to here has set what was cleared; a later one sets it itself
+		v.setImmediateExit()
+	}
+	switch errno {
+	case unix.EINTR:
+		return nil
+	case 0:
+		return fmt.Errorf("vcpu %d: the access goes on: %v", v.id, v.reason())
+	}
+	return v.runError(errno)
 }
 
 // reason returns the kernel's exit reason; one that this package has no room for is unknown.

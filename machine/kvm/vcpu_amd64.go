@@ -10,6 +10,9 @@ import (
 // Regs returns the general registers.
 func (v *VCPU) Regs() (Regs, error) { return get[Regs](v, kvmGetRegs) }
 
+// RegsInto is Regs for loops that must not allocate.
+func (v *VCPU) RegsInto(x *Regs) error { return set(v, kvmGetRegs, x) }
+
 // ShareRegs has each [VCPU.Run] leave the general registers in memory that is shared with KVM, and returns them there as they are: to read
 // them then takes no system call. A change counts once [VCPU.RegsChanged] is called, before the next Run or any other call
 // about registers. The memory lives until Close. A KVM without [CapSyncRegs] is an error (Documentation/virt/kvm/api.rst, section 5,
