@@ -4,8 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"runtime"
 	"runtime/debug"
+	"syscall"
 	"time"
 
 	"usui/layer/bench/report"
@@ -187,3 +189,13 @@ type unavailable string
 func (u unavailable) Error() string { return string(u) }
 
 func na(format string, a ...any) error { return unavailable(fmt.Sprintf(format, a...)) }
+
+// refused is na for what KVM says, unless this process lacks something: that is no property of the KVM.
+func refused(err error) error {
+	for _, lack := range []error{syscall.EMFILE, syscall.ENFILE, syscall.ENOMEM, fs.ErrPermission} {
+		if errors.Is(err, lack) {
+			return err
+		}
+	}
+	return na("%v", err)
+}

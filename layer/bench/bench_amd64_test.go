@@ -11,6 +11,7 @@ import (
 	"runtime"
 	"slices"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -170,6 +171,19 @@ func TestBrokenGuestIsNotAvailable(t *testing.T) {
 	for name, want := range map[string]string{"ud2": "exception 6", "hlt": "KVM_EXIT_HLT", "prepare": "KVM_SET_CLOCK"} {
 		if got := rows[name].NA; !strings.Contains(got, want) {
 			t.Errorf("%s: n/a is %q, want %q in it", name, got, want)
+		}
+	}
+}
+
+func TestLackOfResourcesIsAnError(t *testing.T) {
+	need.KVM(t)
+	for _, lack := range []syscall.Errno{syscall.EMFILE, syscall.ENFILE, syscall.ENOMEM, syscall.EACCES, syscall.EPERM} {
+		cfg := short()
+		cfg.Cases = []Case{{"lack", "test", "a machine without it", recipe{prepare: func(*kvm.VM) error {
+			return fmt.Errorf("prepare: %w", &kvm.Error{Ioctl: "KVM_CREATE_IRQCHIP", Errno: lack})
+		}}}}
+		if r, err := Run(context.Background(), cfg); !errors.Is(err, lack) || len(r.Rows) != 0 {
+			t.Errorf("Run() = %d rows, %v, want the error %v", len(r.Rows), err, lack)
 		}
 	}
 }

@@ -99,14 +99,14 @@ func (r *rig) ioeventfd(e kvm.IOEvent) error {
 	r.own(fd.Close)
 	e.FD = int(fd.Fd())
 	if err := r.guest.VM.IOEventFD(e); err != nil {
-		return na("%v", err)
+		return refused(err)
 	}
 	return nil
 }
 
 func (r *rig) coalesce(z kvm.CoalescedZone) error {
 	if err := r.guest.VM.RegisterCoalesced(z); err != nil {
-		return na("%v", err)
+		return refused(err)
 	}
 	return nil
 }

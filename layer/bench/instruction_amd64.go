@@ -68,7 +68,7 @@ func openRing3(r *rig) error {
 		return err
 	}
 	if _, err := r.cpu.SetMSRs([]kvm.MSREntry{{Index: star, Data: tinyguest.STAR}, {Index: lstar, Data: kernel}}); err != nil {
-		return na("%v", err)
+		return refused(err)
 	}
 	regs, err := r.cpu.Regs()
 	if err != nil {

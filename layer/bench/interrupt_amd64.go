@@ -171,10 +171,10 @@ func fireIRQFD(r *rig) (func() error, error) {
 	}
 	r.own(fd.Close)
 	if err := r.guest.VM.SetGSIRouting([]kvm.IRQRoute{kvm.MSIRoute(gsi, msiAddr, vector)}); err != nil {
-		return nil, na("%v", err)
+		return nil, refused(err)
 	}
 	if err := r.guest.VM.IRQFD(int(fd.Fd()), gsi); err != nil {
-		return nil, na("%v", err)
+		return nil, refused(err)
 	}
 	return fd.Signal, nil
 }
@@ -195,7 +195,7 @@ func enableX2APIC(r *rig) error {
 		}
 		sregs.ApicBase |= apicBaseX2APIC
 		if err := v.SetSregs(&sregs); err != nil {
-			return na("%v", err)
+			return refused(err)
 		}
 	}
 	return nil
@@ -218,7 +218,7 @@ func enableDeadline(r *rig) error {
 		}
 	}
 	if err := r.cpu.SetCPUID2(leaves); err != nil {
-		return na("%v", err)
+		return refused(err)
 	}
 	return enableX2APIC(r)
 }

@@ -67,10 +67,10 @@ func openNested(r *rig) error {
 	}
 	sregs.Efer |= eferSVME
 	if err := r.cpu.SetSregs(&sregs); err != nil {
-		return na("%v", err)
+		return refused(err)
 	}
 	if _, err := r.cpu.SetMSRs([]kvm.MSREntry{{Index: msrHSavePA, Data: hsaveAddr}}); err != nil {
-		return na("%v", err)
+		return refused(err)
 	}
 	vmcb, err := r.guest.Memory.Slice(vmcbAddr, pageBytes)
 	if err != nil {

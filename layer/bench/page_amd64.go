@@ -77,7 +77,7 @@ func (r *rig) addMemory(size uint64, flags uint32) error {
 	// The machine is closed by then: rigs close in reverse, but KVM needs the memory until its end.
 	r.guestMemory = append(r.guestMemory, mem)
 	if err := r.mapExtra(); err != nil {
-		return na("%v", err)
+		return refused(err)
 	}
 	return nil
 }

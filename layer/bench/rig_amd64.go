@@ -61,7 +61,7 @@ func newRig(ctx context.Context, h *host, rec recipe) (_ *rig, err error) {
 	}
 	r.guest, err = tinyguest.New(tinyguest.Config{Program: p, System: h.system, CPUs: cpus, Vectors: r.vectors, Prepare: r.prepare})
 	if err != nil {
-		return nil, na("%v", err)
+		return nil, refused(err)
 	}
 	r.own(r.guest.Close)
 	r.cpu = r.guest.CPUs[0]
