@@ -16,11 +16,23 @@ func (r *rig) makeBatches() (work, empty batch, err error) {
 	switch {
 	case r.fire != nil:
 		work, err = r.duel()
-		return work, r.emptyClock, err
+		empty = r.emptyClock
 	case r.call != nil:
-		return r.calls()
+		work, empty, err = r.calls()
+	default:
+		work, empty = r.loop, func(n int) (time.Duration, error) { return r.run(r.emptyAt, n) }
 	}
-	return r.loop, func(n int) (time.Duration, error) { return r.run(r.emptyAt, n) }, nil
+	return r.watched(work), r.watched(empty), err
+}
+
+// watched begins each batch with telling the watchdog.
+func (r *rig) watched(f batch) batch {
+	return func(n int) (time.Duration, error) {
+		if err := r.onTime(); err != nil {
+			return 0, err
+		}
+		return f(n)
+	}
 }
 
 // loop lets the guest do n operations.
@@ -69,6 +81,9 @@ func (r *rig) calls() (work, empty batch, err error) {
 		}
 		begin := time.Now()
 		for range n {
+			if r.late.Load() {
+				return 0, r.overdue()
+			}
 			if err := f(); err != nil {
 				return 0, err
 			}

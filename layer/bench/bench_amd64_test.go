@@ -199,6 +199,41 @@ func TestRunEndsWithItsContext(t *testing.T) {
 	}
 }
 
+// TestCallsEndInTime has operations of the host that take longer than any patience: one by one, and in one call that
+// returns when the test is over.
+func TestCallsEndInTime(t *testing.T) {
+	need.KVM(t)
+	over := make(chan struct{})
+	defer close(over)
+	waits := func(f func()) recipe {
+		return recipe{call: func(*rig) (func() error, error) { return func() error { f(); return nil }, nil }, limit: 1 << 16, whole: true}
+	}
+	cfg := Config{Duration: time.Hour, Launches: 1, Patience: 100 * time.Millisecond, Cases: []Case{
+		{"long", "test", "a batch that takes an hour", waits(func() { time.Sleep(50 * time.Millisecond) })},
+		{"stuck", "test", "a call that does not return", waits(func() { <-over })},
+	}}
+	rows := run(t, cfg)
+	if want := "not done within 100ms"; rows["long"].NA != want {
+		t.Errorf("long: n/a is %q, want %q", rows["long"].NA, want)
+	}
+	if want := "a call did not return within 1.1s"; rows["stuck"].NA != want {
+		t.Errorf("stuck: n/a is %q, want %q", rows["stuck"].NA, want)
+	}
+}
+
+func TestInterruptEndsCalls(t *testing.T) {
+	need.KVM(t)
+	ctx, cancel := context.WithCancel(context.Background())
+	cfg := Config{Duration: time.Hour, Launches: 1, Patience: time.Hour, Cases: []Case{
+		{"calls", "test", "a batch that takes an hour", recipe{limit: 1 << 30, whole: true, call: func(*rig) (func() error, error) {
+			return func() error { cancel(); time.Sleep(10 * time.Millisecond); return nil }, nil
+		}}},
+	}}
+	if _, err := Run(ctx, cfg); !errors.Is(err, context.Canceled) {
+		t.Errorf("Run() = %v, want %v", err, context.Canceled)
+	}
+}
+
 func TestWithoutKVM(t *testing.T) {
 	_, err := Run(context.Background(), Config{Device: t.TempDir() + "/kvm"})
 	if !errors.Is(err, fs.ErrNotExist) || strings.Contains(err.Error(), "\n") {
@@ -215,7 +250,7 @@ func TestHotLoopAllocatesNothing(t *testing.T) {
 	}
 	defer h.close()
 	for _, name := range []string{"cpuid", "port-out-user", "mmio-coalesced"} {
-		r, err := newRig(context.Background(), h, find(t, name).recipe)
+		r, err := newRig(context.Background(), h, find(t, name).recipe, time.NewTimer(0))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -274,7 +309,7 @@ func TestGuestCounter(t *testing.T) {
 func stampedSamples(ctx context.Context, h *host, c Case) (_ launched, done uint64, err error) {
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
-	r, err := newRig(ctx, h, c.recipe)
+	r, err := newRig(ctx, h, c.recipe, time.NewTimer(0))
 	if err != nil {
 		return launched{}, 0, err
 	}

@@ -70,6 +70,9 @@ func (c *counter) whyNoHalves() string {
 // batch lets the guest do a loop of n operations and calls each with the counter before and after each of them.
 func (c *counter) batch(loop uint64, n int, each func(begin, end uint64, i int)) error {
 	r := c.rig
+	if err := r.onTime(); err != nil {
+		return err
+	}
 	if r.reset != nil {
 		if err := r.reset(r); err != nil {
 			return err

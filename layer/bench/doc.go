@@ -25,7 +25,8 @@
 //
 //   - The loops allocate nothing, and no garbage is collected between the first and the last sample of a launch.
 //   - Each launch has a thread of its own, bound to one processor, that ends with it.
-//   - No guest can hang the program: a launch that exceeds its time is kicked, and the row says so.
+//   - Neither a guest nor a call can hang the program: a launch of which a batch takes longer than Config.Patience ends, and the
+//     row says so.
 //   - A row is measured and its count fits, or it says why this KVM cannot do it.
 //
 // # Limits

@@ -26,28 +26,43 @@ const (
 	calibrations = 3                     // of which the shortest counts: an interrupt makes a batch look long enough
 )
 
-// launch measures a case in a fresh machine, on a thread of its own.
+// grace is how long a launch may take to end once it was told to.
+const grace = time.Second
+
+// launch measures a case in a fresh machine, on a thread of its own. A call of the kernel that does not return keeps that
+// thread, but not the program.
 func (h *host) launch(ctx context.Context, cfg Config, c Case) (launched, error) {
-	share := cfg.Duration / time.Duration(cfg.Launches)
-	ctx, stop := context.WithTimeout(ctx, share+cfg.Patience)
+	ctx, stop := context.WithCancel(ctx)
 	defer stop()
-	var (
-		result launched
-		err    error
-		done   = make(chan struct{})
-	)
+	watchdog := time.AfterFunc(h.patience, stop)
+	defer watchdog.Stop()
+	type outcome struct {
+		launched
+		err error
+	}
+	done := make(chan outcome, 1)
 	go func() { // ends when the case does, which the watchdog sees to
-		defer close(done)
 		runtime.LockOSThread() // never unlocked: the thread ends with the goroutine, and its affinity with it
 		h.pin(0)
-		result, err = h.launchHere(ctx, c.recipe, share, c.Name == cfg.slow)
+		result, err := h.launchHere(ctx, watchdog, cfg, c)
+		done <- outcome{result, err}
 	}()
-	<-done
-	return result, err
+	select {
+	case got := <-done:
+		return got.launched, got.err
+	case <-ctx.Done():
+	}
+	select {
+	case got := <-done:
+		return got.launched, got.err
+	case <-time.After(grace):
+		return launched{}, na("a call did not return within %v", h.patience+grace)
+	}
 }
 
-func (h *host) launchHere(ctx context.Context, rec recipe, share time.Duration, slow bool) (_ launched, err error) {
-	r, err := newRig(ctx, h, rec)
+func (h *host) launchHere(ctx context.Context, watchdog *time.Timer, cfg Config, c Case) (_ launched, err error) {
+	share := cfg.Duration / time.Duration(cfg.Launches)
+	r, err := newRig(ctx, h, c.recipe, watchdog)
 	if err != nil {
 		return launched{}, err
 	}
@@ -60,7 +75,7 @@ func (h *host) launchHere(ctx context.Context, rec recipe, share time.Duration, 
 	if err != nil {
 		return launched{}, err
 	}
-	if slow {
+	if c.Name == cfg.slow {
 		faster := work
 		work = func(n int) (time.Duration, error) { return faster(n + n/5) }
 	}

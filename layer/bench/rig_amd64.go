@@ -35,14 +35,15 @@ type rig struct {
 	stamping bool    // toDone fills stamps
 	stamps   []stamp // of the exits since the batch began
 
-	lost  atomic.Pointer[error] // why the runner ended early
-	late  atomic.Bool           // the watchdog has kicked the guest
-	kicks atomic.Uint32         // that ended the runner's Run: see recipe.ends
+	watchdog *time.Timer           // ends the launch unless it is told that a batch begins: see onTime
+	lost     atomic.Pointer[error] // why the runner ended early
+	late     atomic.Bool           // the launch shall end, and the guest was kicked
+	kicks    atomic.Uint32         // that ended the runner's Run: see recipe.ends
 }
 
 // newRig makes the machine of a case. Until ctx ends, nothing stops the guest.
-func newRig(ctx context.Context, h *host, rec recipe) (_ *rig, err error) {
-	r := &rig{recipe: rec, machine: h}
+func newRig(ctx context.Context, h *host, rec recipe, watchdog *time.Timer) (_ *rig, err error) {
+	r := &rig{recipe: rec, machine: h, watchdog: watchdog}
 	defer func() {
 		if err != nil {
 			r.close()
@@ -90,7 +91,18 @@ func (r *rig) close() error {
 	return errors.Join(errs...)
 }
 
-// abort ends whatever the guest does. It is the watchdog's, and runs on a goroutine of its own.
+// onTime gives the next batch all of the patience, unless one was late or the program shall end.
+func (r *rig) onTime() error {
+	if r.late.Load() {
+		return r.overdue()
+	}
+	r.watchdog.Reset(r.machine.patience)
+	return nil
+}
+
+func (r *rig) overdue() error { return na("not done within %v", r.machine.patience) }
+
+// abort ends whatever the guest does. It runs on a goroutine of its own, when the launch's context ends.
 func (r *rig) abort() {
 	r.late.Store(true)
 	for _, v := range r.guest.CPUs {

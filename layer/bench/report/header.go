@@ -22,7 +22,7 @@ type fact struct {
 
 // facts says what the report was made on, and how.
 func (r Report) facts() []fact {
-	return append(environment(r.Where), fact{Label: "run", Text: run(r) + fmt.Sprintf(", at most %v a case", r.Duration)})
+	return append(environment(r.Where), fact{Label: "run", Text: run(r) + fmt.Sprintf(", %v a case", r.Duration)})
 }
 
 // environment says what a report was made on, in a few lines.

@@ -13,7 +13,7 @@ const Version = 1
 type Report struct {
 	Version  int               `json:"version"`
 	Started  time.Time         `json:"started"`
-	Duration time.Duration     `json:"durationNs"` // bound of one case
+	Duration time.Duration     `json:"durationNs"` // of one case
 	Launches int               `json:"launches"`   // fresh virtual machines of each case
 	Where    where.Environment `json:"where"`
 	Rows     []Row             `json:"rows"`
