@@ -74,11 +74,6 @@ func (r *rig) calls() (work, empty batch, err error) {
 	}
 	nothing := func() error { return nil }
 	repeat := func(f func() error, n int) (time.Duration, error) {
-		if r.reset != nil {
-			if err := r.reset(r); err != nil {
-				return 0, err
-			}
-		}
 		begin := time.Now()
 		for range n {
 			if r.late.Load() {
@@ -91,6 +86,11 @@ func (r *rig) calls() (work, empty batch, err error) {
 		return time.Since(begin), nil
 	}
 	work = func(n int) (time.Duration, error) {
+		if r.reset != nil {
+			if err := r.reset(r); err != nil {
+				return 0, err
+			}
+		}
 		d, err := repeat(operation, n)
 		r.operations += uint64(n)
 		return d, err

@@ -32,7 +32,7 @@ type Config struct {
 	Cases    []Case         // nil is Cases()
 	Duration time.Duration  // of one case, all launches together; 0 is DefaultDuration
 	Launches int            // fresh machines that each case is measured in; 0 is DefaultLaunches
-	Patience time.Duration  // for one batch of operations, after which a case is given up; 0 is DefaultPatience
+	Patience time.Duration  // for one batch of operations and for few samples, after which a case is given up; 0 is DefaultPatience
 	Progress func(Progress) // called before each launch and at the end; may be nil
 
 	slow string // the host's case that a test makes a fifth slower: it does more operations than it counts

@@ -73,7 +73,7 @@ func wantRows(t *testing.T, rows map[string]report.Row, mayLack ...string) {
 			t.Errorf("%s: no row", c.Name)
 		case row.NA != "" && !slices.Contains(mayLack, c.Name):
 			t.Errorf("%s: n/a: %s", c.Name, row.NA)
-		case row.NA == "" && (len(row.Launches) != 2 || row.Samples < 2 || row.Method == "" || row.Halves == "" && row.ExitHalf == nil):
+		case row.NA == "" && (len(row.Launches) != 2 || row.Samples < 2*leastKept || row.Method == "" || row.Halves == "" && row.ExitHalf == nil):
 			t.Errorf("%s: row %+v, want two launches with samples, their method and halves or why not", c.Name, row)
 		}
 		for _, samples := range row.Launches {
@@ -218,6 +218,25 @@ func TestCallsEndInTime(t *testing.T) {
 	}
 	if want := "a call did not return within 1.1s"; rows["stuck"].NA != want {
 		t.Errorf("stuck: n/a is %q, want %q", rows["stuck"].NA, want)
+	}
+}
+
+func TestSlowCallsHaveEnoughSamples(t *testing.T) {
+	need.KVM(t)
+	const once = 20 * time.Millisecond
+	resets := 0
+	slow := func(wait time.Duration) recipe {
+		return recipe{limit: 1, whole: true, reset: func(*rig) error { resets++; return nil }, call: func(*rig) (func() error, error) {
+			return func() error { time.Sleep(wait); return nil }, nil
+		}}
+	}
+	rows := run(t, Config{Duration: 2 * time.Millisecond, Launches: 1, Cases: []Case{{"slow", "test", "longer than its time", slow(once)}}})
+	if got := rows["slow"]; got.NA != "" || got.Samples != leastKept || resets != calibrations+leastKept {
+		t.Errorf("%d samples, n/a %q, %d resets; want %d samples with a reset each, %d at first", got.Samples, got.NA, resets, leastKept, calibrations)
+	}
+	rows = run(t, Config{Duration: 2 * time.Millisecond, Launches: 1, Patience: 2 * once, Cases: []Case{{"slower", "test", "too long", slow(once)}}})
+	if rows["slower"].NA == "" {
+		t.Errorf("slower: %d samples, want that there is no time for them", rows["slower"].Samples)
 	}
 }
 

@@ -109,7 +109,7 @@ func (c *counter) sample(n int, share time.Duration) (launched, error) {
 			out.entry = append(out.entry, ns(r.stamps[i].back, end))
 		}
 	}
-	for begin := time.Now(); len(out.samples) < maxKept && (len(out.samples) == 0 || time.Since(begin) < share); {
+	for begin := time.Now(); r.wantsMore(len(out.samples), begin, share); {
 		if err := c.batch(c.work, n, keep); err != nil {
 			return out, err
 		}
@@ -118,5 +118,5 @@ func (c *counter) sample(n int, share time.Duration) (launched, error) {
 			return out, err
 		}
 	}
-	return out, nil
+	return out, r.enough(len(out.samples))
 }

@@ -18,6 +18,7 @@ const (
 const (
 	defaultLimit = 1 << 16               // operations in a batch
 	maxKept      = 1 << 14               // samples of a launch
+	leastKept    = 5                     // the same, for which it may take longer than its time
 	emptyRounds  = 15                    // of which the median is subtracted
 	emptyRetakes = 8                     // in a launch: the processor's frequency drifts
 	batchTime    = 50 * time.Microsecond // that a batch takes at least, if it may
@@ -150,7 +151,7 @@ func (r *rig) sample(work, empty batch, n int, share time.Duration) (launched, e
 	}
 	var without time.Duration
 	var taken time.Time // when without was
-	for begin := time.Now(); len(out.samples) < maxKept && (len(out.samples) == 0 || time.Since(begin) < share); {
+	for begin := time.Now(); r.wantsMore(len(out.samples), begin, share); {
 		if time.Since(taken) > share/emptyRetakes {
 			var err error
 			if without, err = emptyMedian(empty, n); err != nil {
@@ -165,7 +166,22 @@ func (r *rig) sample(work, empty batch, n int, share time.Duration) (launched, e
 		// An operation that costs nothing can come out below nothing, by the noise of the two.
 		out.samples = append(out.samples, max(0, float64(with-without)/float64(n)))
 	}
-	return out, nil
+	return out, r.enough(len(out.samples))
+}
+
+// wantsMore says whether a launch goes on with so many samples.
+func (r *rig) wantsMore(samples int, begin time.Time, share time.Duration) bool {
+	if samples < leastKept {
+		share += r.machine.patience
+	}
+	return samples < maxKept && time.Since(begin) < share
+}
+
+func (r *rig) enough(samples int) error {
+	if samples < leastKept {
+		return na("too slow: %d samples of %d within the time and %v", samples, leastKept, r.machine.patience)
+	}
+	return nil
 }
 
 func emptyMedian(empty batch, n int) (time.Duration, error) {
