@@ -1,10 +1,12 @@
 package bench
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"math"
 
+	"usui/machine/kvm"
 	"usui/machine/tinyguest"
 )
 
@@ -16,43 +18,66 @@ type account struct {
 	emulated float64 // instructions
 }
 
-// account reads KVM's statistics of the first vCPU.
+func (a account) minus(b account) account {
+	return account{
+		a.operations - b.operations, a.loops - b.loops, a.batches - b.batches, a.userExits - b.userExits,
+		a.exits - b.exits, a.emulated - b.emulated,
+	}
+}
+
+// account reads KVM's statistics of the first vCPU. What resets did is not in it.
 func (r *rig) account() (account, error) {
-	stats, err := r.cpu.Stats()
-	if errors.Is(err, errors.ErrUnsupported) {
-		return account{}, na("this kernel's KVM has no statistics to check it by")
-	}
-	if err != nil {
-		return account{}, err
-	}
-	value := func(name string) float64 {
-		if list := stats[name]; len(list) > 0 {
-			return float64(list[0])
-		}
-		return 0
-	}
+	exits, err := r.statistic(r.cpu, "exits")
+	interrupts, err2 := r.statistic(r.cpu, "irq_exits")
+	emulated, err3 := r.statistic(r.cpu, "insn_emulation")
 	return account{
 		operations: float64(r.operations), loops: float64(r.loops), batches: float64(r.batches), userExits: float64(r.userExits),
-		exits:    value("exits") - value("irq_exits"),
-		emulated: value("insn_emulation"),
-	}, nil
+		exits: exits - interrupts, emulated: emulated,
+	}.minus(r.apart), cmp.Or(err, err2, err3)
+}
+
+// statistic reads one of a vCPU's, and allocates nothing.
+func (r *rig) statistic(v *kvm.VCPU, name string) (float64, error) {
+	n, err := v.Stat(name)
+	if errors.Is(err, errors.ErrUnsupported) {
+		return 0, na("this kernel's KVM does not count %s to check it by", name)
+	}
+	return float64(n), err
+}
+
+// doReset does recipe.reset and keeps what it costs apart: that is none of the operation.
+func (r *rig) doReset() error {
+	if r.reset == nil {
+		return nil
+	}
+	before, err := r.account()
+	if err != nil {
+		return err
+	}
+	if err := r.reset(r); err != nil {
+		return err
+	}
+	after, err := r.account()
+	r.apart = r.apart.minus(before.minus(after))
+	return err
 }
 
 // Bounds for what a count may be off: a hundredth for each operation, for what the host does meanwhile, and some for the
-// beginning.
+// beginning. It is always less than would tell one exit an operation from two.
 const (
 	countTolerance = 0.01
 	countSlack     = 16
+	countMost      = 0.4
 )
 
 // check compares what a case says of itself with what KVM has counted, and returns KVM exits for each operation. A processor's
 // KVM counts exits; a software one is in the kernel for every instruction of the guest's kernel, and counts those.
 func (r *rig) check(before, after account) (got, want float64, err error) {
-	n := after.operations - before.operations
-	loops, batches := after.loops-before.loops, after.batches-before.batches
-	tolerance := countTolerance + (countSlack+r.perBatch*batches)/n
+	done := after.minus(before)
+	n := done.operations
+	tolerance := min(countTolerance+countSlack/n, countMost)
 
-	user := (after.userExits - before.userExits) / n
+	user := done.userExits / n
 	if math.Abs(user-r.user.nearest(user)) > tolerance {
 		if r.misfit != "" {
 			return user, 0, na("%s: %.3f exits to user space an operation", r.misfit, user)
@@ -60,7 +85,7 @@ func (r *rig) check(before, after account) (got, want float64, err error) {
 		return user, r.user.nearest(user), fmt.Errorf("%.3f exits to user space an operation, want %v", user, r.user)
 	}
 	if r.machine.software {
-		got = (after.emulated - before.emulated - batches*batchInstructions - loops*loopInstructions) / n
+		got = (done.emulated - done.batches*batchInstructions - done.loops*loopInstructions) / n
 		want = r.instructions
 		if r.mode == tinyguest.User {
 			return got, got, nil // it runs ring 3 by itself
@@ -70,7 +95,7 @@ func (r *rig) check(before, after account) (got, want float64, err error) {
 		}
 		return got, want, nil
 	}
-	got = (after.exits - before.exits - batches) / n
+	got = (done.exits - done.batches) / n
 	want = r.exits.nearest(got)
 	if math.Abs(got-want) > tolerance {
 		if r.misfit != "" {

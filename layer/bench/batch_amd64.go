@@ -37,10 +37,8 @@ func (r *rig) watched(f batch) batch {
 
 // loop lets the guest do n operations.
 func (r *rig) loop(n int) (time.Duration, error) {
-	if r.reset != nil {
-		if err := r.reset(r); err != nil {
-			return 0, err
-		}
+	if err := r.doReset(); err != nil {
+		return 0, err
 	}
 	d, err := r.run(r.loopAt, n)
 	if err != nil {
@@ -86,10 +84,8 @@ func (r *rig) calls() (work, empty batch, err error) {
 		return time.Since(begin), nil
 	}
 	work = func(n int) (time.Duration, error) {
-		if r.reset != nil {
-			if err := r.reset(r); err != nil {
-				return 0, err
-			}
+		if err := r.doReset(); err != nil {
+			return 0, err
 		}
 		d, err := repeat(operation, n)
 		r.operations += uint64(n)

@@ -48,7 +48,7 @@ type Progress struct {
 const (
 	DefaultDuration = 400 * time.Millisecond
 	DefaultLaunches = 5
-	DefaultPatience = time.Second
+	DefaultPatience = 2 * time.Second
 )
 
 func (c Config) withDefaults() Config {

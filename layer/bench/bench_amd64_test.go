@@ -24,7 +24,7 @@ import (
 // what another thread asks of the vCPU, so the cases of two parties are not certain there. Package kvm tests that no kick is
 // lost.
 var unavailableHere = []string{
-	"hypercall", "syscall-ring3", "nested-cpuid",
+	"hypercall", "syscall-ring3", "touch-4k", "touch-2m", "nested-cpuid",
 	"ipi-running", "ipi-halted", "irqfd-running", "irqfd-halted", "msi-running", "kick-running",
 }
 
@@ -98,7 +98,9 @@ func TestEveryCaseIsMeasuredOrSaysWhyNot(t *testing.T) {
 // TestLabCases is the same where a processor runs the guests. A host may have no huge pages to give, and no nesting.
 func TestLabCases(t *testing.T) {
 	need.HardwareKVM(t)
-	wantRows(t, run(t, short()), "touch-2m", "nested-cpuid")
+	cfg := short()
+	cfg.Patience = 10 * time.Second // the lab is as slow as the host is busy
+	wantRows(t, run(t, cfg), "touch-2m", "nested-cpuid")
 }
 
 func TestNamesAndTextsOfCases(t *testing.T) {
@@ -124,6 +126,22 @@ func TestWrongCountIsAnError(t *testing.T) {
 		r, err := Run(context.Background(), cfg)
 		if err == nil || !strings.Contains(err.Error(), "port-out-user: ") || !strings.Contains(err.Error(), what) || len(r.Rows) != 0 {
 			t.Errorf("Run() = %d rows, %v, want no row and an error with %q", len(r.Rows), err, what)
+		}
+	}
+}
+
+// TestLabSmallPagesAreNoHugePages has small pages where touch-2m wants huge ones, and the other way round.
+func TestLabSmallPagesAreNoHugePages(t *testing.T) {
+	need.HardwareKVM(t)
+	small, large := find(t, "touch-2m"), find(t, "touch-4k")
+	small.extra = func(r *rig) error { return r.addTouched(huge * hugeBytes) }
+	large.extra = func(r *rig) error { return r.addHuge(touched * pageBytes) }
+	cfg := short()
+	cfg.Cases = []Case{small, large}
+	rows := run(t, cfg)
+	for name, want := range map[string]string{"touch-2m": "the host gave no huge pages: 2.", "touch-4k": "the host's pages are not of 4 KiB: 0."} {
+		if got := rows[name].NA; !strings.HasPrefix(got, want) {
+			t.Errorf("%s: n/a is %q, want %q and more; %d samples", name, got, want, rows[name].Samples)
 		}
 	}
 }

@@ -28,10 +28,9 @@ type recipe struct {
 	second    bool                   // a second vCPU runs the label "second", on another thread
 	reset     func(r *rig) error     // before each batch, not timed
 	verify    func(r *rig, n int) error
-	limit     int     // operations in a batch; 0 is defaultLimit
-	whole     bool    // batches have exactly limit operations
-	perBatch  float64 // exits that reset may cause
-	misfit    string  // why another count means that this host cannot do it, rather than an error
+	limit     int    // operations in a batch; 0 is defaultLimit
+	whole     bool   // batches have exactly limit operations
+	misfit    string // why another count means that this host cannot do it, rather than an error
 
 	call  func(r *rig) (func() error, error) // returns the operation
 	empty func(r *rig) func(n int) error     // what a batch costs beside the operations; nil is nothing

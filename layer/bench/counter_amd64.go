@@ -51,7 +51,7 @@ func newCounter(r *rig) (*counter, error) {
 	if c.ticks = median(samples); c.ticks > cheapCounter && !r.machine.anyCounter {
 		return nil, nil
 	}
-	c.halves = c.whyNoHalves()
+	c.halves, r.stampedAt = c.whyNoHalves(), c.empty
 	return c, nil
 }
 
@@ -73,10 +73,8 @@ func (c *counter) batch(loop uint64, n int, each func(begin, end uint64, i int))
 	if err := r.onTime(); err != nil {
 		return err
 	}
-	if r.reset != nil {
-		if err := r.reset(r); err != nil {
-			return err
-		}
+	if err := r.doReset(); err != nil {
+		return err
 	}
 	r.stamps, r.stamping = r.stamps[:0], true
 	_, err := r.run(loop, n)

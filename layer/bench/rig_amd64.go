@@ -20,6 +20,7 @@ type rig struct {
 	cpu     *kvm.VCPU
 
 	emptyAt, loopAt uint64   // where the loops lie
+	stampedAt       uint64   // likewise, of the empty one with time stamps; 0 if they are not used
 	start           kvm.Regs // what each batch begins with
 	regs            kvm.Regs // of this batch
 
@@ -30,7 +31,8 @@ type rig struct {
 	lastID      int                // of a vCPU of scratch
 	owned       []func() error     // closed in reverse
 
-	operations, loops, batches, userExits uint64 // what was done so far: see account
+	operations, loops, batches, userExits uint64  // what was done so far: see account
+	apart                                 account // of that, what resets did
 
 	stamping bool    // toDone fills stamps
 	stamps   []stamp // of the exits since the batch began
