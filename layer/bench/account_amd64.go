@@ -85,7 +85,7 @@ func (r *rig) check(before, after account) (got, want float64, err error) {
 		return user, r.user.nearest(user), fmt.Errorf("%.3f exits to user space an operation, want %v", user, r.user)
 	}
 	if r.machine.software {
-		got = (done.emulated - done.batches*batchInstructions - done.loops*loopInstructions) / n
+		got = (done.emulated - done.batches*batchInstructions - done.loops*(loopInstructions+r.aroundCount)) / n
 		want = r.instructions
 		if r.mode == tinyguest.User {
 			return got, got, nil // it runs ring 3 by itself

@@ -95,6 +95,25 @@ func TestEveryCaseIsMeasuredOrSaysWhyNot(t *testing.T) {
 	wantRows(t, run(t, short()), unavailableHere...)
 }
 
+// TestSetupIsNotMeasured wants that what an operation needs is subtracted, where a KVM counts instructions.
+func TestSetupIsNotMeasured(t *testing.T) {
+	need.KVM(t)
+	h, err := openHost(short().withDefaults())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer h.close()
+	cfg := short()
+	for _, name := range []string{"cpuid", "port-in-kernel", "port-out-kernel", "cr0-write", "cr4-write", "dirty-log-page"} {
+		cfg.Cases = append(cfg.Cases, find(t, name))
+	}
+	for name, row := range run(t, cfg) {
+		if h.software && math.Abs(row.Exits-1) > 0.1 {
+			t.Errorf("%s: %v instructions an operation, want 1; n/a: %s", name, row.Exits, row.NA)
+		}
+	}
+}
+
 // TestLabCases is the same where a processor runs the guests. A host may have no huge pages to give, and no nesting.
 func TestLabCases(t *testing.T) {
 	need.HardwareKVM(t)
@@ -134,8 +153,8 @@ func TestWrongCountIsAnError(t *testing.T) {
 func TestLabSmallPagesAreNoHugePages(t *testing.T) {
 	need.HardwareKVM(t)
 	small, large := find(t, "touch-2m"), find(t, "touch-4k")
-	small.extra = func(r *rig) error { return r.addTouched(huge * hugeBytes) }
-	large.extra = func(r *rig) error { return r.addHuge(touched * pageBytes) }
+	small.extra = func(r *rig) error { return r.addTouched((huge + 1) * hugeBytes) }
+	large.extra = func(r *rig) error { return r.addHuge(touched*pageBytes + hugeBytes) }
 	cfg := short()
 	cfg.Cases = []Case{small, large}
 	rows := run(t, cfg)

@@ -11,10 +11,12 @@ type recipe struct {
 	// op adds the operation to the guest's code. It may use RAX, RCX, RDX, R8 and R9, and the registers below as they are
 	// meant. Where it matters what is in RAX, RCX or RDX, it leaves that as it is: see registers.
 	op           func(c code)
-	instructions float64 // of op and its handlers, which is what a software KVM counts
-	spins        bool    // op waits in a loop, so there are more
-	exits        span    // of op, as a processor's KVM counts them
-	user         span    // of those, how many reach user space
+	around       func(c code) // what op needs each time and what is not measured; nil is nothing
+	aroundCount  float64      // instructions of around
+	instructions float64      // of op and its handlers, which is what a software KVM counts
+	spins        bool         // op waits in a loop, so there are more
+	exits        span         // of op, as a processor's KVM counts them
+	user         span         // of those, how many reach user space
 
 	mode      tinyguest.Mode         // of the guest; 0 is Long, as no case needs real mode
 	setup     func(c code)           // guest code that runs once, first

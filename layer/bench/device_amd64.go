@@ -26,14 +26,15 @@ func portCases() []Case {
 		}},
 		{"port-out-kernel", group, "OUT to the PIC in the kernel", recipe{
 			prepare:      (*kvm.VM).NewIRQChip,
-			registers:    func(r *kvm.Regs) { r.Rax = 0 },
-			op:           func(c code) { c.Out(elcrPort, 1) },
-			instructions: 2, exits: exactly(1),
+			registers:    func(r *kvm.Regs) { r.Rax, r.Rdx = 0, elcrPort },
+			op:           func(c code) { c.Raw(0xee) }, // out dx, al
+			instructions: 1, exits: exactly(1),
 		}},
 		{"port-in-kernel", group, "IN from the PIC in the kernel", recipe{
 			prepare:      (*kvm.VM).NewIRQChip,
-			op:           func(c code) { c.In(elcrPort, 1) },
-			instructions: 2, exits: exactly(1),
+			registers:    func(r *kvm.Regs) { r.Rdx = elcrPort },
+			op:           func(c code) { c.Raw(0xec) }, // in al, dx
+			instructions: 1, exits: exactly(1),
 		}},
 		{"port-ioeventfd", group, "OUT to a port that signals an eventfd", recipe{
 			opened: func(r *rig) error { return r.ioeventfd(kvm.IOEvent{Addr: userPort, Len: 1, PIO: true}) },

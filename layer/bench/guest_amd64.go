@@ -16,15 +16,20 @@ func program(r recipe, amd bool) (*tinyguest.Program, error) {
 	a.Label("done")
 	a.Out(donePort, 1)
 	a.Raw(0xff, 0xe3) // jmp nextReg
+	around := r.around
+	if around == nil {
+		around = func(code) {}
+	}
 	a.Label("empty")
-	loop(a, amd, "empty", func(code) {})
+	loop(a, amd, "empty", around)
 	if r.op != nil {
+		work := func(c code) { around(c); r.op(c) }
 		a.Label("loop")
-		loop(a, amd, "loop", r.op)
+		loop(a, amd, "loop", work)
 		a.Label("emptyStamped")
-		loop(a, amd, "emptyStamped", stamped(func(code) {}))
+		loop(a, amd, "emptyStamped", stamped(around))
 		a.Label("stamped")
-		loop(a, amd, "stamped", stamped(r.op))
+		loop(a, amd, "stamped", stamped(work))
 	}
 	if r.handlers != nil {
 		r.handlers(code{a, "", amd})

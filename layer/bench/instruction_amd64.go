@@ -10,16 +10,15 @@ func instructionCases() []Case {
 	const group = "instructions"
 	return []Case{
 		{"cpuid", group, "CPUID leaf 0, which every processor leaves the guest for", recipe{
-			op: func(c code) {
-				c.Raw(0x31, 0xc0) // xor eax, eax: KVM searches longer for some leaves than for others
-				c.Cpuid()
-			},
-			instructions: 2, exits: exactly(1),
+			around:       func(c code) { c.Raw(0x31, 0xc0) }, // xor eax, eax: KVM searches longer for some leaves than for others
+			op:           func(c code) { c.Cpuid() },
+			instructions: 1, aroundCount: 1, exits: exactly(1),
 		}},
 		{"hypercall", group, "VMCALL or VMMCALL with a number that KVM refuses", recipe{
-			op:           hypercall,
 			registers:    func(r *kvm.Regs) { r.R9 = unknownHypercall },
-			instructions: 2, exits: exactly(1),
+			around:       func(c code) { c.MovReg(tinyguest.RAX, tinyguest.R9) },
+			op:           hypercall,
+			instructions: 1, aroundCount: 1, exits: exactly(1),
 		}},
 		{"pause", group, "16 times PAUSE, as a loop that waits has it", recipe{
 			op: func(c code) {
@@ -52,7 +51,6 @@ const unknownHypercall = 0x7fffff
 
 // hypercall adds the instruction of this processor; the other one would be patched by KVM, which costs more.
 func hypercall(c code) {
-	c.MovReg(tinyguest.RAX, tinyguest.R9)
 	if c.amd {
 		c.Vmmcall()
 		return

@@ -5,7 +5,6 @@ import (
 	"fmt"
 
 	"usui/machine/kvm"
-	"usui/machine/tinyguest"
 )
 
 // Where the nested guest's state lies in its hypervisor's memory.
@@ -41,18 +40,15 @@ const (
 func nestedCases() []Case {
 	return []Case{{"nested-cpuid", "nested", "CPUID of a guest inside the guest: to its hypervisor, which enters it again", recipe{
 		opened:    openNested,
-		registers: func(r *kvm.Regs) { r.R9 = vmcbAddr },
-		op: func(c code) {
-			c.MovReg(tinyguest.RAX, tinyguest.R9)
-			c.Raw(0x0f, 0x01, 0xd8) // vmrun
-		},
+		registers: func(r *kvm.Regs) { r.Rax = vmcbAddr },
+		op:        func(c code) { c.Raw(0x0f, 0x01, 0xd8) }, // vmrun
 		handlers: func(c code) {
 			c.Label("nested") // CPUID is intercepted, so the nested guest never gets beyond it
 			c.Cpuid()
 			c.Jmp("nested")
 		},
 		verify:       verifyNested,
-		instructions: 2, exits: span{2, 3}, // VMRUN and CPUID
+		instructions: 1, exits: span{2, 3}, // VMRUN and CPUID
 	}}}
 }
 

@@ -21,36 +21,47 @@ const (
 // pageCases are first accesses to pages. The host has the memory already: what is timed is the guest's mapping of it.
 func pageCases() []Case {
 	const group = "pages"
-	walk := func(r *kvm.Regs) { r.R14 = extraAddr }
 	return []Case{
-		{"touch-4k", group, "first store to a page of 4 KiB that the host has", recipe{
-			misfit:       "the host's pages are not of 4 KiB",
-			extra:        faulting(func(r *rig) error { return r.addTouched(touched * pageBytes) }),
-			registers:    walk,
-			reset:        (*rig).remap,
-			op:           func(c code) { touch(c, pageBytes) },
-			instructions: 2, exits: exactly(1), limit: touched, whole: true,
-		}},
-		{"touch-2m", group, "first store to a page of 2 MiB that the host has", recipe{
-			misfit:    "the host gave no huge pages",
-			extra:     faulting(func(r *rig) error { return r.addHuge(huge * hugeBytes) }),
-			registers: walk,
-			reset:     (*rig).remap,
+		{"touch-4k", group, "first store to a page of 4 KiB that the host has", touch(touched, pageBytes, recipe{
+			misfit: "the host's pages are not of 4 KiB",
+			extra:  faulting(func(r *rig) error { return r.addTouched((touched + 1) * pageBytes) }),
+			op:     store,
+		})},
+		{"touch-2m", group, "first store to a page of 2 MiB that the host has", touch(huge, hugeBytes, recipe{
+			misfit: "the host gave no huge pages",
+			extra:  faulting(func(r *rig) error { return r.addHuge((huge + 1) * hugeBytes) }),
 			op: func(c code) {
 				c.Store(8, walkReg, pageBytes, tinyguest.RAX) // a second exit if the page is not huge
-				touch(c, hugeBytes)
+				store(c)
 			},
-			instructions: 3, exits: exactly(1), limit: huge, whole: true,
-		}},
+		})},
 		{"dirty-log-page", group, "first store to a page since the dirty log was read", recipe{
 			extra:        addLogged,
-			registers:    walk,
+			registers:    func(r *kvm.Regs) { r.R14 = extraAddr - pageBytes },
 			reset:        func(r *rig) error { return r.guest.VM.DirtyLog(extraSlot, r.dirty) },
 			verify:       verifyLogged,
-			op:           func(c code) { touch(c, pageBytes) },
-			instructions: 2, exits: span{0, 1}, limit: touched, whole: true,
+			around:       func(c code) { c.Add(walkReg, pageBytes) },
+			op:           store,
+			instructions: 1, aroundCount: 1, exits: span{0, 1}, limit: touched, whole: true,
 		}},
 	}
+}
+
+func store(c code) { c.Store(8, walkReg, 0, tinyguest.RAX) }
+
+// touch is one access to each of some pages that the guest has not mapped yet. One page more is read by the loops without
+// the operation too, so that what leads to all of them is mapped before.
+func touch(pages int, size int32, rec recipe) recipe {
+	rec.registers = func(r *kvm.Regs) {
+		r.R14 = extraAddr - uint64(size)
+		r.R13 = extraAddr + uint64(pages)*uint64(size)
+	}
+	rec.around = func(c code) {
+		c.Load(8, tinyguest.R8, deviceReg, 0)
+		c.Add(walkReg, size)
+	}
+	rec.reset, rec.exits, rec.limit, rec.whole = (*rig).remap, exactly(1), pages, true
+	return rec
 }
 
 // faulting is recipe.extra of operations that are page faults.
@@ -61,12 +72,6 @@ func faulting(extra func(*rig) error) func(*rig) error {
 		}
 		return extra(r)
 	}
-}
-
-// touch stores to a page and goes to the next.
-func touch(c code, size int32) {
-	c.Store(8, walkReg, 0, tinyguest.RAX)
-	c.Add(walkReg, size)
 }
 
 // addMemory gives the guest memory at extraAddr. The kernel can only map huge pages where the two addresses agree below

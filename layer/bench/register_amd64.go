@@ -61,12 +61,10 @@ func registerCases() []Case {
 			instructions: 1, exits: exactly(1),
 		}},
 		{"cr0-write", group, "write of CR0 that changes WP", recipe{
-			setup: func(c code) { c.Raw(0x41, 0x0f, 0x20, 0xc1) }, // mov r9, cr0: to read it may exit too
-			op: func(c code) {
-				c.Raw(0x49, 0x81, 0xf1, 0, 0, cr0WP>>16, 0) // xor r9, cr0WP
-				c.Raw(0x41, 0x0f, 0x22, 0xc1)               // mov cr0, r9
-			},
-			instructions: 2, exits: span{0, 1},
+			setup:        func(c code) { c.Raw(0x41, 0x0f, 0x20, 0xc1) },               // mov r9, cr0: to read it may exit too
+			around:       func(c code) { c.Raw(0x49, 0x81, 0xf1, 0, 0, cr0WP>>16, 0) }, // xor r9, cr0WP
+			op:           func(c code) { c.Raw(0x41, 0x0f, 0x22, 0xc1) },               // mov cr0, r9
+			instructions: 1, aroundCount: 1, exits: span{0, 1},
 		}},
 		{"cr3-write", group, "write of CR3, the same page tables", recipe{
 			setup:        func(c code) { c.Raw(0x41, 0x0f, 0x20, 0xd9) }, // mov r9, cr3
@@ -74,12 +72,10 @@ func registerCases() []Case {
 			instructions: 1, exits: span{0, 1},
 		}},
 		{"cr4-write", group, "write of CR4 that changes PGE", recipe{
-			setup: func(c code) { c.Raw(0x41, 0x0f, 0x20, 0xe1) }, // mov r9, cr4
-			op: func(c code) {
-				c.Raw(0x49, 0x81, 0xf1, cr4PGE, 0, 0, 0) // xor r9, cr4PGE
-				c.Raw(0x41, 0x0f, 0x22, 0xe1)            // mov cr4, r9
-			},
-			instructions: 2, exits: span{0, 1},
+			setup:        func(c code) { c.Raw(0x41, 0x0f, 0x20, 0xe1) },            // mov r9, cr4
+			around:       func(c code) { c.Raw(0x49, 0x81, 0xf1, cr4PGE, 0, 0, 0) }, // xor r9, cr4PGE
+			op:           func(c code) { c.Raw(0x41, 0x0f, 0x22, 0xe1) },            // mov cr4, r9
+			instructions: 1, aroundCount: 1, exits: span{0, 1},
 		}},
 		{"cr8-write", group, "write of CR8, the task priority", recipe{
 			prepare:      (*kvm.VM).NewIRQChip,
