@@ -64,7 +64,7 @@ func (r *rig) verifyLoop(n int) error {
 	return nil
 }
 
-// calls returns batches of a host's operation. Without recipe.empty a batch costs the calls of the function.
+// calls returns batches of a host's operation, and of a function that does nothing.
 func (r *rig) calls() (work, empty batch, err error) {
 	operation, err := r.call(r)
 	if err != nil {
@@ -91,15 +91,7 @@ func (r *rig) calls() (work, empty batch, err error) {
 		r.operations += uint64(n)
 		return d, err
 	}
-	if r.empty == nil {
-		return work, func(n int) (time.Duration, error) { return repeat(nothing, n) }, nil
-	}
-	without := r.empty(r)
-	return work, func(n int) (time.Duration, error) {
-		begin := time.Now()
-		err := without(n)
-		return time.Since(begin), err
-	}, nil
+	return work, func(n int) (time.Duration, error) { return repeat(nothing, n) }, nil
 }
 
 // emptyClock takes what reading the clock costs.

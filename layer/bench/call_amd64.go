@@ -2,7 +2,6 @@ package bench
 
 import (
 	"errors"
-	"fmt"
 
 	"usui/machine/kvm"
 )
@@ -12,14 +11,9 @@ func hostCases() []Case {
 	const group = "calls"
 	return []Case{
 		{"run-immediate-exit", group, "KVM_RUN that returns before it enters the guest", recipe{
-			call: func(r *rig) (func() error, error) {
-				return func() error { r.cpu.Kick(); return r.runKicked() }, nil
-			},
-			empty: func(r *rig) func(int) error { return r.kickTimes },
+			call: func(r *rig) (func() error, error) { return r.cpu.Complete, nil },
 		}},
-		{"sync-regs", group, "the same, with the general registers both ways through shared memory", recipe{
-			call: syncRegs, empty: func(r *rig) func(int) error { return r.kickTimes },
-		}},
+		{"sync-regs", group, "the same, with the general registers both ways through shared memory", recipe{call: syncRegs}},
 		{"get-set-regs", group, "KVM_GET_REGS and KVM_SET_REGS", recipe{call: getSetRegs}},
 		{"save-restore-vcpu", group, "read and write all state of a vCPU", recipe{
 			prepare: (*kvm.VM).NewIRQChip, call: saveRestore,
@@ -35,23 +29,6 @@ func hostCases() []Case {
 	}
 }
 
-// runKicked takes a kick back.
-func (r *rig) runKicked() error {
-	reason, err := r.cpu.Run()
-	if err == nil && reason != kvm.ExitKicked {
-		err = fmt.Errorf("a kicked vCPU ended with %v", reason)
-	}
-	return err
-}
-
-// kickTimes kicks n times, which one exit answers.
-func (r *rig) kickTimes(n int) error {
-	for range n {
-		r.cpu.Kick()
-	}
-	return r.runKicked()
-}
-
 func syncRegs(r *rig) (func() error, error) {
 	if _, err := r.cpu.ShareRegs(); errors.Is(err, errors.ErrUnsupported) {
 		return nil, na("this KVM shares no registers")
@@ -60,8 +37,7 @@ func syncRegs(r *rig) (func() error, error) {
 	}
 	return func() error {
 		r.cpu.RegsChanged()
-		r.cpu.Kick()
-		return r.runKicked()
+		return r.cpu.Complete()
 	}, nil
 }
 

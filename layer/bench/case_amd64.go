@@ -34,10 +34,9 @@ type recipe struct {
 	whole     bool   // batches have exactly limit operations
 	misfit    string // why another count means that this host cannot do it, rather than an error
 
-	call  func(r *rig) (func() error, error) // returns the operation
-	empty func(r *rig) func(n int) error     // what a batch costs beside the operations; nil is nothing
-	fire  func(r *rig) (func() error, error) // returns what makes the running guest count; see duel
-	ends  bool                               // fire ends Run, rather than making the guest count
+	call func(r *rig) (func() error, error) // returns the operation
+	fire func(r *rig) (func() error, error) // returns what makes the running guest count; see duel
+	ends bool                               // fire ends Run, rather than making the guest count
 }
 
 // span is how often something may be counted for one operation. Where it is more than a point, processors differ.
