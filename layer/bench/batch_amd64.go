@@ -50,12 +50,11 @@ func (r *rig) loop(n int) (time.Duration, error) {
 
 func (r *rig) verifyLoop(n int) error {
 	if r.handled {
-		regs, err := r.cpu.Regs()
-		if err != nil {
+		if err := r.cpu.RegsInto(&r.regs); err != nil {
 			return err
 		}
-		if regs.R10 != uint64(n) {
-			return fmt.Errorf("%d operations, but %d interrupts were handled", n, regs.R10)
+		if r.regs.R10 != uint64(n) {
+			return fmt.Errorf("%d operations, but %d interrupts were handled", n, r.regs.R10)
 		}
 	}
 	if r.verify != nil {

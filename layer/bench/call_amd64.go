@@ -1,7 +1,9 @@
 package bench
 
 import (
+	"cmp"
 	"errors"
+	"syscall"
 
 	"usui/machine/kvm"
 )
@@ -18,8 +20,15 @@ func hostCases() []Case {
 		{"save-restore-vcpu", group, "read and write all state of a vCPU", recipe{
 			prepare: (*kvm.VM).NewIRQChip, call: saveRestore,
 		}},
-		{"vcpu-create", group, "make and close a vCPU", recipe{call: createVCPU, reset: newMachine, limit: 64}},
+		{"vcpu-create", group, "KVM_CREATE_VCPU", recipe{
+			reset: func(r *rig) error { return r.scratch.renew(r, 0) },
+			call:  func(r *rig) (func() error, error) { return r.scratch.add, nil }, limit: manyCPUs,
+		}},
 		{"vm-create", group, "make and close a virtual machine", recipe{call: createVM}},
+		{"vm-close-8", group, "close a virtual machine with 8 vCPUs, which destroys them", recipe{
+			reset: func(r *rig) error { return r.scratch.renew(r, 8) },
+			call:  func(r *rig) (func() error, error) { return r.scratch.close, nil }, limit: 1, whole: true,
+		}},
 		{"slot-add-remove", group, "add a memory slot of 2 MiB and remove it", recipe{
 			extra: func(r *rig) error { return r.addTouched(hugeBytes) }, call: addRemoveSlot,
 		}},
@@ -43,36 +52,61 @@ func syncRegs(r *rig) (func() error, error) {
 
 func getSetRegs(r *rig) (func() error, error) {
 	return func() error {
-		regs, err := r.cpu.Regs()
-		if err != nil {
+		if err := r.cpu.RegsInto(&r.regs); err != nil {
 			return err
 		}
-		return r.cpu.SetRegs(&regs)
+		return r.cpu.SetRegs(&r.regs)
 	}, nil
 }
 
-func createVCPU(r *rig) (func() error, error) {
-	return func() error {
-		r.lastID++
-		v, err := r.scratch.NewVCPU(r.lastID)
-		if err != nil {
-			return err
-		}
-		return v.Close()
-	}, nil
+// manyCPUs is how many vCPUs a batch makes.
+const manyCPUs = 64
+
+// scratch is a machine that never runs. KVM keeps a vCPU until its machine is closed, and its number in use.
+type scratch struct {
+	vm   *kvm.VM // nil when closed
+	cpus []int   // descriptors
 }
 
-// newMachine makes an empty machine: the numbers of vCPUs are used up, even when they are closed.
-func newMachine(r *rig) (err error) {
-	if r.scratch != nil {
-		if err := r.scratch.Close(); err != nil {
-			return err
-		}
-	} else {
-		r.own(func() error { return r.scratch.Close() })
+// renew makes another machine, with some vCPUs.
+func (s *scratch) renew(r *rig, cpus int) (err error) {
+	if s.cpus == nil {
+		s.cpus = make([]int, 0, manyCPUs)
+		r.own(s.close)
 	}
-	r.lastID = 0
-	r.scratch, err = r.machine.system.NewVM()
+	if err := s.close(); err != nil {
+		return err
+	}
+	if s.vm, err = r.machine.system.NewVM(); err != nil {
+		return err
+	}
+	for range cpus {
+		if err := s.add(); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (s *scratch) add() error {
+	fd, err := s.vm.CreateVCPU(len(s.cpus))
+	if err == nil {
+		s.cpus = append(s.cpus, fd)
+	}
+	return err
+}
+
+// close closes all descriptors; with the last one the machine goes.
+func (s *scratch) close() error {
+	if s.vm == nil {
+		return nil
+	}
+	var err error
+	for _, fd := range s.cpus {
+		err = cmp.Or(err, syscall.Close(fd))
+	}
+	err = cmp.Or(err, s.vm.Close())
+	s.vm, s.cpus = nil, s.cpus[:0]
 	return err
 }
 

@@ -23,7 +23,7 @@
 //
 // # Invariants
 //
-//   - The loops allocate nothing, and no garbage is collected between the first and the last sample of a launch.
+//   - The loops allocate nothing, but for save-restore-vcpu and vm-create, and no garbage is collected between the first and the last sample of a launch.
 //   - Each launch has a thread of its own, bound to one processor, that ends with it.
 //   - Neither a guest nor a call can hang the program: a launch of which a batch takes longer than Config.Patience ends, and the
 //     row says so.

@@ -22,14 +22,13 @@ type rig struct {
 	emptyAt, loopAt uint64   // where the loops lie
 	stampedAt       uint64   // likewise, of the empty one with time stamps; 0 if they are not used
 	start           kvm.Regs // what each batch begins with
-	regs            kvm.Regs // of this batch
+	regs            kvm.Regs // of this batch, and for calls
 
 	extraSlot   memorySlot         // of recipe.extra
 	guestMemory []*guestmem.Memory // what KVM uses until the machine is closed
 	dirty       []uint64           // a dirty log of extraSlot
-	scratch     *kvm.VM            // a machine that never runs
-	lastID      int                // of a vCPU of scratch
-	owned       []func() error     // closed in reverse
+	scratch     scratch
+	owned       []func() error // closed in reverse
 
 	operations, loops, batches, userExits uint64  // what was done so far: see account
 	apart                                 account // of that, what resets did
