@@ -16,12 +16,13 @@ type account struct {
 
 	exits    float64 // of the processor's guest mode, less those that interrupts of the host made
 	emulated float64 // instructions
+	wakeups  float64 // of the other vCPU, if it halts
 }
 
 func (a account) minus(b account) account {
 	return account{
 		a.operations - b.operations, a.loops - b.loops, a.batches - b.batches, a.userExits - b.userExits,
-		a.exits - b.exits, a.emulated - b.emulated,
+		a.exits - b.exits, a.emulated - b.emulated, a.wakeups - b.wakeups,
 	}
 }
 
@@ -30,10 +31,15 @@ func (r *rig) account() (account, error) {
 	exits, err := r.statistic(r.cpu, "exits")
 	interrupts, err2 := r.statistic(r.cpu, "irq_exits")
 	emulated, err3 := r.statistic(r.cpu, "insn_emulation")
+	var wakeups float64
+	var err4 error
+	if r.halts {
+		wakeups, err4 = r.statistic(r.other, "halt_wakeup")
+	}
 	return account{
 		operations: float64(r.operations), loops: float64(r.loops), batches: float64(r.batches), userExits: float64(r.userExits),
-		exits: exits - interrupts, emulated: emulated,
-	}.minus(r.apart), cmp.Or(err, err2, err3)
+		exits: exits - interrupts, emulated: emulated, wakeups: wakeups,
+	}.minus(r.apart), cmp.Or(err, err2, err3, err4)
 }
 
 // statistic reads one of a vCPU's, and allocates nothing.
@@ -70,6 +76,9 @@ const (
 	countMost      = 0.4
 )
 
+// wakeTolerance is the same for wake-ups: a vCPU that is about to sleep may find the interrupt before.
+const wakeTolerance = 0.1
+
 // check compares what a case says of itself with what KVM has counted, and returns KVM exits for each operation. A processor's
 // KVM counts exits; a software one is in the kernel for every instruction of the guest's kernel, and counts those.
 func (r *rig) check(before, after account) (got, want float64, err error) {
@@ -83,6 +92,9 @@ func (r *rig) check(before, after account) (got, want float64, err error) {
 			return user, 0, na("%s: %.3f exits to user space an operation", r.misfit, user)
 		}
 		return user, r.user.nearest(user), fmt.Errorf("%.3f exits to user space an operation, want %v", user, r.user)
+	}
+	if woken := done.wakeups / n; r.halts && math.Abs(woken-1) > wakeTolerance+2/n {
+		return woken, 1, fmt.Errorf("%.3f wake-ups an operation, want 1", woken)
 	}
 	if r.machine.software {
 		got = (done.emulated - done.batches*batchInstructions - done.loops*(loopInstructions+r.aroundCount)) / n

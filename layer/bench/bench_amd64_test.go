@@ -152,6 +152,18 @@ func TestWrongCountIsAnError(t *testing.T) {
 	}
 }
 
+// TestSleeperThatIsNotWokenIsAnError has an operation that leaves the other vCPU asleep.
+func TestSleeperThatIsNotWokenIsAnError(t *testing.T) {
+	need.KVM(t)
+	c := Case{"quiet", "test", "wakes nobody", ipi(c1Halts, true)}
+	c.op, c.instructions, c.exits = func(c code) { c.Cpuid() }, 1, exactly(1)
+	cfg := short()
+	cfg.Cases = []Case{c}
+	if _, err := Run(context.Background(), cfg); err == nil || !strings.Contains(err.Error(), "0.000 wake-ups an operation, want 1") {
+		t.Errorf("Run() = %v, want that nobody was woken", err)
+	}
+}
+
 // TestLabSmallPagesAreNoHugePages has small pages where touch-2m wants huge ones, and the other way round.
 func TestLabSmallPagesAreNoHugePages(t *testing.T) {
 	need.HardwareKVM(t)

@@ -28,6 +28,7 @@ type recipe struct {
 	prepare   func(vm *kvm.VM) error // before there are vCPUs
 	opened    func(r *rig) error     // before the first instruction
 	second    bool                   // a second vCPU runs the label "second", on another thread
+	halts     bool                   // the vCPU of that label waits in HLT, and each operation wakes it
 	reset     func(r *rig) error     // before each batch, not timed
 	verify    func(r *rig, n int) error
 	limit     int    // operations in a batch; 0 is defaultLimit

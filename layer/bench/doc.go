@@ -16,14 +16,16 @@
 //
 // A loop can measure something else than it seems to: an access that another device serves, an exit that the processor
 // does not need. So KVM counts along: the exits (or, on a software KVM, the emulated instructions) of all batches must be
-// those that the case asserts, and interrupts are counted by their handlers. A case whose count does not fit is an error.
+// those that the case asserts, a vCPU in HLT must have been woken by each operation, and interrupts are counted by their
+// handlers. A case whose count does not fit is an error.
 //
 // What differs most is not one sample from the next but one machine from the next, by where its memory lies. So each case is
 // measured in several fresh machines ("launches"), and the report keeps them apart.
 //
 // # Invariants
 //
-//   - The loops allocate nothing, but for save-restore-vcpu and vm-create, and no garbage is collected between the first and the last sample of a launch.
+//   - The loops allocate nothing, but for save-restore-vcpu and vm-create, and no garbage is collected between the first and the
+//     last sample of a launch.
 //   - Each launch has a thread of its own, bound to one processor, that ends with it.
 //   - Neither a guest nor a call can hang the program: a launch of which a batch takes longer than Config.Patience ends, and the
 //     row says so.

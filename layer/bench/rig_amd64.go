@@ -18,6 +18,7 @@ type rig struct {
 	machine *host
 	guest   *tinyguest.Guest
 	cpu     *kvm.VCPU
+	other   *kvm.VCPU // that runs the label "second", perhaps the same; nil if none does
 
 	emptyAt, loopAt uint64   // where the loops lie
 	stampedAt       uint64   // likewise, of the empty one with time stamps; 0 if they are not used
@@ -130,7 +131,8 @@ func (r *rig) boot() error {
 		}
 	}
 	if r.second || r.fire != nil {
-		if err := r.startRunner(r.guest.CPUs[len(r.guest.CPUs)-1]); err != nil {
+		r.other = r.guest.CPUs[len(r.guest.CPUs)-1]
+		if err := r.startRunner(r.other); err != nil {
 			return err
 		}
 	}

@@ -77,8 +77,38 @@ func (r *rig) runOn(v *kvm.VCPU, over *atomic.Bool) {
 	}
 }
 
-// settle is how long a duel leaves the guest alone, so that it is back where it waits.
-const settle = 50 * time.Microsecond
+// settleTime is how long the other vCPU is left alone, so that it is back where it waits.
+const settleTime = 50 * time.Microsecond
+
+// settle waits for that. A vCPU in HLT is there when KVM has blocked its thread, which it tells before it does.
+func (r *rig) settle() error {
+	for r.halts {
+		blocking, err := r.statistic(r.other, "blocking")
+		if err != nil {
+			return err
+		}
+		if blocking != 0 {
+			break
+		}
+		if err := r.answering(); err != nil {
+			return err
+		}
+	}
+	for begin := time.Now(); time.Since(begin) < settleTime; {
+	}
+	return nil
+}
+
+// answering says why there is nothing more to wait for.
+func (r *rig) answering() error {
+	if err := r.lost.Load(); err != nil {
+		return *err
+	}
+	if r.late.Load() {
+		return na("the guest did not answer within %v", r.machine.patience)
+	}
+	return nil
+}
 
 // duel returns batches of recipe.fire: this thread does something to the running guest, and waits until the guest has told.
 func (r *rig) duel() (batch, error) {
@@ -96,7 +126,8 @@ func (r *rig) duel() (batch, error) {
 	}
 	return func(n int) (total time.Duration, err error) {
 		for range n {
-			for begin := time.Now(); time.Since(begin) < settle; {
+			if err := r.settle(); err != nil {
+				return 0, err
 			}
 			before := count()
 			begin := time.Now()
@@ -104,11 +135,8 @@ func (r *rig) duel() (batch, error) {
 				return 0, err
 			}
 			for count() == before {
-				if err := r.lost.Load(); err != nil {
-					return 0, *err
-				}
-				if r.late.Load() {
-					return 0, na("the guest did not answer within %v", r.machine.patience)
+				if err := r.answering(); err != nil {
+					return 0, err
 				}
 			}
 			total += time.Since(begin)
