@@ -62,11 +62,12 @@ func endInterrupt(c code) {
 func ownInterruptCases() []Case {
 	const group = "interrupts"
 	return []Case{
-		{"eoi", group, "end of interrupt in x2APIC mode, none in service", recipe{
+		{"eoi", group, "end of the interrupt in service, in x2APIC mode", recipe{
 			prepare: (*kvm.VM).NewIRQChip, opened: enableX2APIC, setup: apicOn,
 			registers:    func(r *kvm.Regs) { r.Rcx, r.Rax, r.Rdx = x2apicEOI, 0, 0 },
+			reset:        serveAll,
 			op:           func(c code) { c.Wrmsr() },
-			instructions: 1, exits: span{0, 1},
+			instructions: 1, exits: span{0, 1}, limit: inService, whole: true,
 		}},
 		{"self-ipi", group, "x2APIC self-IPI, its handler and its end", interruptible(recipe{
 			op: func(c code) {
@@ -89,6 +90,22 @@ func ownInterruptCases() []Case {
 		{"ipi-running", group, "IPI to a vCPU that computes, until its handler's store is seen", ipi(c1Spins, false)},
 		{"ipi-halted", group, "IPI to a vCPU that sleeps in HLT, until its handler's store is seen", ipi(c1Halts, true)},
 	}
+}
+
+// inService is how many interrupts can be in service: all vectors that an interrupt may have.
+const inService = 256 - 16
+
+// serveAll puts them there. Each end of interrupt is that of the highest one.
+func serveAll(r *rig) error {
+	const isr = 0x100 // 8 registers of 32 bits, each 16 bytes from the last (Intel SDM volume 3, section 10.8.4)
+	state, err := r.cpu.LAPIC()
+	if err != nil {
+		return err
+	}
+	for vector := 256 - inService; vector < 256; vector++ {
+		state.Regs[isr+vector/32*16+vector%32/8] |= 1 << (vector % 8)
+	}
+	return r.cpu.SetLAPIC(&state)
 }
 
 // wait waits for the interrupt that ends the operation. PAUSE would exit now and then.
