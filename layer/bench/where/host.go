@@ -20,9 +20,6 @@ type Host struct {
 	Software bool
 }
 
-// Read reads the environment of this host; see [Host.Read].
-func Read(ctx context.Context) (Environment, error) { return Host{}.Read(ctx) }
-
 // Read reads the environment. Steal stays 0, see [Host.Times] and [StealBetween], and so does TSCkHz, which stands in no file. It fails if there is no
 // /proc/cpuinfo, or with the cause of ctx.
 func (h Host) Read(ctx context.Context) (Environment, error) {

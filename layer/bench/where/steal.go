@@ -58,17 +58,16 @@ func parseStat(text []byte) (Times, error) {
 	return t, nil
 }
 
-// StealBetween returns the share of time, 0 to 1, that a hypervisor below took from those CPUs between two
-// readings; without CPUs, from all of them together. A thread that is pinned should ask for its own CPU:
-// idle ones have nothing to take and hide what it lost. A tick is 4 to 10 ms, so readings should be seconds
-// apart.
+// StealBetween returns the share of time, 0 to 1, that a hypervisor below took between two readings from that one of those
+// CPUs that lost most; without CPUs, of all. They are not taken together: an idle one has nothing to take and would
+// hide what another lost. A tick is 4 to 10 ms, so readings should be seconds apart.
 func StealBetween(before, after Times, cpus ...int) float64 {
 	if len(cpus) == 0 {
 		for id := range after.cpus {
 			cpus = append(cpus, id)
 		}
 	}
-	var total, steal float64
+	most := 0.0
 	for _, id := range cpus {
 		b, ok := before.cpus[id]
 		if !ok {
@@ -79,11 +78,7 @@ func StealBetween(before, after Times, cpus ...int) float64 {
 		if a.total <= b.total || a.steal < b.steal {
 			continue
 		}
-		total += float64(a.total - b.total)
-		steal += float64(a.steal - b.steal)
+		most = max(most, float64(a.steal-b.steal)/float64(a.total-b.total))
 	}
-	if total == 0 {
-		return 0
-	}
-	return min(steal/total, 1)
+	return min(most, 1)
 }

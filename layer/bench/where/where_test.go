@@ -139,7 +139,7 @@ func TestReadFails(t *testing.T) {
 }
 
 func TestReadOfThisHost(t *testing.T) {
-	e, err := Read(context.Background())
+	e, err := Host{}.Read(context.Background())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -158,10 +158,10 @@ func TestStealBetween(t *testing.T) {
 		want          float64
 	}{
 		{"nothing happened", before, before, nil, 0},
-		{"all CPUs", before, after, nil, 0.1}, // 20 of 200 ticks; CPU 2 is new, CPU 3 went back
+		{"all CPUs", before, after, nil, 0.2}, // CPU 2 is new, CPU 3 went back
 		{"the CPU that lost", before, after, []int{1}, 0.2},
 		{"the CPU that did not", before, after, []int{0}, 0},
-		{"two by name", before, after, []int{0, 1}, 0.1},
+		{"an idle one beside it", before, after, []int{0, 1}, 0.2},
 		{"a new CPU", before, after, []int{2}, 0},
 		{"a CPU that went back", before, after, []int{3}, 0},
 		{"no such CPU", before, after, []int{-1, 77}, 0},
