@@ -36,8 +36,9 @@ Each case runs in several fresh virtual machines, because they differ more among
 intervals hold both. KVM's own statistics must have counted as many exits as the case claims, else it is an error. What this KVM
 cannot do is "n/a" with the reason.
 
-A comparison calls a row slower or faster only when the intervals do not overlap, and refuses runs during which a hypervisor took
-more than 1 % of the time away, or that come from different machines, unless --force is given.
+A comparison calls a row slower or faster only when the intervals do not overlap, and refuses runs of fewer than four machines a
+case, or during which a hypervisor took more than 1 % of the time away, or that come from different computers, unless --force is
+given.
 
 A page of --html is one file without scripts that needs no network, as for a ticket: what the report was made on, plots of all
 medians or ratios, and all rows, each with its histogram.`,

@@ -70,7 +70,8 @@ func (r *rig) runOn(v *kvm.VCPU, over *atomic.Bool) {
 			err = r.unexpected(reason)
 		}
 		if err != nil {
-			r.lost.Store(&err)
+			lost := err // on the heap, as err must not be
+			r.lost.Store(&lost)
 			return
 		}
 		r.kicks.Add(1)

@@ -37,9 +37,6 @@ func (c Comparison) facts() []fact {
 	for _, why := range c.Refused {
 		facts = append(facts, fact{Label: "misleads", Text: why, Warn: true})
 	}
-	for _, note := range c.Notes {
-		facts = append(facts, fact{Label: "note", Text: note, Warn: true})
-	}
 	return facts
 }
 

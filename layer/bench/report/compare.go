@@ -28,7 +28,6 @@ type Comparison struct {
 	Before      Run                `json:"before"`
 	After       Run                `json:"after"`
 	Refused     []string           `json:"refused"`     // why the verdicts may mislead
-	Notes       []string           `json:"notes"`       // what weakens them
 	Differences []where.Difference `json:"differences"` // of what the two ran on
 	Rows        []Change           `json:"rows"`
 }
@@ -60,9 +59,9 @@ type Change struct {
 // hundredth of the time has made some samples a hundred times as long.
 const StealLimit = 0.01
 
-// fewLaunches is a number of launches with which two equal machines differ by chance in more than one row of
+// leastLaunches is the number of launches below which two equal machines differ by chance in more than one row of
 // twenty: all medians of the one lie beyond all of the other in 2 of 20 ways with 3 launches, in 2 of 70 with 4.
-const fewLaunches = 3
+const leastLaunches = 4
 
 // Refusal is the error of a comparison that would mislead.
 type Refusal struct{ Reasons []string }
@@ -79,7 +78,7 @@ func Compare(a, b Report) (Comparison, error) {
 	c := Comparison{
 		Version: Version,
 		Before:  Run{a.Started, a.Launches, a.Where}, After: Run{b.Started, b.Launches, b.Where},
-		Refused: refusals(a, b), Notes: notes(a, b),
+		Refused:     refusals(a, b),
 		Differences: append([]where.Difference{}, a.Where.Differences(b.Where)...), // no null in JSON
 		Rows:        changes(a, b),
 	}
@@ -96,22 +95,15 @@ func refusals(a, b Report) []string {
 		if s := r.Where.Steal; !(s <= StealLimit) {
 			found = append(found, fmt.Sprintf("steal time of %s in the %s, above %s", percent(s), nth(i), percent(StealLimit)))
 		}
+		if r.Launches < leastLaunches {
+			found = append(found, fmt.Sprintf("launches of the %s: %d, below %d, so equal machines differ by chance", nth(i), r.Launches, leastLaunches))
+		}
 	}
 	if a.Where.Kind != b.Where.Kind {
 		found = append(found, fmt.Sprintf("the first ran on a KVM of kind %s, the second on one of kind %s", known(a.Where.Kind), known(b.Where.Kind)))
 	}
 	if a.Where.CPU != b.Where.CPU {
 		found = append(found, fmt.Sprintf("the first ran on %s, the second on %s", known(a.Where.CPU), known(b.Where.CPU)))
-	}
-	return found
-}
-
-func notes(a, b Report) []string {
-	found := []string{}
-	for i, r := range []Report{a, b} {
-		if r.Launches <= fewLaunches {
-			found = append(found, fmt.Sprintf("launches of the %s: %d; its intervals miss part of what differs between launches", nth(i), r.Launches))
-		}
 	}
 	return found
 }

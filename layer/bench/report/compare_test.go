@@ -118,8 +118,8 @@ func TestVerdictRespectsIntervals(t *testing.T) {
 		{Estimate{89, 88, 89.5}, Faster},
 		{Estimate{}, Faster},
 	} {
-		a := Report{Rows: []Row{{Name: "x", Samples: 1, Stats: Summary{P50: before}}}}
-		b := Report{Rows: []Row{{Name: "x", Samples: 1, Stats: Summary{P50: tt.after}}}}
+		a := Report{Launches: 5, Rows: []Row{{Name: "x", Samples: 1, Stats: Summary{P50: before}}}}
+		b := Report{Launches: 5, Rows: []Row{{Name: "x", Samples: 1, Stats: Summary{P50: tt.after}}}}
 		got := compare(t, a, b).Rows[0]
 		if got.Verdict != tt.want {
 			t.Errorf("%v after %v is %s, want %s", tt.after, before, got.Verdict, tt.want)
@@ -132,8 +132,8 @@ func TestVerdictRespectsIntervals(t *testing.T) {
 
 func TestCompareWithoutARatio(t *testing.T) {
 	for _, before := range []Estimate{{}, {1, 0, 1}, {1e-320, 1e-320, 1}} {
-		a := Report{Rows: []Row{{Name: "x", Samples: 1, Stats: Summary{P50: before}}}}
-		b := Report{Rows: []Row{{Name: "x", Samples: 1, Stats: Summary{P50: Estimate{2, 2, 2}}}}}
+		a := Report{Launches: 5, Rows: []Row{{Name: "x", Samples: 1, Stats: Summary{P50: before}}}}
+		b := Report{Launches: 5, Rows: []Row{{Name: "x", Samples: 1, Stats: Summary{P50: Estimate{2, 2, 2}}}}}
 		c := compare(t, a, b)
 		if c.Rows[0].Verdict != Slower || c.Rows[0].Ratio != nil {
 			t.Errorf("2 after %v is %s with ratio %v, want slower without one", before, c.Rows[0].Verdict, c.Rows[0].Ratio)
@@ -148,8 +148,8 @@ func TestCompareRowsThatHaveNoVerdict(t *testing.T) {
 	row := func(name, na, method string) Row {
 		return Row{Name: name, NA: na, Method: method, Stats: Summary{P50: Estimate{1, 1, 1}}}
 	}
-	a := Report{Rows: []Row{row("left", "", "m"), row("never", "no SVM", ""), row("breaks", "", "m"), row("mends", "no APIC", ""), row("other way", "", "m")}}
-	b := Report{Rows: []Row{row("came", "", "m"), row("other way", "", "n"), row("mends", "", "m"), row("breaks", "it hung", ""), row("never", "no SVM", ""), row("came too", "no VMX", "")}}
+	a := Report{Launches: 5, Rows: []Row{row("left", "", "m"), row("never", "no SVM", ""), row("breaks", "", "m"), row("mends", "no APIC", ""), row("other way", "", "m")}}
+	b := Report{Launches: 5, Rows: []Row{row("came", "", "m"), row("other way", "", "n"), row("mends", "", "m"), row("breaks", "it hung", ""), row("never", "no SVM", ""), row("came too", "no VMX", "")}}
 	one := &Estimate{1, 1, 1}
 	want := []Change{
 		{Name: "left", Verdict: Gone, Before: one},
@@ -175,17 +175,19 @@ func TestCompareRefusesWhatWouldMislead(t *testing.T) {
 	for _, tt := range []struct {
 		name          string
 		before, after where.Environment
+		launches      int // of the second
 		want          []string
 	}{
-		{"equal", base, base, nil},
-		{"another kernel", base, with(func(e *where.Environment) { e.Kernel, e.Microcode, e.Module = "6.2", "2", "kvm_x" }), nil},
-		{"steal before", with(func(e *where.Environment) { e.Steal = 0.011 }), base, []string{"steal time of 1.1 % in the first report"}},
-		{"steal after", base, with(func(e *where.Environment) { e.Steal = 0.5 }), []string{"steal time of 50.0 % in the second report"}},
-		{"kind", base, with(func(e *where.Environment) { e.Kind = where.Nested }), []string{"kind hardware, the second on one of kind nested"}},
-		{"CPU", base, with(func(e *where.Environment) { e.CPU = "" }), []string{"the first ran on x, the second on unknown"}},
-		{"all", base, where.Environment{Steal: 1}, []string{"steal time", "of kind unknown", "on unknown"}},
+		{"equal", base, base, 4, nil},
+		{"few launches", base, base, 3, []string{"launches of the second report: 3, below 4"}},
+		{"another kernel", base, with(func(e *where.Environment) { e.Kernel, e.Microcode, e.Module = "6.2", "2", "kvm_x" }), 5, nil},
+		{"steal before", with(func(e *where.Environment) { e.Steal = 0.011 }), base, 5, []string{"steal time of 1.1 % in the first report"}},
+		{"steal after", base, with(func(e *where.Environment) { e.Steal = 0.5 }), 5, []string{"steal time of 50.0 % in the second report"}},
+		{"kind", base, with(func(e *where.Environment) { e.Kind = where.Nested }), 5, []string{"kind hardware, the second on one of kind nested"}},
+		{"CPU", base, with(func(e *where.Environment) { e.CPU = "" }), 5, []string{"the first ran on x, the second on unknown"}},
+		{"all", base, where.Environment{Steal: 1}, 5, []string{"steal time", "of kind unknown", "on unknown"}},
 	} {
-		c, err := Compare(Report{Where: tt.before, Rows: []Row{{Name: "r"}}}, Report{Where: tt.after, Rows: []Row{{Name: "r"}}})
+		c, err := Compare(Report{Launches: 5, Where: tt.before, Rows: []Row{{Name: "r"}}}, Report{Launches: tt.launches, Where: tt.after, Rows: []Row{{Name: "r"}}})
 		refusal, refused := errors.AsType[*Refusal](err)
 		if refused != (tt.want != nil) || !refused && err != nil {
 			t.Errorf("%s: Compare() = %v, want refusal for %q", tt.name, err, tt.want)

@@ -37,13 +37,12 @@
 //   - A page of HTML loads nothing and runs nothing. Texts are escaped where the template puts them; what is drawn has its
 //     places from numbers alone, and they lie within the drawing.
 //   - A file of another [Version] is refused; fields that are not known are passed over.
-//   - A comparison that would mislead is refused: steal time above [StealLimit], another processor, another
-//     kind of KVM. It is made all the same, so a caller can be told to force it.
+//   - A comparison that would mislead is refused: steal time above [StealLimit], fewer than four launches, another
+//     processor, another kind of KVM. It is made all the same, so a caller can be told to force it.
 //
 // # Limits
 //
-//   - With one launch an interval holds only what differs inside it, with up to three it is too narrow; a
-//     comparison says so.
+//   - With one launch an interval holds only what differs inside it, with up to three it is too narrow.
 //   - With n samples a launch, quantiles above 1-1/n are the largest sample.
 //   - What differs between runs of the program on one machine, such as its other load, is in no interval.
 //   - A sample below 0, which took less than the baseline, counts as 0; infinite ones and NaN are left out.

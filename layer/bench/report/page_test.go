@@ -32,7 +32,7 @@ func rendered(t *testing.T, page interface{ WriteHTML(io.Writer) error }) string
 // changed are sample and a later report in which a row has each verdict.
 func changed() (before, after Report) {
 	before, after = sample(), sample()
-	after.Where.Kernel, after.Launches = "6.16.3", 3
+	after.Where.Kernel, after.Launches = "6.16.3", 4
 	after.Rows[0].Launches = launchesOf(11, 5, 1000, 14520, 0.01, 0.05)
 	after.Rows[1].Launches = launchesOf(12, 5, 1000, 9, 0.01, 0.05)
 	after.Rows[3].Name = "port-out"
