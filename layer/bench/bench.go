@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"math"
 	"runtime"
 	"runtime/debug"
 	"syscall"
@@ -77,7 +78,8 @@ func (c Config) withDefaults() Config {
 type launched struct {
 	method      string
 	samples     []float64 // ns
-	exits, want float64   // an operation
+	exits       float64   // an operation
+	want        span      // for them
 	halves      string    // why exit and entry were not timed apart
 	exit, entry []float64 // ns, the halves of the samples
 }
@@ -145,6 +147,21 @@ func (h *host) measureAll(ctx context.Context, cfg Config, r *report.Report) err
 	return errors.Join(failed...)
 }
 
+// span is how often something may be counted for one operation. Where it is more than a point, processors differ.
+type span struct{ low, high float64 }
+
+func exactly(n float64) span { return span{n, n} }
+
+// nearest returns what of the span is closest to n.
+func (s span) nearest(n float64) float64 { return min(max(n, s.low), s.high) }
+
+func (s span) String() string {
+	if s.low == s.high {
+		return fmt.Sprint(s.low)
+	}
+	return fmt.Sprintf("%v to %v", s.low, s.high)
+}
+
 // findings are the launches of a case so far, or why there are no more.
 type findings struct {
 	launches []launched
@@ -171,7 +188,11 @@ func (f *findings) row(c Case) (report.Row, error) {
 		row.Method, row.Halves = one.method, one.halves
 		row.Launches = append(row.Launches, one.samples)
 		row.Exits += one.exits / float64(len(f.launches))
-		row.ExitsWant += one.want / float64(len(f.launches))
+		row.ExitsWant += one.want.nearest(one.exits) / float64(len(f.launches))
+		row.ExitsLeast = one.want.low
+		if !math.IsInf(one.want.high, 1) {
+			row.ExitsMost = &one.want.high
+		}
 		if one.halves == "" {
 			exit, entry = append(exit, one.exit), append(entry, one.entry)
 		}

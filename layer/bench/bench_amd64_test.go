@@ -81,6 +81,9 @@ func wantRows(t *testing.T, rows map[string]report.Row, mayLack ...string) {
 		case row.NA == "" && (len(row.Launches) != 2 || row.Samples < 2*leastKept || row.Method == "" || row.Halves == "" && row.ExitHalf == nil):
 			t.Errorf("%s: row %+v, want two launches with samples, their method and halves or why not", c.Name, row)
 		}
+		if row.NA == "" && (row.Exits < 0 || row.ExitsMost != nil && row.ExitsLeast > *row.ExitsMost) {
+			t.Errorf("%s: counted %v, from %v to %v", c.Name, row.Exits, row.ExitsLeast, row.ExitsMost)
+		}
 		for _, samples := range row.Launches {
 			for _, s := range samples {
 				if s < 0 || math.IsNaN(s) || math.IsInf(s, 0) {
@@ -185,6 +188,29 @@ func TestLabSmallPagesAreNoHugePages(t *testing.T) {
 		if got := rows[name].NA; !strings.HasPrefix(got, want) {
 			t.Errorf("%s: n/a is %q, want %q and more; %d samples", name, got, want, rows[name].Samples)
 		}
+	}
+}
+
+func TestReportHasTheBoundsOfACount(t *testing.T) {
+	need.KVM(t)
+	cfg := short()
+	cfg.Cases = []Case{find(t, "port-out-user"), find(t, "self-ipi")}
+	rows := run(t, cfg)
+	if got := rows["port-out-user"]; got.ExitsLeast != 1 || got.ExitsMost == nil || *got.ExitsMost != 1 {
+		t.Errorf("port-out-user: want %v to %v, want 1 to 1", got.ExitsLeast, got.ExitsMost)
+	}
+	h, err := openHost(cfg.withDefaults())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer h.close()
+	want := find(t, "self-ipi").exits
+	if h.software {
+		want = find(t, "self-ipi").emulated()
+	}
+	got := rows["self-ipi"]
+	if got.ExitsLeast != want.low || math.IsInf(want.high, 1) != (got.ExitsMost == nil) || got.ExitsMost != nil && *got.ExitsMost != want.high {
+		t.Errorf("self-ipi: %v to %v, want %v", got.ExitsLeast, got.ExitsMost, want)
 	}
 }
 

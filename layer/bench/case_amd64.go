@@ -40,14 +40,6 @@ type recipe struct {
 	ends bool                               // fire ends Run, rather than making the guest count
 }
 
-// span is how often something may be counted for one operation. Where it is more than a point, processors differ.
-type span struct{ low, high float64 }
-
-func exactly(n float64) span { return span{n, n} }
-
-// nearest returns what of the span is closest to n.
-func (s span) nearest(n float64) float64 { return min(max(n, s.low), s.high) }
-
 // code is where a case puts its instructions. An operation is assembled more than once, so its labels have a suffix.
 type code struct {
 	*tinyguest.Asm

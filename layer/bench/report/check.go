@@ -44,8 +44,10 @@ func (r *Row) check() error {
 		return fmt.Errorf("no name")
 	case r.Samples < 0 || r.Samples == 0 && r.NA == "":
 		return fmt.Errorf("%d samples and no reason", r.Samples)
-	case !within(r.Exits) || !within(r.ExitsWant):
-		return fmt.Errorf("%v exits, wanted %v", r.Exits, r.ExitsWant)
+	case !within(r.Exits) || !within(r.ExitsWant) || !within(r.ExitsLeast):
+		return fmt.Errorf("%v exits, wanted %v, at least %v", r.Exits, r.ExitsWant, r.ExitsLeast)
+	case r.ExitsMost != nil && !(r.ExitsLeast <= *r.ExitsMost && within(*r.ExitsMost)):
+		return fmt.Errorf("at least %v exits, at most %v", r.ExitsLeast, *r.ExitsMost)
 	case len(r.Histogram) > MaxBins:
 		return fmt.Errorf("%d bins, at most %d are read", len(r.Histogram), MaxBins)
 	}

@@ -159,7 +159,7 @@ func change(a, b *Row) Change {
 	default:
 		c.Verdict, c.Ratio = judge(*c.Before, *c.After)
 		if math.Abs(a.Exits-b.Exits) > exitsDiffer {
-			c.Why = fmt.Sprintf("exits an operation: %.3g, then %.3g", a.Exits, b.Exits)
+			c.Why = fmt.Sprintf("KVM counted %.3g an operation, then %.3g", a.Exits, b.Exits)
 		}
 	}
 	return c

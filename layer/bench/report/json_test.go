@@ -143,6 +143,7 @@ func TestReadRefuses(t *testing.T) {
 		"a bad half":            {rows(1, `{"name":"a","na":"x","entryHalf":{"max":1e16}}`), "between 0 and 1e+16"},
 		"a negative spread":     {rows(1, `{"name":"a","na":"x","stats":{"betweenLaunches":-1}}`), "spread between launches"},
 		"negative exits":        {rows(1, `{"name":"a","na":"x","exits":-1}`), "-1 exits"},
+		"bounds":                {rows(1, `{"name":"a","na":"x","exitsLeast":2,"exitsMost":1}`), "at least 2 exits, at most 1"},
 		"infinity":              {rows(1, `{"name":"a","na":"x","exits":1e999}`), "cannot unmarshal number 1e999"},
 		"NaN":                   {rows(1, `{"name":"a","na":"x","exits":NaN}`), "invalid character 'N'"},
 		"a text for a terminal": {rows(1, `{"name":"a","na":"\u001b[2J"}`), "no short printable text"},

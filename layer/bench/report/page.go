@@ -34,7 +34,8 @@ type page struct {
 	Where where.Environment
 	Ran   []fact // what Where says in short
 	Plot  *plot
-	Rows  any      // entries
+	Rows  any // entries
+	Count counted
 	Terms []string // why exits have no halves
 }
 
@@ -59,7 +60,7 @@ func (r Report) WriteHTML(w io.Writer) error {
 	r = r.plain()
 	return write(w, "report", page{
 		Title: known(r.Where.CPU), Facts: r.facts(), Where: r.Where, Plot: medians(r.Rows),
-		Rows: entries(r.Rows, func(r Row) string { return r.Group }), Terms: noHalves(r.Rows),
+		Rows: entries(r.Rows, func(r Row) string { return r.Group }), Terms: noHalves(r.Rows), Count: r.counted(),
 	})
 }
 

@@ -6,6 +6,8 @@ import (
 	"slices"
 	"strings"
 	"unicode/utf8"
+
+	"usui/layer/bench/where"
 )
 
 // Columns of the table: the name's is as wide as it must, up to maxName; the histogram's takes what is left,
@@ -23,6 +25,7 @@ const defaultWidth = 100
 type table struct {
 	strings.Builder
 	width, name, bars int
+	counted           counted
 	methods           []string // in the order of their letters
 	halves            []string // why rows have none
 }
@@ -34,7 +37,7 @@ func (r Report) Print(w io.Writer, width int) error {
 	if width <= 0 {
 		width = defaultWidth
 	}
-	t := &table{width: width}
+	t := &table{width: width, counted: r.counted()}
 	for i := range r.Rows {
 		t.name = min(maxName, max(t.name, utf8.RuneCountInString(r.Rows[i].Name)))
 	}
@@ -69,7 +72,7 @@ func (t *table) heading(group string, first bool) {
 		fmt.Fprintf(t, "%s\n", cut(group, t.width))
 		return
 	}
-	fmt.Fprintf(t, "%-*s  %7s %6s  %7s  %7s  %7s  %6s how", t.name+2, cut(group, t.name+2), "p50", "±", "p90", "p99", "p99.9", "exits")
+	fmt.Fprintf(t, "%-*s  %7s %6s  %7s  %7s  %7s  %6s how", t.name+2, cut(group, t.name+2), "p50", "±", "p90", "p99", "p99.9", t.counted.Name)
 	if t.bars > 0 {
 		t.WriteString("  samples")
 	}
@@ -96,6 +99,16 @@ func (t *table) row(r *Row) {
 	}
 }
 
+// counted is what a report's exits are.
+type counted struct{ Name, Means string }
+
+func (r Report) counted() counted {
+	if r.Where.Kind == where.Software {
+		return counted{"instr", "instructions of the guest that this KVM emulated, an operation, as its statistics count them"}
+	}
+	return counted{"exits", "of the guest to KVM, an operation, as KVM's statistics count them"}
+}
+
 // letter returns the letter that stands for a method. Beyond z they are not told apart.
 func (t *table) letter(method string) rune {
 	i := slices.Index(t.methods, method)
@@ -115,7 +128,7 @@ func (t *table) legend() {
 		t.line("halves of an exit  ", why)
 	}
 	t.line("±      ", "the larger side of the 95 % interval of p50, which counts differences between launches")
-	t.line("exits  ", "of the guest to KVM, an operation, as KVM's statistics count them")
+	t.line(t.counted.Name+"  ", t.counted.Means)
 	if t.bars > 0 {
 		t.line("bars   ", "times grow from left (min) to right (max) and counts from bottom to top by a constant ratio")
 	}

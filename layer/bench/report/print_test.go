@@ -10,6 +10,8 @@ import (
 	"unicode/utf8"
 
 	"github.com/google/go-cmp/cmp"
+
+	"usui/layer/bench/where"
 )
 
 var update = flag.Bool("update", false, "write the golden files anew")
@@ -41,6 +43,19 @@ func printed(t *testing.T, r Report, width int) string {
 }
 
 func TestPrint(t *testing.T) { golden(t, "table.golden", printed(t, sample(), 0)) }
+
+func TestCountsOfASoftwareKVMAreInstructions(t *testing.T) {
+	for kind, want := range map[string]string{where.Hardware: "exits  of the guest to KVM", where.Software: "instr  instructions of the guest that this KVM emulated"} {
+		r := sample()
+		r.Where.Kind = kind
+		if got := printed(t, r, 0); !strings.Contains(got, "\n"+want) || !strings.Contains(got, "p99.9   "+want[:5]) {
+			t.Errorf("%s: %s\nwant a column and a line %q", kind, got, want)
+		}
+		if page := rendered(t, r); !strings.Contains(page, `<th class="n">`+want[:5]) || !strings.Contains(page, "<dt>"+want[:5]+"</dt><dd>"+want[7:]) {
+			t.Errorf("%s: the page has no column or term %q", kind, want)
+		}
+	}
+}
 
 func TestPrintStaysWithinItsWidth(t *testing.T) {
 	long := sample()

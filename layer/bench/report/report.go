@@ -28,12 +28,18 @@ type Row struct {
 	// NA says why this KVM or this machine cannot do the case; then all below is empty.
 	NA string `json:"na,omitempty"`
 
-	Method    string      `json:"method"`    // as in "host clock, amortised"
-	Launches  [][]float64 `json:"-"`         // samples of each launch, less the baseline
-	Samples   int         `json:"samples"`   // of all launches
-	Exits     float64     `json:"exits"`     // KVM exits an operation, as KVM's statistics count them
-	ExitsWant float64     `json:"exitsWant"` // what the case asserts
-	Stats     Summary     `json:"stats"`
+	Method   string      `json:"method"`  // as in "host clock, amortised"
+	Launches [][]float64 `json:"-"`       // samples of each launch, less the baseline
+	Samples  int         `json:"samples"` // of all launches
+	Stats    Summary     `json:"stats"`
+
+	// Exits is what KVM's statistics have counted for an operation: exits of the guest to KVM, or on a software KVM, to which
+	// each instruction of the guest's kernel is one, instructions that it emulated. The case asserts that it lies from
+	// ExitsLeast to ExitsMost, of which the second is nil if there is no bound; ExitsWant is the number there that is closest.
+	Exits      float64  `json:"exits"`
+	ExitsWant  float64  `json:"exitsWant"`
+	ExitsLeast float64  `json:"exitsLeast"`
+	ExitsMost  *float64 `json:"exitsMost,omitempty"`
 
 	// ExitHalf and EntryHalf are there where the guest's counter allows; else Halves says why not.
 	ExitHalf  *Summary `json:"exitHalf,omitempty"`
