@@ -72,10 +72,10 @@ func (o *options) main(ctx context.Context, env *cli.Env, args []string) error {
 		return cli.UsageError("--show and --compare exclude each other")
 	}
 	if o.show {
-		return o.showFile(env.Stdout, args)
+		return o.showFile(ctx, env.Stdout, args)
 	}
 	if o.compare {
-		return o.compareFiles(env.Stdout, env.Stderr, args)
+		return o.compareFiles(ctx, env.Stdout, env.Stderr, args)
 	}
 	cases, err := o.selected(args)
 	if err != nil {
@@ -144,25 +144,25 @@ func (o *options) print(w io.Writer, r report.Report) error {
 // tableWidth is the columns of the table.
 const tableWidth = 100
 
-func (o *options) showFile(w io.Writer, args []string) error {
+func (o *options) showFile(ctx context.Context, w io.Writer, args []string) error {
 	if len(args) != 1 {
 		return cli.UsageError("--show takes one file, not %d", len(args))
 	}
-	r, err := readFile(args[0])
+	r, err := readFile(ctx, args[0])
 	if err != nil {
 		return err
 	}
 	return o.print(w, r)
 }
 
-func (o *options) compareFiles(w, stderr io.Writer, args []string) error {
+func (o *options) compareFiles(ctx context.Context, w, stderr io.Writer, args []string) error {
 	if len(args) != 2 {
 		return cli.UsageError("--compare takes two files, not %d", len(args))
 	}
 	var reports [2]report.Report
 	for i, name := range args {
 		var err error
-		if reports[i], err = readFile(name); err != nil {
+		if reports[i], err = readFile(ctx, name); err != nil {
 			return err
 		}
 	}
@@ -183,17 +183,32 @@ func (o *options) compareFiles(w, stderr io.Writer, args []string) error {
 	return c.Print(w)
 }
 
-func readFile(name string) (report.Report, error) {
-	file, err := os.Open(name)
-	if err != nil {
-		return report.Report{}, err
+// readFile reads a report. The file may be a pipe to which nobody writes, so the wait ends with ctx.
+func readFile(ctx context.Context, name string) (report.Report, error) {
+	type outcome struct {
+		report.Report
+		err error
 	}
-	defer file.Close()
-	r, err := report.Read(file)
-	if err != nil {
-		return report.Report{}, fmt.Errorf("%s: %w", name, err)
+	read := make(chan outcome, 1)
+	go func() { // ends with the program, if the pipe does not
+		file, err := os.Open(name)
+		if err != nil {
+			read <- outcome{err: err}
+			return
+		}
+		defer file.Close()
+		r, err := report.Read(file)
+		if err != nil {
+			err = fmt.Errorf("%s: %w", name, err)
+		}
+		read <- outcome{r, err}
+	}()
+	select {
+	case got := <-read:
+		return got.Report, got.err
+	case <-ctx.Done():
+		return report.Report{}, ctx.Err()
 	}
-	return r, nil
 }
 
 // progress returns what shows how far the measurement is: all the time on a terminal, elsewhere in a line now and then.
