@@ -43,7 +43,7 @@
 // # Limits
 //
 //   - With one launch an interval holds only what differs inside it, with up to three it is too narrow.
-//   - With n samples a launch, quantiles above 1-1/n are the largest sample.
+//   - With n samples a launch, quantiles above 1-1/n are the largest sample; table and page show "-" instead.
 //   - What differs between runs of the program on one machine, such as its other load, is in no interval.
 //   - A sample below 0, which took less than the baseline, counts as 0; infinite ones and NaN are left out.
 //   - A plot's labels and lines are laid out for names in Latin letters; wide ones may run into the axis.

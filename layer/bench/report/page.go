@@ -21,6 +21,7 @@ var pages = sync.OnceValue(func() *template.Template {
 	return template.Must(template.New("").Funcs(template.FuncMap{
 		"time":     duration,
 		"times":    times,
+		"quantile": quantile,
 		"interval": func(e Estimate) string { return duration(e.Low) + " to " + duration(e.High) },
 		"between":  func(e Estimate) string { return times(e.Low) + " to " + times(e.High) },
 		"draw":     draw,
@@ -36,7 +37,9 @@ type page struct {
 	Plot  *plot
 	Rows  any // entries
 	Count counted
-	Terms []string // why exits have no halves
+
+	Launches int
+	Terms    []string // why exits have no halves
 }
 
 // entry is a row of a page's table.
@@ -60,7 +63,7 @@ func (r Report) WriteHTML(w io.Writer) error {
 	r = r.plain()
 	return write(w, "report", page{
 		Title: known(r.Where.CPU), Facts: r.facts(), Where: r.Where, Plot: medians(r.Rows),
-		Rows: entries(r.Rows, func(r Row) string { return r.Group }), Terms: noHalves(r.Rows), Count: r.counted(),
+		Rows: entries(r.Rows, func(r Row) string { return r.Group }), Terms: noHalves(r.Rows), Count: r.counted(), Launches: r.Launches,
 	})
 }
 

@@ -25,6 +25,7 @@ const defaultWidth = 100
 type table struct {
 	strings.Builder
 	width, name, bars int
+	launches          int
 	counted           counted
 	methods           []string // in the order of their letters
 	halves            []string // why rows have none
@@ -37,7 +38,7 @@ func (r Report) Print(w io.Writer, width int) error {
 	if width <= 0 {
 		width = defaultWidth
 	}
-	t := &table{width: width, counted: r.counted()}
+	t := &table{width: width, launches: r.Launches, counted: r.counted()}
 	for i := range r.Rows {
 		t.name = min(maxName, max(t.name, utf8.RuneCountInString(r.Rows[i].Name)))
 	}
@@ -86,7 +87,7 @@ func (t *table) row(r *Row) {
 	}
 	s := &r.Stats
 	fmt.Fprintf(t, "  %s  %7s %6s  %7s  %7s  %7s  %6s  %c ", pad(r.Name, t.name), duration(s.P50.Value), spread(s.P50),
-		duration(s.P90.Value), duration(s.P99.Value), duration(s.P999.Value), fmt.Sprintf("%.3g", r.Exits), t.letter(r.Method))
+		quantile(s.P90, 0.9, *r, t.launches), quantile(s.P99, 0.99, *r, t.launches), quantile(s.P999, 0.999, *r, t.launches), fmt.Sprintf("%.3g", r.Exits), t.letter(r.Method))
 	if t.bars > 0 {
 		t.WriteString("  " + bars(r.Histogram, t.bars))
 	}
@@ -97,6 +98,15 @@ func (t *table) row(r *Row) {
 	} else if r.Halves != "" && !slices.Contains(t.halves, r.Halves) {
 		t.halves = append(t.halves, r.Halves)
 	}
+}
+
+// quantile formats a quantile. With fewer than 1/(1-q) samples a launch it would be the largest one, which says nothing of
+// the kind.
+func quantile(e Estimate, q float64, r Row, launches int) string {
+	if float64(r.Samples)*(1-q) < float64(launches)*(1-1e-9) { // 1-0.9 is a little less than a tenth
+		return "-"
+	}
+	return duration(e.Value)
 }
 
 // counted is what a report's exits are.

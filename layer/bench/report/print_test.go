@@ -57,6 +57,18 @@ func TestCountsOfASoftwareKVMAreInstructions(t *testing.T) {
 	}
 }
 
+func TestQuantileNeedsSamples(t *testing.T) {
+	for _, tt := range []struct {
+		q                 float64
+		samples, launches int
+		want              string
+	}{{0.9, 50, 5, "1.00 ns"}, {0.9, 49, 5, "-"}, {0.99, 500, 5, "1.00 ns"}, {0.99, 499, 5, "-"}, {0.999, 1000, 1, "1.00 ns"}, {0.999, 999, 1, "-"}} {
+		if got := quantile(Estimate{Value: 1}, tt.q, Row{Samples: tt.samples}, tt.launches); got != tt.want {
+			t.Errorf("quantile %v of %d samples in %d launches is shown as %q, want %q", tt.q, tt.samples, tt.launches, got, tt.want)
+		}
+	}
+}
+
 func TestPrintStaysWithinItsWidth(t *testing.T) {
 	long := sample()
 	for _, text := range long.Rows[0].texts() {
