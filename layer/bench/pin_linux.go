@@ -6,10 +6,13 @@ import (
 	"golang.org/x/sys/unix"
 )
 
+// maxProcessors is how many Linux can have; a smaller set is refused where there are more than it holds.
+const maxProcessors = 8192
+
 // processors returns the processors that this process may use.
 func processors() ([]int, error) {
-	var set unix.CPUSet
-	if err := unix.SchedGetaffinity(0, &set); err != nil {
+	set := unix.NewCPUSet(maxProcessors)
+	if err := unix.SchedGetaffinityDynamic(0, set); err != nil {
 		return nil, fmt.Errorf("read the processors of this process: %w", err)
 	}
 	var list []int
@@ -23,9 +26,9 @@ func processors() ([]int, error) {
 
 // pin binds the calling thread to a processor.
 func pin(cpu int) error {
-	var set unix.CPUSet
+	set := unix.NewCPUSet(maxProcessors)
 	set.Set(cpu)
-	if err := unix.SchedSetaffinity(0, &set); err != nil {
+	if err := unix.SchedSetaffinityDynamic(0, set); err != nil {
 		return fmt.Errorf("bind to processor %d: %w", cpu, err)
 	}
 	return nil
