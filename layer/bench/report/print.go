@@ -42,6 +42,9 @@ func (r Report) Print(w io.Writer, width int) error {
 	for i := range r.Rows {
 		t.name = min(maxName, max(t.name, utf8.RuneCountInString(r.Rows[i].Name)))
 	}
+	if len(r.Rows) > 0 { // its heading stands above the names
+		t.name = min(maxName, max(t.name, utf8.RuneCountInString(r.Rows[0].Group)-2))
+	}
 	if t.bars = min(MaxBins, width-t.name-between); t.bars < minBars {
 		t.bars = 0
 	}
