@@ -60,7 +60,7 @@ func (c *counter) whyNoHalves() string {
 	const group, offset = 0, 0 // KVM_VCPU_TSC_CTRL and KVM_VCPU_TSC_OFFSET of Documentation/virt/kvm/devices/vcpu.rst
 	switch r := c.rig; {
 	case r.user != exactly(1):
-		return "n/a: the kernel serves it, so the host sees no exit"
+		return "n/a: no exit reaches this program"
 	case r.cpu.SetAttr(group, offset, 0) != nil:
 		return "n/a: the guest's counter cannot be made the host's"
 	}

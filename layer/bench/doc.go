@@ -34,6 +34,7 @@
 // # Limits
 //
 // amd64; of nested virtualization, SVM. A software KVM may stall for seconds where two threads meet ("running"); the row
-// is then n/a, though another run has it. Percentiles of amortised cases are those of batches: they hide single slow
-// operations, which a guest's counter shows. An operation that is cheaper than the loop around it reads as about nothing.
+// is then n/a, though another run has it. The two processors that take part, the last ones, may be threads of one core.
+// Percentiles of amortised cases are those of batches: they hide single slow operations, which a guest's counter shows.
+// An operation that is cheaper than the loop around it reads as about nothing.
 package bench

@@ -142,11 +142,11 @@ func (r *rig) calibrate(work, empty batch, least time.Duration, limit int) (int,
 
 // sample does batches for the given time.
 func (r *rig) sample(work, empty batch, n int, share time.Duration) (launched, error) {
-	out := launched{method: amortised, samples: make([]float64, 0, maxKept), halves: "n/a: a batch is timed as a whole"}
+	out := launched{method: amortised, samples: make([]float64, 0, maxKept), halves: "n/a: timed from outside of the guest"}
 	if r.fire != nil {
 		out.method = each
 	}
-	if r.machine.software {
+	if r.op != nil {
 		out.halves = "n/a: the counter traps here"
 	}
 	var without time.Duration

@@ -186,7 +186,7 @@ func (r *rig) toDone() error {
 				return nil
 			}
 			if io.Port == tinyguest.ExceptionPort {
-				return na("the guest got exception %d", io.Data[0])
+				return r.exception(io.Data[0])
 			}
 			r.drain()
 		case kvm.ExitMMIO: // reads give what kvm_run holds
@@ -207,6 +207,12 @@ func (r *rig) drain() {
 			return
 		}
 	}
+}
+
+// exception says which one a guest had no handler for, as most guests that use what a KVM does not have.
+func (r *rig) exception(number byte) error {
+	name := map[byte]string{6: " (invalid opcode)", 13: " (general protection)", 14: " (page fault)"}[number]
+	return na("this KVM gave the guest exception %d%s", number, name)
 }
 
 func (r *rig) unexpected(reason kvm.ExitReason) error {

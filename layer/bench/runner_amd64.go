@@ -56,7 +56,7 @@ func (r *rig) toSecond(v *kvm.VCPU) error {
 	case reason != kvm.ExitIO:
 		return r.unexpected(reason)
 	case v.IO().Port == tinyguest.ExceptionPort:
-		return na("the guest got exception %d", v.IO().Data[0])
+		return r.exception(v.IO().Data[0])
 	}
 	return nil
 }
