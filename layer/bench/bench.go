@@ -13,6 +13,7 @@ import (
 
 	"usui/layer/bench/report"
 	"usui/layer/bench/where"
+	"usui/machine/kvm"
 )
 
 // Case is one operation that is timed.
@@ -112,6 +113,15 @@ func Run(ctx context.Context, cfg Config) (report.Report, error) {
 	r.Where.TSCkHz = uint64(max(0, h.tscKHz))
 	r.Where.Steal = where.StealBetween(before, after, h.measuredOn()...)
 	return r, failed
+}
+
+// open opens KVM, or says where to ask for help.
+func open(device string) (*kvm.System, error) {
+	system, err := kvm.Open(device)
+	if err != nil {
+		return nil, fmt.Errorf("%w; \"usui doctor\" says what to do", err)
+	}
+	return system, nil
 }
 
 // measureAll adds the rows. Each case is launched once before any is launched again: what changes on a machine from

@@ -344,6 +344,11 @@ func TestWithoutKVM(t *testing.T) {
 	if !errors.Is(err, fs.ErrNotExist) || strings.Contains(err.Error(), "\n") {
 		t.Errorf("Run() = %v, want one line that says which device is missing", err)
 	}
+	for _, device := range []string{t.TempDir() + "/kvm", "/dev/null"} {
+		if _, err := Run(context.Background(), Config{Device: device}); err == nil || !strings.Contains(err.Error(), "usui doctor") {
+			t.Errorf("Run() on %s = %v, want where to ask", device, err)
+		}
+	}
 }
 
 // allocating are the cases whose loop makes Go values, by package kvm: all else allocates nothing.

@@ -7,9 +7,10 @@ import (
 	"flag"
 	"fmt"
 	"io"
-	"io/fs"
 	"os"
 	"regexp"
+	"runtime"
+	"slices"
 	"strings"
 	"time"
 
@@ -20,7 +21,7 @@ import (
 // Command is "usui bench".
 var Command = cli.Command{
 	Name:  "bench",
-	Usage: "[--list] [--run REGEXP] [--duration D] [--launches N] [--json|--html] | --show [--html] REPORT.json | --compare [--force] [--json|--html] OLD.json NEW.json",
+	Usage: "[--list] [--run REGEXP] [--duration D] [--launches N] [--json|--html] | --show [--html] REPORT.json | --compare [--force] [--fail] [--json|--html] OLD.json NEW.json",
 	Short: "measure what CPU virtualization costs on this machine",
 	Long: `
 Runs guests of a few instructions on KVM and times what each thing costs that a guest needs KVM for: exits, port and memory
@@ -43,7 +44,7 @@ given.
 A page of --html is one file without scripts that needs no network, as for a ticket: what the report was made on, plots of all
 medians or ratios, and all rows, each with its histogram.`,
 	Setup: func(f *flag.FlagSet) cli.Run {
-		var c options
+		c := options{flags: f}
 		f.BoolVar(&c.list, "list", false, "list the cases and what each does")
 		f.StringVar(&c.run, "run", "", "measure only cases whose name matches `REGEXP`")
 		f.DurationVar(&c.duration, "duration", DefaultDuration, "measure each case for `TIME`, all machines together")
@@ -53,15 +54,18 @@ medians or ratios, and all rows, each with its histogram.`,
 		f.BoolVar(&c.show, "show", false, "print a report that --json made, instead of measuring")
 		f.BoolVar(&c.compare, "compare", false, "compare two reports that --json made")
 		f.BoolVar(&c.force, "force", false, "compare what should not be compared; the reasons are printed")
+		f.BoolVar(&c.fail, "fail", false, "end a comparison with status 1 if a row is slower, as for CI")
 		return c.main
 	},
 }
 
 type options struct {
-	list, json, html, show, compare, force bool
-	run                                    string
-	duration                               time.Duration
-	launches                               int
+	flags *flag.FlagSet
+
+	list, json, html, show, compare, force, fail bool
+	run                                          string
+	duration                                     time.Duration
+	launches                                     int
 }
 
 func (o *options) main(ctx context.Context, env *cli.Env, args []string) error {
@@ -70,6 +74,9 @@ func (o *options) main(ctx context.Context, env *cli.Env, args []string) error {
 	}
 	if o.show && o.compare {
 		return cli.UsageError("--show and --compare exclude each other")
+	}
+	if err := o.meaningless(); err != nil {
+		return err
 	}
 	if o.show {
 		return o.showFile(ctx, env.Stdout, args)
@@ -85,10 +92,6 @@ func (o *options) main(ctx context.Context, env *cli.Env, args []string) error {
 		return list(env.Stdout, cases)
 	}
 	r, failed := Run(ctx, Config{Cases: cases, Duration: o.duration, Launches: o.launches, Progress: progress(env.Stderr)})
-	var noDevice *fs.PathError
-	if errors.As(failed, &noDevice) {
-		return fmt.Errorf("%w; \"usui doctor\" says what to do", failed)
-	}
 	if len(r.Rows) == 0 && failed != nil {
 		return failed
 	}
@@ -96,6 +99,25 @@ func (o *options) main(ctx context.Context, env *cli.Env, args []string) error {
 		return err
 	}
 	return failed
+}
+
+// meaningless finds a flag that has no effect beside the others.
+func (o *options) meaningless() (err error) {
+	what, flags := "a measurement", "run duration launches json html"
+	switch {
+	case o.compare:
+		what, flags = "--compare", "compare force fail json html"
+	case o.show:
+		what, flags = "--show", "show json html"
+	case o.list:
+		what, flags = "--list", "list run"
+	}
+	o.flags.VisitAll(func(f *flag.Flag) {
+		if err == nil && f.Value.String() != f.DefValue && !slices.Contains(strings.Fields(flags), f.Name) {
+			err = cli.UsageError("--%s means nothing to %s", f.Name, what)
+		}
+	})
+	return err
 }
 
 // selected returns the cases to measure.
@@ -115,6 +137,9 @@ func (o *options) selected(args []string) ([]Case, error) {
 		if match.MatchString(c.Name) {
 			selected = append(selected, c)
 		}
+	}
+	if len(Cases()) == 0 {
+		return nil, fmt.Errorf("there are no cases for %s yet", runtime.GOARCH)
 	}
 	if len(selected) == 0 {
 		return nil, cli.UsageError("--run %q: no case has such a name; see --list", o.run)
@@ -138,15 +163,12 @@ func (o *options) print(w io.Writer, r report.Report) error {
 	case o.html:
 		return r.WriteHTML(w)
 	}
-	return r.Print(w, tableWidth)
+	return r.Print(w, width(w))
 }
-
-// tableWidth is the columns of the table.
-const tableWidth = 100
 
 func (o *options) showFile(ctx context.Context, w io.Writer, args []string) error {
 	if len(args) != 1 {
-		return cli.UsageError("--show takes one file, not %d", len(args))
+		return cli.UsageError("--show takes one file, not %d, behind all flags", len(args))
 	}
 	r, err := readFile(ctx, args[0])
 	if err != nil {
@@ -157,7 +179,7 @@ func (o *options) showFile(ctx context.Context, w io.Writer, args []string) erro
 
 func (o *options) compareFiles(ctx context.Context, w, stderr io.Writer, args []string) error {
 	if len(args) != 2 {
-		return cli.UsageError("--compare takes two files, not %d", len(args))
+		return cli.UsageError("--compare takes two files, not %d, behind all flags", len(args))
 	}
 	var reports [2]report.Report
 	for i, name := range args {
@@ -172,6 +194,22 @@ func (o *options) compareFiles(ctx context.Context, w, stderr io.Writer, args []
 	} else if err != nil {
 		return err
 	}
+	if err := o.printComparison(w, c); err != nil || !o.fail {
+		return err
+	}
+	var slower []string
+	for _, row := range c.Rows {
+		if row.Verdict == report.Slower {
+			slower = append(slower, row.Name)
+		}
+	}
+	if len(slower) > 0 {
+		return fmt.Errorf("slower: %s", strings.Join(slower, ", "))
+	}
+	return nil
+}
+
+func (o *options) printComparison(w io.Writer, c report.Comparison) error {
 	switch {
 	case o.json:
 		e := json.NewEncoder(w)
@@ -209,35 +247,4 @@ func readFile(ctx context.Context, name string) (report.Report, error) {
 	case <-ctx.Done():
 		return report.Report{}, ctx.Err()
 	}
-}
-
-// progress returns what shows how far the measurement is: all the time on a terminal, elsewhere in a line now and then.
-func progress(w io.Writer) func(Progress) {
-	if terminal(w) {
-		return func(p Progress) {
-			fmt.Fprint(w, "\r\x1b[K") // to the start of the line, and clear it
-			if p.Done < p.Total {
-				fmt.Fprintf(w, "%d/%d %s", p.Done+1, p.Total, p.Case)
-			}
-		}
-	}
-	told := time.Now()
-	return func(p Progress) {
-		if time.Since(told) >= quietFor && p.Done < p.Total {
-			fmt.Fprintf(w, "measured %d of %d, now %s\n", p.Done, p.Total, p.Case)
-			told = time.Now()
-		}
-	}
-}
-
-// quietFor is how long a measurement says nothing where no terminal shows what it says.
-const quietFor = time.Minute
-
-func terminal(w io.Writer) bool {
-	file, ok := w.(*os.File)
-	if !ok {
-		return false
-	}
-	info, err := file.Stat()
-	return err == nil && info.Mode()&os.ModeCharDevice != 0 && file.Name() != os.DevNull
 }

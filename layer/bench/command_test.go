@@ -17,8 +17,10 @@ func TestInterruptEndsTheWaitForAReport(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
 	for name, read := range map[string]func() error{
-		"--compare": func() error { return (&options{}).compareFiles(ctx, &bytes.Buffer{}, &bytes.Buffer{}, []string{pipe, pipe}) },
-		"--show":    func() error { return (&options{}).showFile(ctx, &bytes.Buffer{}, []string{pipe}) },
+		"--compare": func() error {
+			return (&options{}).compareFiles(ctx, &bytes.Buffer{}, &bytes.Buffer{}, []string{pipe, pipe})
+		},
+		"--show": func() error { return (&options{}).showFile(ctx, &bytes.Buffer{}, []string{pipe}) },
 	} {
 		if err := read(); !errors.Is(err, context.Canceled) {
 			t.Errorf("%s = %v, want %v", name, err, context.Canceled)

@@ -24,7 +24,7 @@ func openHost(cfg Config) (_ *host, err error) {
 	if h.processors, err = processors(); err != nil {
 		return nil, err
 	}
-	if h.system, err = kvm.Open(cfg.Device); err != nil {
+	if h.system, err = open(cfg.Device); err != nil {
 		return nil, err
 	}
 	defer func() {

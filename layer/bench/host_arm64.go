@@ -18,7 +18,7 @@ type host struct {
 }
 
 func openHost(cfg Config) (*host, error) {
-	system, err := kvm.Open(cfg.Device)
+	system, err := open(cfg.Device)
 	return &host{system: system}, err
 }
 
