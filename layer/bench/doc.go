@@ -8,11 +8,12 @@
 //
 // # Idea
 //
-// A [Case] is one operation. Its guest has the operation in a loop, and the same loop without it but with what it needs; the host lets the guest run
-// one or the other some number of times, and the difference of the two is what the operation costs. The host's clock times
-// whole loops ("amortised"), because a guest's time-stamp counter may trap, and would then measure the trap. Where it does
-// not, each operation is timed by the guest between fences. Operations of the host (ioctls) are timed in the same way,
-// without a guest; what one thread does to a guest that runs on another is timed one by one.
+// A [Case] is one operation. Its guest has the operation in a loop, and the same loop without it but with what it needs;
+// the host lets the guest run one or the other some number of times, and the difference of the two is what the operation
+// costs. The host's clock times whole loops ("amortised"), because a guest's time-stamp counter may trap, and would then
+// measure the trap. Where it does not, each operation is timed by the guest between fences. Operations of the host
+// (ioctls) are timed in the same way, without a guest; what one thread does to a guest that runs on another is timed one
+// by one.
 //
 // A loop can measure something else than it seems to: an access that another device serves, an exit that the processor
 // does not need. So KVM counts along: the exits (or, on a software KVM, the emulated instructions) of all batches must be
