@@ -51,8 +51,8 @@ type conn struct {
 	got  int           // bytes of it
 
 	// What the socket's last edges said.
-	readable, writable bool
-	hung               bool // the host's end is closed altogether
+	readable bool
+	hung     bool // the host's end is closed altogether
 
 	// From the guest to the host. The counters wrap.
 	ring      ring
