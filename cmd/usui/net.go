@@ -31,6 +31,7 @@ type netCard struct {
 	mac    [6]byte
 	mtu    int // 0: the interface's
 	queues int
+	vhost  bool
 }
 
 // maxCards is how many a user can want.
@@ -38,7 +39,7 @@ const maxCards = 8
 
 func (p *netPart) flags(f *flag.FlagSet) {
 	p.userFlags(f)
-	f.Func("net", "plug in the network `card` user[,...], a network that needs no privilege, or tap[=NAME][,mac=MAC][,mtu=BYTES][,queues=N]: into the host's tap of that name, or into one that is made and goes away at the end; without mac it has another address each time; may be repeated", func(text string) error {
+	f.Func("net", "plug in the network `card` user[,...], a network that needs no privilege, or tap[=NAME][,mac=MAC][,mtu=BYTES][,queues=N][,vhost]: into the host's tap of that name, or into one that is made and goes away at the end, and with vhost the host's kernel moves the frames; without mac it has another address each time; may be repeated", func(text string) error {
 		c, err := parseNet(text)
 		p.list = append(p.list, c)
 		return err
@@ -103,8 +104,13 @@ func (c *netCard) set(name, value string) (err error) {
 		if c.queues, err = strconv.Atoi(value); err != nil || c.queues < 1 || c.queues > net.MaxPairs {
 			return fmt.Errorf("queues=%s: want 1 to %d", value, net.MaxPairs)
 		}
+	case "vhost":
+		if value != "" || c.user != nil {
+			return fmt.Errorf("vhost: it has no value, and is for taps")
+		}
+		c.vhost = true
 	default:
-		return fmt.Errorf("%q: a tap takes mac=, mtu= and queues=", name)
+		return fmt.Errorf("%q: a tap takes mac=, mtu=, queues= and vhost", name)
 	}
 	return nil
 }
@@ -126,6 +132,9 @@ func (c netCard) String() string {
 	}
 	if c.queues != 1 {
 		text += ",queues=" + strconv.Itoa(c.queues)
+	}
+	if c.vhost {
+		text += ",vhost"
 	}
 	return text
 }
@@ -216,7 +225,7 @@ func (c netCard) build(b *builder) error {
 	if c.mac == [6]byte{} {
 		c.mac = randomMAC()
 	}
-	card, err := net.New(net.Config{Name: cable.Name(), Backend: net.NewTap(cable), MAC: c.mac, MTU: mtu, Log: b.cfg.Log})
+	card, err := net.New(net.Config{Name: cable.Name(), Backend: net.NewTap(cable), MAC: c.mac, MTU: mtu, Vhost: c.vhost, Log: b.cfg.Log})
 	if err != nil {
 		return err
 	}

@@ -127,6 +127,15 @@ func TestLabNetMadeTap(t *testing.T) {
 
 // TestLabNetSeveralQueues uses a tap that is there, with two queue pairs and a large MTU.
 func TestLabNetSeveralQueues(t *testing.T) {
+	severalQueues(t, "")
+}
+
+// TestLabNetVhost has the lab's kernel serve them.
+func TestLabNetVhost(t *testing.T) {
+	severalQueues(t, ",vhost")
+}
+
+func severalQueues(t *testing.T, option string) {
 	need.Lab(t, lab.KVM)
 	host(t, "ip", "tuntap", "add", "dev", "many", "mode", "tap", "multi_queue")
 	t.Cleanup(func() { exec.Command("ip", "link", "del", "many").Run() })
@@ -135,7 +144,7 @@ func TestLabNetSeveralQueues(t *testing.T) {
 	script := guestSide("10.9.0", up, down) + `
 echo "mtu $(cat /sys/class/net/eth0/mtu) mac $(cat /sys/class/net/eth0/address) queues $(ls -d /sys/class/net/eth0/queues/rx-* | wc -l)"
 grep -c 'virtio.*-input.[01]$' /proc/interrupts`
-	r := guestRun{args: []string{"--cpus", "2", "--net", "tap=many,queues=2,mtu=4000,mac=02:00:00:00:00:0a", "--", "sh", "-c", script}}
+	r := guestRun{args: []string{"--cpus", "2", "--net", "tap=many,queues=2,mtu=4000,mac=02:00:00:00:00:0a" + option, "--", "sh", "-c", script}}
 	r.run(t)
 	checkSums(t, string(r.stdout), up, down)
 	if want := "mtu 4000 mac 02:00:00:00:00:0a queues 2\n2\n"; !strings.HasSuffix(string(r.stdout), want) {

@@ -22,6 +22,9 @@
 // A goroutine that finds nothing to read sleeps in poll(2). A driver is interrupted when there is nothing more to read, or
 // after a batch. Frames from the guest wait while the backend is full, as with QEMU, and no other queue waits with them.
 //
+// With vhost the host's kernel serves the queue pairs of a tap instead: kicks and interrupts go between the guest and a thread of the kernel,
+// and only the control queue is left here.
+//
 // # Invariants
 //
 //   - Each popped chain is pushed once, except those that wait for frames at Stop.
@@ -41,4 +44,6 @@
 // backend has gone stays down. Chains that wait for frames at Stop are forgotten, as a reset forgets them: who wants to go on with the
 // same ring needs them handed back. A driver whose chains together have no room for a frame it said it takes waits for
 // itself, as with QEMU, unless each entry of the ring is a chain: then the frame is dropped.
+//
+// With vhost frames are not counted, and a tap that goes away is not noticed: the link stays up.
 package net

@@ -61,6 +61,7 @@ type Config struct {
 	Backend Backend // stays the caller's, who closes it after the device stopped
 	MAC     [6]byte
 	MTU     int          // that the driver is told; 0: none
+	Vhost   bool         // the host's kernel serves the queues; the backend is a tap
 	Log     *slog.Logger // nil: discard
 }
 
@@ -72,7 +73,8 @@ type Net struct {
 	mtu     uint16
 	log     *slog.Logger
 	pairs   []*pair
-	changed func() // tells the driver that the configuration is another one
+	changed func()  // tells the driver that the configuration is another one
+	kernel  *kernel // serves the queues; nil: goroutines do
 
 	unplugged  atomic.Bool // the backend has gone, for good
 	announcing atomic.Bool // the driver is asked to tell the network where it is
@@ -111,6 +113,12 @@ func New(c Config) (*Net, error) {
 	d := &Net{name: c.Name, backend: c.Backend, mac: c.MAC, mtu: uint16(c.MTU), log: c.Log, changed: func() {}}
 	if d.log == nil {
 		d.log = slog.New(slog.DiscardHandler)
+	}
+	if c.Vhost {
+		if err := checkKernel(); err != nil {
+			return nil, fmt.Errorf("virtio-net: %w", err)
+		}
+		d.kernel = &kernel{}
 	}
 	for i, fd := range fds {
 		flags, err := unix.FcntlInt(uintptr(fd), unix.F_GETFL, 0)
@@ -185,8 +193,15 @@ func (d *Net) Start(features uint64, queues []*virtio.Queue) error {
 	if err := d.usePairs(1); err != nil {
 		d.unplug(err)
 	}
-	// From here on the queues belong to goroutines, which Stop ends. Whoever serves them elsewhere, such as the kernel's vhost,
-	// is given them here instead.
+	// From here on the queues belong to goroutines, which Stop ends, or to the kernel.
+	if d.kernel != nil {
+		if err := d.kernel.start(features, pairs, queues); err != nil {
+			_ = stop.Close() // nobody else has it
+			d.stop, d.queues = nil, nil
+			return fmt.Errorf("virtio-net: vhost: %w", err)
+		}
+		pairs = nil
+	}
 	for i, p := range pairs {
 		if q := queues[2*i]; q != nil {
 			d.running.Go(newReceiver(d, p, q).run)
@@ -207,6 +222,9 @@ func (d *Net) Stop() {
 		return
 	}
 	d.stopping.Store(true)
+	if d.kernel != nil {
+		_ = d.kernel.stop() // the ends of files, of which nobody could do anything
+	}
 	for _, q := range d.queues {
 		if q != nil {
 			q.Stop()
