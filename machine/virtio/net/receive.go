@@ -221,22 +221,20 @@ func (r *receiver) use(n int, h header) {
 	}
 	h.setBuffers(count)
 	r.buffers.first(h[:], true)
+	r.count.frames.Add(1) // before the driver sees it
+	r.count.bytes.Add(uint64(n - headerSize))
 	left := n
-	for i, c := range r.held[:count] {
-		if i == count-1 {
-			r.queue.Push(c.head, uint32(left))
-			r.room -= c.room
-			break
-		}
+	for _, c := range r.held[:count-1] {
 		r.queue.Fill(c.head, uint32(c.room))
-		left -= c.room
 		r.room -= c.room
+		left -= c.room
 	}
+	last := r.held[count-1]
+	r.queue.Push(last.head, uint32(left))
+	r.room -= last.room
 	r.held = r.held[:copy(r.held, r.held[count:])]
 	r.buffers = r.buffers.drop(buffers)
 	r.length = 0
-	r.count.frames.Add(1)
-	r.count.bytes.Add(uint64(n - headerSize))
 	r.batch.add(n)
 }
 
