@@ -25,9 +25,10 @@ type vsockPart struct {
 }
 
 func (p *vsockPart) flags(f *flag.FlagSet) {
-	f.Func("vsock", "add sockets between guest and host, `cid=N,path=PATH` or cid=N,vhost; N, 3 or more, is the guest's address. With a path, a program of the host that\n"+
-		"connects to the Unix socket PATH and writes \"CONNECT 1234\\n\" reaches port 1234 of the guest, and the guest reaches at port 1234 of\n"+
-		"CID 2 whoever listens at the Unix socket PATH_1234. With vhost the host's kernel serves them: its programs use AF_VSOCK", p.set)
+	f.Func("vsock", "add sockets between guest and host, `cid=N,path=PATH` or cid=N,vhost; N, 3 or more, is the guest's address.\n"+
+		"With a path, a program of the host that connects to the Unix socket PATH and writes the line \"CONNECT 1234\" reaches\n"+
+		"port 1234 of the guest, and the guest reaches at port 1234 of CID 2 whoever listens at the Unix socket PATH_1234.\n"+
+		"With vhost the host's kernel serves them, and programs of the host use AF_VSOCK", p.set)
 }
 
 // vsockForm is what a value looks like.
@@ -106,7 +107,8 @@ func (p *vsockPart) prepareLab(*lab.Config) error {
 	if p.text == "" {
 		return nil
 	}
-	return fmt.Errorf("--vsock %s: this machine would run inside the lab, whose sockets no program out here reaches; start both in there: usui lab -- sh -c 'PROGRAM & usui run --vsock ...'", p.text)
+	return fmt.Errorf("--vsock %s: this machine would run inside the lab, whose sockets no program out here reaches; "+
+		"start both in there: usui lab -- sh -c 'PROGRAM & usui run --vsock ...'", p.text)
 }
 
 func (p *vsockPart) build(_ context.Context, b *builder) error {

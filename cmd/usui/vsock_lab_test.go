@@ -178,7 +178,8 @@ func vsockRun(t *testing.T, flag string, accept, dial func() (endedStream, error
 		}()
 	})
 	path := "/tmp/" + vsockGuestName
-	cmd := exec.CommandContext(t.Context(), "../../bin/usui", "run", "--no-lab", "--vsock", flag, "--", "sh", "-c", "cat >"+path+" && chmod +x "+path+" && exec "+path)
+	cmd := exec.CommandContext(t.Context(), "../../bin/usui", "run", "--no-lab", "--vsock", flag,
+		"--", "sh", "-c", "cat >"+path+" && chmod +x "+path+" && exec "+path)
 	cmd.Stdin = bytes.NewReader(program)
 	if out, err := cmd.CombinedOutput(); err != nil {
 		t.Fatalf("%q: %v\n%s", cmd.Args, err, out)

@@ -79,7 +79,9 @@ func TestLabVsock(t *testing.T) {
 		t.Errorf("features %#x lack version 1", v.Features())
 	}
 	if bits, err := v.BackendFeatures(); err != nil {
-		t.Errorf("backend features %#x, %v", bits, err)
+		t.Error(err)
+	} else if err := v.SetBackendFeatures(bits); err != nil {
+		t.Errorf("backend features %#x: %v", bits, err)
 	}
 	if err := v.SetCID(2); !errors.Is(err, unix.EINVAL) {
 		t.Errorf("SetCID(2) = %v, want invalid", err)

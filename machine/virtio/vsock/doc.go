@@ -18,7 +18,8 @@
 // itself in Go's poller, so that an idle device holds no thread. It knows of each socket whether it can be read, from the edges that
 // epoll reports, and takes turns among those that can. The alternative, two goroutines for each connection, would have a lock around each
 // ring and each connection, 16 MiB of stacks for 1024 connections, and a guest that decides how many goroutines there are; and
-// what moves bytes, the system call, would be the same.
+// what moves bytes, the system call, would be the same. A thread that sleeps in epoll_wait(2) itself was measured too: Go hands its
+// processor on and takes it back for each sleep, and BenchmarkPingPong takes five times as long.
 //
 // No byte is copied here in the usual case. Bytes of the host are read from its socket into the guest's receive buffers, up to 16 of them
 // in one system call; bytes of the guest are written to the socket from where the driver put them. What the socket does not take at

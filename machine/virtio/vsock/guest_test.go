@@ -223,7 +223,9 @@ func dial(t testing.TB, d *Vsock, text string) *net.UnixConn {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { c.Close() })
-	write(t, c, text)
+	if text != "" {
+		write(t, c, text)
+	}
 	return c
 }
 

@@ -99,7 +99,9 @@ func TestHostConnectsInPieces(t *testing.T) {
 
 func TestClientsThatMakeNoSense(t *testing.T) {
 	g := boot(t, newDevice(t), allFeatures)
-	for _, text := range []string{"\n", "CONNECT\n", "CONNECT 52 53\n", "CONNECT -1\n", "CONNECT 4294967296\n", "HELLO 52\n", strings.Repeat("x", 100), "CONNECT                            "} {
+	for _, text := range []string{
+		"\n", "CONNECT\n", "CONNECT 52 53\n", "CONNECT -1\n", "CONNECT 4294967296\n", "HELLO 52\n", strings.Repeat("x", 100), "CONNECT                            ",
+	} {
 		readEnd(t, closeWritten{dial(t, g.dev, text)})
 	}
 	half := dial(t, g.dev, "CONNECT")
