@@ -6,24 +6,28 @@ import (
 	"context"
 	"crypto/rand"
 	"crypto/sha256"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
-	"net"
+	stdnet "net"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
+
+	"golang.org/x/sys/unix"
 
 	"usui/host/need"
 	"usui/internal/attach"
 	"usui/internal/guestimage"
 	"usui/internal/lab"
 	"usui/machine/block"
-	"usui/machine/virtio"
 	"usui/machine/virtio/blk"
 	"usui/machine/virtio/console"
+	"usui/machine/virtio/net"
 	"usui/machine/virtio/rng"
 	"usui/machine/vmm"
 )
@@ -77,7 +81,7 @@ func tryStock(t *testing.T, image guestimage.Image, marks []string) *stock {
 	for name, ours := range map[string]*io.ReadWriteCloser{
 		"usui.control": &conns.Control, "usui.stdin": &conns.Stdin, "usui.stdout": &conns.Stdout, "usui.stderr": &conns.Stderr,
 	} {
-		a, b := net.Pipe()
+		a, b := stdnet.Pipe()
 		*ours = a
 		ports = append(ports, console.Port{Name: name, Conn: b})
 	}
@@ -249,32 +253,78 @@ func TestLabHotplugDisk(t *testing.T) {
 	}
 }
 
-// idleCard is a network card that neither sends nor receives.
-type idleCard struct{}
-
-func (idleCard) ID() uint16                                          { return 1 }
-func (idleCard) Features() uint64                                    { return 0 }
-func (idleCard) QueueSizes() []uint16                                { return []uint16{64, 64} }
-func (idleCard) ReadConfig(p []byte, off int)                        { clear(p) }
-func (idleCard) WriteConfig(p []byte, off int)                       {}
-func (idleCard) Start(features uint64, queues []*virtio.Queue) error { return nil }
-func (idleCard) Stop()                                               {}
-
 // TestLabHotplugCard plugs network cards into a guest that had none, and so no driver for one.
 func TestLabHotplugCard(t *testing.T) {
 	g := bootStock(t)
 	for range 3 {
-		slot := g.plug(vmm.Virtio{Name: "card", Device: idleCard{}})
+		peer, device := newCard(t)
+		gone := false
+		slot := g.plug(vmm.Virtio{Name: "card", Device: device, Gone: func() { gone = true }})
 		g.await("-e /sys/class/net/eth0")
 		want := fmt.Sprintf("/sys/devices/pci0000:00/0000:00:%02x.0", slot)
 		if got := g.sh("cd -P /sys/class/net/eth0/device/.. && pwd; cd /"); got != want {
 			t.Errorf("the card is at %q, want %q", got, want)
 		}
+		g.sh("ip link set eth0 up; ip addr add 10.9.0.1/24 dev eth0; ping -c 3 10.9.0.2 >/dev/null 2>&1 &")
+		request := nextFrame(t, peer, 0x0806)
+		send(t, peer, answer(request))
+		nextFrame(t, peer, 0x0800) // it has understood who answers
 		g.unplug("card")
-		if got := g.sh("ls /sys/class/net"); got != "lo" {
-			t.Errorf("interfaces %q after unplugging, want lo", got)
+		if got := g.sh("ls /sys/class/net"); got != "lo" || !gone {
+			t.Errorf("interfaces %q after unplugging, want lo; the owner was told: %t", got, gone)
 		}
 	}
+}
+
+// newCard is a network card and the socket at the other end of its cable.
+func newCard(t *testing.T) (peer *os.File, device *net.Net) {
+	t.Helper()
+	fds, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_SEQPACKET|unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	peer = os.NewFile(uintptr(fds[0]), "cable")
+	t.Cleanup(func() {
+		peer.Close()
+		unix.Close(fds[1])
+	})
+	device, err = net.New(net.Config{Name: "cable", Backend: net.Sockets{FDs: fds[1:]}, MAC: [6]byte{0x52, 0x54, 0, 0, 0, 1}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return peer, device
+}
+
+// frameHeader is what comes before each frame (virtio 1.2 section 5.1.6).
+const frameHeader = 12
+
+// nextFrame waits for a frame of an Ethernet type and returns it.
+func nextFrame(t *testing.T, peer io.Reader, kind uint16) []byte {
+	t.Helper()
+	for {
+		p := make([]byte, 64<<10)
+		n, err := peer.Read(p)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if frame := p[frameHeader:n]; binary.BigEndian.Uint16(frame[12:]) == kind {
+			return frame
+		}
+	}
+}
+
+func send(t *testing.T, peer io.Writer, frame []byte) {
+	t.Helper()
+	if _, err := peer.Write(append(make([]byte, frameHeader), frame...)); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// answer makes an ARP request (RFC 826) its answer, from 52:54:00:00:00:02.
+func answer(request []byte) []byte {
+	mac := []byte{0x52, 0x54, 0, 0, 0, 2}
+	a := slices.Concat(request[6:12], mac, request[12:20], []byte{0, 2}) // to whom, from whom, types and sizes, "reply"
+	return slices.Concat(a, mac, request[38:42], request[22:32])         // who has the address that was asked for, and who asked
 }
 
 // TestLabHotplugSeveral takes all slots at once, and takes out a device that was there at boot.
