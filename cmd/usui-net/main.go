@@ -7,7 +7,6 @@ import (
 	"errors"
 	"flag"
 	"fmt"
-	"log/slog"
 	"os"
 
 	"usui/host/netstack"
@@ -36,8 +35,7 @@ func run() error {
 	if err != nil {
 		return err
 	}
-	log := slog.New(slog.NewTextHandler(os.Stderr, nil)).With("program", usernet.Name)
-	n, err := netstack.New(netstack.Config{Config: cfg, Frames: frames, Log: log})
+	n, err := netstack.New(netstack.Config{Config: cfg, Frames: frames})
 	if err != nil {
 		return err
 	}

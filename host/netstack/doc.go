@@ -22,7 +22,8 @@
 //     address of the guest's subnet, and ARP asks for nothing but our two addresses.
 //   - All that grows is bounded: connections, UDP flows, DNS questions under way, connection attempts, buffers of each connection,
 //     frames that wait for a card that does not read. What is beyond is refused or dropped, counted in [Stats], and not logged.
-//   - A connection counts until nothing of it is left in the stack, its unread data included.
+//   - A connection counts until nothing of it is left in the stack, its unread data included. Those through published ports cannot take
+//     the room of those that the guest opens.
 //   - No goroutine of a Network outlives [Network.Run]; no descriptor outlives [Network.Close].
 //   - The guest reaches no address of the host's loopback but through the gateway's address, and with Restrict nothing at all.
 //

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"log/slog"
 	"net/netip"
 	"os"
 	"sync"
@@ -34,24 +33,26 @@ type Config struct {
 
 	// Resolvers are asked instead of those in /etc/resolv.conf.
 	Resolvers []netip.AddrPort
-
-	// Log gets a line for what goes wrong on the host's side; nil for none.
-	Log *slog.Logger
 }
 
 // Bounds of what a guest can make grow. A connection has at most bufferBytes in each direction in the stack and two buffers of
 // copyBytes, beside what the host's kernel gives a socket: 288 MiB for all of them together, if the guest leaves all of its data unread.
 const (
-	maxTCP      = 512 // connections, those that are closing included
-	maxUDP      = 512 // flows
-	maxAttempts = 256 // connections of the guest whose answer from the host's network is awaited
+	maxTCP      = 256 // connections each way, those that are closing included
+	maxUDP      = 512 // flows, at most half of them of published ports
+	maxAttempts = 128 // connections of the guest whose answer from the host's network is awaited
 	bufferBytes = 256 << 10
 )
 
 // Descriptors is how many files a network with that configuration may hold open at once.
 func Descriptors(cfg usernet.Config, queues int) int {
-	return queues + maxTCP + maxUDP + maxQuestions + len(cfg.Publish)
+	return queues + 2*maxTCP + maxUDP + maxQuestions + len(cfg.Publish)
 }
+
+// slots bounds something: it holds one value for each.
+type slots chan struct{}
+
+func (s slots) release() { <-s }
 
 // nic is the number of the stack's one interface.
 const nic = 1
@@ -62,12 +63,12 @@ var gatewayMAC = [6]byte{0x52, 0x55, 10, 0, 2, 2}
 // Network is the network of one guest.
 type Network struct {
 	cfg   Config
-	log   *slog.Logger
 	stack *stack.Stack
 	link  *link
 	stats counters
 
-	tcpSlots chan struct{} // holds one value for each connection
+	outgoing slots // connections that the guest opened
+	incoming slots // and those that came through published ports, which cannot take the guest's own
 	udp      udpFlows
 	ports    []port
 
@@ -81,7 +82,7 @@ var quiet = sync.OnceFunc(func() { log.SetTarget(&log.Writer{Next: io.Discard}) 
 
 // New makes a network and listens on the published ports.
 func New(cfg Config) (_ *Network, err error) {
-	n := &Network{cfg: cfg, log: cfg.Log, tcpSlots: make(chan struct{}, maxTCP)}
+	n := &Network{cfg: cfg, outgoing: make(slots, maxTCP), incoming: make(slots, maxTCP)}
 	n.link = &link{stats: &n.stats}
 	defer func() {
 		if err != nil {
@@ -101,9 +102,6 @@ func New(cfg Config) (_ *Network, err error) {
 	}
 	if err := cfg.Check(); err != nil {
 		return nil, err
-	}
-	if n.log == nil {
-		n.log = slog.New(slog.DiscardHandler)
 	}
 	n.link.gate = gate{mtu: cfg.MTU, mac: gatewayMAC, subnet: cfg.Subnet.Masked(), gateway: cfg.Gateway(), resolver: cfg.Resolver()}
 	n.udp.init(&n.stats)

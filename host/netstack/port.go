@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/netip"
 	"sync"
+	"time"
 
 	"gvisor.dev/gvisor/pkg/tcpip/header"
 	"gvisor.dev/gvisor/pkg/tcpip/transport/udp"
@@ -71,20 +72,21 @@ func (p *tcpPort) close() { _ = p.listener.Close() }
 func (p *tcpPort) serve(ctx context.Context, n *Network) {
 	for {
 		select {
-		case n.tcpSlots <- struct{}{}:
+		case n.incoming <- struct{}{}:
 		case <-ctx.Done():
 			return
 		}
 		host, err := p.listener.AcceptTCP()
 		if err != nil {
-			n.releaseTCP()
+			n.incoming.release()
 			if errors.Is(err, net.ErrClosed) {
 				return
 			}
-			continue // the client has gone, or descriptors are short for now
+			pause(ctx) // the client has gone, or the host is short of something for now
+			continue
 		}
 		started := n.start(func() {
-			defer n.releaseTCP()
+			defer n.incoming.release()
 			guest, err := n.dialGuest(ctx, p.guest)
 			if err != nil {
 				n.stats.flowsRefused.Add(1)
@@ -94,9 +96,19 @@ func (p *tcpPort) serve(ctx context.Context, n *Network) {
 			n.carry(ctx, guest, host)
 		})
 		if !started {
-			n.releaseTCP()
+			n.incoming.release()
 			reset(host)
 		}
+	}
+}
+
+// pauseTime keeps an error that stays from keeping a processor busy.
+const pauseTime = 10 * time.Millisecond
+
+func pause(ctx context.Context) {
+	select {
+	case <-time.After(pauseTime):
+	case <-ctx.Done():
 	}
 }
 
@@ -123,7 +135,8 @@ func (p *udpPort) serve(ctx context.Context, n *Network) {
 			return
 		}
 		if err != nil {
-			continue // an answer to what was sent before; nothing of this read
+			pause(ctx) // an answer to what was sent before, most likely
+			continue
 		}
 		if f := p.flow(n, from); f != nil {
 			n.udp.toGuest(f, buffer[:min(count, maxUDPBytes)])

@@ -33,7 +33,7 @@ func (n *Network) connect(ctx context.Context, r *tcp.ForwarderRequest) {
 		r.Complete(true)
 		return
 	}
-	defer n.releaseTCP()
+	defer n.outgoing.release()
 	guest, err := shakeHands(ctx, r)
 	r.Complete(err != nil)
 	if err != nil {
@@ -74,13 +74,13 @@ func shakeHands(ctx context.Context, r *tcp.ForwarderRequest) (*guestConn, error
 // error.
 func (n *Network) dial(ctx context.Context, to netip.AddrPort) (_ *net.TCPConn, err error) {
 	select {
-	case n.tcpSlots <- struct{}{}:
+	case n.outgoing <- struct{}{}:
 	default:
 		return nil, fmt.Errorf("connect to %s: %d connections are open", to, maxTCP)
 	}
 	defer func() {
 		if err != nil {
-			n.releaseTCP()
+			n.outgoing.release()
 		}
 	}()
 	list := []netip.AddrPort{to}
@@ -99,8 +99,6 @@ func (n *Network) dial(ctx context.Context, to netip.AddrPort) (_ *net.TCPConn, 
 	}
 	return nil, err
 }
-
-func (n *Network) releaseTCP() { <-n.tcpSlots }
 
 // allowed is target with an error.
 func (n *Network) allowed(a netip.AddrPort) (netip.AddrPort, error) {

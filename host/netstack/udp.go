@@ -53,6 +53,7 @@ type udpFlows struct {
 
 	mu     sync.Mutex
 	list   map[*udpFlow]struct{} // guarded by mu
+	ports  int                   // guarded by mu; those of list that published ports opened
 	closed bool                  // guarded by mu
 }
 
@@ -76,6 +77,9 @@ func (u *udpFlows) add(f *udpFlow, ended func()) bool {
 		u.mu.Lock()
 		_, known := u.list[f]
 		delete(u.list, f)
+		if known && f.host == nil {
+			u.ports--
+		}
 		u.mu.Unlock()
 		if known {
 			u.stats.flowsOpen.Add(-1)
@@ -85,9 +89,12 @@ func (u *udpFlows) add(f *udpFlow, ended func()) bool {
 		}
 	}
 	u.mu.Lock()
-	ok := !u.closed && len(u.list) < maxUDP
+	ok := !u.closed && len(u.list) < maxUDP && (f.host != nil || u.ports < maxUDP/2)
 	if ok {
 		u.list[f] = struct{}{}
+		if f.host == nil {
+			u.ports++
+		}
 		u.stats.flowsOpened.Add(1)
 		u.stats.flowsOpen.Add(1)
 	}

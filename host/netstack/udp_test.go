@@ -90,6 +90,36 @@ func TestUDPFlowsAreBounded(t *testing.T) {
 	}
 }
 
+// TestOthersCannotTakeTheGuestsFlows: clients of a published port get half, and the guest still has room.
+func TestOthersCannotTakeTheGuestsFlows(t *testing.T) {
+	n, card := network(t, publish("0:53/udp"))
+	g := newGuest(t, card, true)
+	if _, err := g.listenUDP(53); err != nil { // a refusal would end the flow
+		t.Fatal(err)
+	}
+	for i := range uint64(maxUDP/2 + 5) {
+		c, err := net.DialUDP("udp", nil, net.UDPAddrFromAddrPort(n.Ports()[0]))
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer c.Close()
+		if _, err := c.Write([]byte("x")); err != nil {
+			t.Fatal(err)
+		}
+		await(t, "the client is seen", func() bool { return n.Stats().FlowsOpened+n.Stats().FlowsRefused == i+1 })
+	}
+	if s := n.Stats(); s.FlowsOpen != maxUDP/2 {
+		t.Errorf("%d flows of a published port, want %d", s.FlowsOpen, maxUDP/2)
+	}
+	host := hostUDP(t)
+	if _, err := g.udp(viaGateway(host.LocalAddr())).Write([]byte("x")); err != nil {
+		t.Fatal(err)
+	}
+	if _, _, err := host.ReadFrom(make([]byte, 8)); err != nil {
+		t.Error(err)
+	}
+}
+
 func TestPublishedUDP(t *testing.T) {
 	n, card := network(t, publish("0:53/udp"))
 	g := newGuest(t, card, true)
