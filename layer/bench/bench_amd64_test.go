@@ -143,7 +143,8 @@ func TestNamesAndTextsOfCases(t *testing.T) {
 	}
 }
 
-// spinner is a case of the host that takes a known time, with the same noise each time.
+// spinner is a case of the host that takes a known time, with the same noise each time. It is short, so that few samples
+// see another program that runs.
 func spinner(name string, d time.Duration) Case {
 	return Case{name, "test", "waits for a known time", recipe{limit: 5, whole: true, call: func(*rig) (func() error, error) {
 		noise := rand.New(rand.NewPCG(1, 2))
@@ -158,7 +159,7 @@ func spinner(name string, d time.Duration) Case {
 func TestCompareFindsTheSlowerCase(t *testing.T) {
 	need.KVM(t)
 	cfg := Config{Duration: 300 * time.Millisecond, Cases: []Case{
-		spinner("short", 50*time.Microsecond), spinner("middle", 70*time.Microsecond), spinner("long", 90*time.Microsecond),
+		spinner("short", 5*time.Microsecond), spinner("middle", 7*time.Microsecond), spinner("long", 9*time.Microsecond),
 	}}
 	measure := func(slow string) report.Report {
 		cfg.slow = slow

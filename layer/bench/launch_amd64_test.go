@@ -17,7 +17,7 @@ import (
 func TestHangIsNotAvailable(t *testing.T) {
 	need.KVM(t)
 	cfg := short()
-	cfg.Patience = 300 * time.Millisecond
+	cfg.Patience = time.Second
 	hang := func(c code) { c.Label(c.local("hang")); c.Jmp(c.local("hang")) }
 	deaf := find(t, "irqfd-running")
 	deaf.fire = func(*rig) (func() error, error) { return func() error { return nil }, nil }
@@ -26,10 +26,10 @@ func TestHangIsNotAvailable(t *testing.T) {
 		{"deaf", "test", "hears nothing", deaf.recipe},
 	}
 	rows := run(t, cfg)
-	if want := "the guest did not come back within 300ms"; rows["hang"].NA != want {
+	if want := "the guest did not come back within 1s"; rows["hang"].NA != want {
 		t.Errorf("hang: n/a is %q, want %q", rows["hang"].NA, want)
 	}
-	if want := "the guest did not answer within 300ms"; rows["deaf"].NA != want {
+	if want := "the guest did not answer within 1s"; rows["deaf"].NA != want {
 		t.Errorf("deaf: n/a is %q, want %q", rows["deaf"].NA, want)
 	}
 }
