@@ -99,7 +99,7 @@ func TestLabNetMadeTap(t *testing.T) {
 		t.Fatal(err)
 	}
 	up, down := upload(t, "0.0.0.0:0"), download(t, "0.0.0.0:0")
-	cmd := exec.CommandContext(t.Context(), path, "run", "--no-lab", "--net", "tap", "--", "sh", "-c", guestSide("10.8.0", up, down))
+	cmd := exec.CommandContext(patience(t), path, "run", "--no-lab", "--net", "tap", "--", "sh", "-c", guestSide("10.8.0", up, down))
 	var stdout bytes.Buffer
 	cmd.Stdout = &stdout
 	stderr, err := cmd.StderrPipe()

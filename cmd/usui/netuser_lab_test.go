@@ -77,7 +77,7 @@ func runServing(t *testing.T, script string, flags []string, meanwhile func()) (
 	if err != nil {
 		t.Fatal(err)
 	}
-	cmd := exec.CommandContext(t.Context(), path, append(append([]string{"run", "--no-lab"}, flags...), "--", "sh", "-c", script)...)
+	cmd := exec.CommandContext(patience(t), path, append(append([]string{"run", "--no-lab"}, flags...), "--", "sh", "-c", script)...)
 	var out bytes.Buffer
 	cmd.Stdout = &out
 	stdin, err := cmd.StdinPipe()

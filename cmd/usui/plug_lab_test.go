@@ -33,7 +33,7 @@ func startSession(t *testing.T, args ...string) *session {
 		t.Fatal(err)
 	}
 	s := &session{t: t, usui: path}
-	s.cmd = exec.CommandContext(t.Context(), path, append(append([]string{"run", "--no-lab", "--name", "web"}, args...), "--", "sh")...)
+	s.cmd = exec.CommandContext(patience(t), path, append(append([]string{"run", "--no-lab", "--name", "web"}, args...), "--", "sh")...)
 	s.cmd.Stderr = os.Stderr
 	if s.in, err = s.cmd.StdinPipe(); err != nil {
 		t.Fatal(err)

@@ -124,7 +124,7 @@ exit 6`
 	if err := os.WriteFile(filepath.Join(folder, "file"), []byte("content"), 0o644); err != nil {
 		t.Fatal(err)
 	}
-	cmd := exec.CommandContext(t.Context(), path, "run", "--no-lab", "--share", folder+":s", "--", "sh", "-c", script)
+	cmd := exec.CommandContext(patience(t), path, "run", "--no-lab", "--share", folder+":s", "--", "sh", "-c", script)
 	in, err := cmd.StdinPipe()
 	if err != nil {
 		t.Fatal(err)

@@ -3,6 +3,7 @@ package main
 import (
 	"bufio"
 	"bytes"
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -15,6 +16,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -178,7 +180,10 @@ func vsockRun(t *testing.T, flag string, accept, dial func() (endedStream, error
 		}()
 	})
 	path := "/tmp/" + vsockGuestName
-	cmd := exec.CommandContext(t.Context(), "../../bin/usui", "run", "--no-lab", "--vsock", flag,
+	// The lab's processor lets a guest hang now and then: then the test fails, and is run once more.
+	ctx, stop := context.WithTimeoutCause(t.Context(), 4*time.Minute, errors.New("the guest hangs"))
+	defer stop()
+	cmd := exec.CommandContext(ctx, "../../bin/usui", "run", "--no-lab", "--vsock", flag,
 		"--", "sh", "-c", "cat >"+path+" && chmod +x "+path+" && exec "+path)
 	cmd.Stdin = bytes.NewReader(program)
 	if out, err := cmd.CombinedOutput(); err != nil {

@@ -40,7 +40,10 @@ func shapes() []shape {
 const mustHaveInLab = "kvm,hardware-kvm,root,lab"
 
 // labPackage is a package with functions for the lab, and its test binary.
-type labPackage struct{ path, dir, binary string }
+type labPackage struct {
+	path, dir, binary string
+	passed            []string // functions that need not run again
+}
 
 // labTier runs the functions for the lab in one lab for each shape. all is nil for benchmarks, which are
 // printed instead.
@@ -80,7 +83,21 @@ func labShape(ctx context.Context, o options, s shape, all *results) error {
 	for _, e := range failures {
 		each(e)
 	}
-	return runInLabs(ctx, o, s, packages, each)
+	if all == nil {
+		return runInLabs(ctx, o, s, packages, each)
+	}
+	first := newFirstTry(each)
+	if err := runInLabs(ctx, o, s, packages, first.add); err != nil {
+		return err
+	}
+	again := first.again(packages)
+	if len(again) == 0 {
+		return nil
+	}
+	for _, p := range again {
+		each(event{Action: "output", Output: fmt.Sprintf("%s: failed and run again in another lab: %s\n", p.path, strings.Join(first.failures(p.path), " "))})
+	}
+	return runInLabs(ctx, o, s, again, each)
 }
 
 // labBoots is how many labs one run may use up for each shape. Under multi-threaded emulation a kernel that
@@ -194,8 +211,12 @@ func script(o options, s shape, packages []labPackage) string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "export USUI_MUST_HAVE=%s\n", mustHaveInLab)
 	for _, p := range packages {
+		mine := args
+		if len(p.passed) > 0 {
+			mine += " -test.skip=" + quote("^("+strings.Join(p.passed, "|")+")$")
+		}
 		fmt.Fprintf(&b, "printf '\\001begin %%s\\n' %s\ncd %s && %s %s 2>&1\nprintf '\\n\\001end %%d\\n' $?\n",
-			quote(p.path), quote(filepath.Join(s.root, p.dir)), quote(filepath.Join(s.root, p.binary)), args)
+			quote(p.path), quote(filepath.Join(s.root, p.dir)), quote(filepath.Join(s.root, p.binary)), mine)
 	}
 	return b.String()
 }
