@@ -30,6 +30,10 @@
 //     failed test.
 //   - The last line reads "N passed, N failed, N skipped", and the exit status is 0 only if nothing
 //     failed and every skip named a need that this machine does not have.
+//   - A function that fails, hangs or dies in a lab runs once more, in another lab, and the output says so ("again");
+//     only the second failure counts.
+//   - Nothing waits for ever: a lab in which no test begins or ends for --silence is ended, and the lab tier as a whole
+//     has a bound; what was not run is failed.
 //   - One lab runs at a time on a machine: a file lock in the user's cache folder is held meanwhile.
 //
 // # Limits

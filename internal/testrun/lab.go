@@ -12,6 +12,7 @@ import (
 	"regexp"
 	"runtime"
 	"strings"
+	"time"
 )
 
 // shape is one kind of virtual bare-metal machine. A test runs in every shape that takes its package, and
@@ -42,8 +43,11 @@ const mustHaveInLab = "kvm,hardware-kvm,root,lab"
 // labPackage is a package with functions for the lab, and its test binary.
 type labPackage struct {
 	path, dir, binary string
-	passed            []string // functions that need not run again
+	settled           []string // functions that need not run again, whatever became of them
 }
+
+// labTime bounds the lab tier of a run, so that the table is printed before who waits for it loses patience.
+const labTime = 40 * time.Minute
 
 // labTier runs the functions for the lab in one lab for each shape. all is nil for benchmarks, which are
 // printed instead.
@@ -53,6 +57,11 @@ func labTier(ctx context.Context, o options, all *results) error {
 		return err
 	}
 	defer unlock()
+	if !o.long && !o.bench {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeoutCause(ctx, labTime, fmt.Errorf("the %v of the lab tier are over", labTime))
+		defer cancel()
+	}
 	for _, s := range shapes() {
 		if err := labShape(ctx, o, s, all); err != nil {
 			return err
@@ -84,42 +93,42 @@ func labShape(ctx context.Context, o options, s shape, all *results) error {
 		each(e)
 	}
 	if all == nil {
-		return runInLabs(ctx, o, s, packages, each)
+		return runInLab(ctx, o, s, packages, each)
 	}
-	first := newFirstTry(each)
-	if err := runInLabs(ctx, o, s, packages, first.add); err != nil {
-		return err
-	}
-	again := first.again(packages)
-	if len(again) == 0 {
-		return nil
-	}
-	for _, p := range again {
-		each(event{Action: "output", Output: fmt.Sprintf("%s: failed and run again in another lab: %s\n", p.path, strings.Join(first.failures(p.path), " "))})
-	}
-	return runInLabs(ctx, o, s, again, each)
+	return runInLabs(ctx, o, s, packages, each)
 }
 
-// labBoots is how many labs one run may use up for each shape. Under multi-threaded emulation a kernel that
-// patches its own code (as KVM does when its first machine is made) crashes now and then; that is no fault of
-// a test. One that crashes every lab is a failure.
-const labBoots = 3
+// labBoots is how many labs one run may use up for each shape.
+const labBoots = 6
 
-// runInLabs runs the packages in one lab and, should it crash, those that it did not end in another.
-func runInLabs(ctx context.Context, o options, s shape, packages []labPackage, each func(event)) (err error) {
-	for boots := 1; len(packages) > 0 && boots <= labBoots && ctx.Err() == nil; boots++ {
-		if boots > 1 {
-			each(event{Action: "output", Output: fmt.Sprintf("the lab crashed; another one for the %d packages that are left\n", len(packages))})
+// runInLabs runs the packages in one lab, and what failed, hung or was never reached in others.
+func runInLabs(ctx context.Context, o options, s shape, packages []labPackage, each func(event)) error {
+	all := newAttempts(each)
+	for boots := 0; len(packages) > 0; boots++ {
+		if ctx.Err() != nil {
+			all.giveUp(packages, context.Cause(ctx).Error())
+			return nil
 		}
-		if packages, err = runInLab(ctx, o, s, packages, each); err != nil {
+		if boots == labBoots {
+			all.giveUp(packages, fmt.Sprintf("%d labs were not enough", boots))
+			return nil
+		}
+		if err := runInLab(ctx, o, s, packages, all.add); err != nil {
 			return err
 		}
-	}
-	for _, p := range packages {
-		each(event{Action: "output", Package: p.path, Output: fmt.Sprintf("the lab crashed while or before this ran, %d times\n", labBoots)})
-		each(event{Action: "fail", Package: p.path})
+		if packages = all.settle(packages); len(packages) > 0 {
+			each(event{Action: "output", Output: fmt.Sprintf("another lab, for %s\n", names(packages))})
+		}
 	}
 	return nil
+}
+
+func names(packages []labPackage) string {
+	var list []string
+	for _, p := range packages {
+		list = append(list, p.path)
+	}
+	return strings.Join(list, ", ")
 }
 
 // labPackages lists the packages of the patterns that have functions for a lab of this shape.
@@ -212,8 +221,8 @@ func script(o options, s shape, packages []labPackage) string {
 	fmt.Fprintf(&b, "export USUI_MUST_HAVE=%s\n", mustHaveInLab)
 	for _, p := range packages {
 		mine := args
-		if len(p.passed) > 0 {
-			mine += " -test.skip=" + quote("^("+strings.Join(p.passed, "|")+")$")
+		if len(p.settled) > 0 {
+			mine += " -test.skip=" + quote("^("+strings.Join(p.settled, "|")+")$")
 		}
 		fmt.Fprintf(&b, "printf '\\001begin %%s\\n' %s\ncd %s && %s %s 2>&1\nprintf '\\n\\001end %%d\\n' $?\n",
 			quote(p.path), quote(filepath.Join(s.root, p.dir)), quote(filepath.Join(s.root, p.binary)), mine)
@@ -223,27 +232,40 @@ func script(o options, s shape, packages []labPackage) string {
 
 func quote(s string) string { return "'" + strings.ReplaceAll(s, "'", `'\''`) + "'" }
 
-// runInLab boots the shape, runs the packages in it and hands on the events. It returns the packages that
-// the lab did not live to end.
-func runInLab(ctx context.Context, o options, s shape, packages []labPackage, each func(event)) (left []labPackage, err error) {
+// runInLab boots the shape, runs the packages in it and hands on the events. A lab that is silent for too long is ended.
+// A lab that does not live to the end of its packages is no error.
+func runInLab(ctx context.Context, o options, s shape, packages []labPackage, each func(event)) error {
+	inLab, end := context.WithCancel(ctx)
+	defer end()
+	// The lab's kernel may stand still as a whole, so no clock inside can tell.
+	watchdog := time.AfterFunc(o.silence, func() {
+		fmt.Fprintf(os.Stderr, "testrun: nothing began or ended in the lab for %v: ending it\n", o.silence)
+		end()
+	})
+	defer watchdog.Stop()
+	watched := func(e event) {
+		if e.Action != "output" {
+			watchdog.Reset(o.silence)
+		}
+		each(e)
+	}
 	args := append([]string{"lab"}, s.args...)
-	cmd := command(ctx, o.usui, append(args, "--", "sh", "-c", script(o, s, packages))...)
+	cmd := command(inLab, o.usui, append(args, "--", "sh", "-c", script(o, s, packages))...)
 	out, err := cmd.StdoutPipe()
 	if err != nil {
-		return nil, err
+		return err
 	}
 	if err := cmd.Start(); err != nil {
-		return nil, err
+		return err
 	}
-	frames := frameReader{each: each, open: func(pkg string) (*converter, error) { return newConverter(ctx, pkg, each) }, ended: map[string]bool{}}
+	// The converters must live to tell what a lab that is ended has said.
+	frames := frameReader{each: watched, open: func(pkg string) (*converter, error) { return newConverter(ctx, pkg, watched) }, ended: map[string]bool{}}
 	readErr := frames.readAll(out)
 	if err := cmd.Wait(); err != nil && len(frames.ended) == len(packages) && readErr == nil {
 		readErr = fmt.Errorf("%s lab: %w", o.usui, err)
 	}
-	for _, p := range packages {
-		if !frames.ended[p.path] {
-			left = append(left, p)
-		}
+	if ctx.Err() != nil {
+		return nil // what is missing tells
 	}
-	return left, readErr
+	return readErr
 }

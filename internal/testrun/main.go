@@ -21,7 +21,8 @@ type options struct {
 	tiers    []string
 	bench    bool
 	long     bool
-	packages []string // import patterns, such as ./...
+	silence  time.Duration // how long a lab may run without a function of a test beginning or ending
+	packages []string      // import patterns, such as ./...
 }
 
 func main() {
@@ -47,6 +48,7 @@ func parse(args []string) (options, error) {
 	name := f.String("name", "", "only the packages of layer/`NAME`, or of the top folder NAME")
 	f.BoolVar(&o.bench, "bench", false, "run benchmarks instead of tests")
 	f.BoolVar(&o.long, "long", false, "run the long tests (build tag long, TestLong..., TestLabLong...) instead")
+	f.DurationVar(&o.silence, "silence", 0, "end a lab in which no test began or ended for this `long` (default 4m, with --long or --bench 1h)")
 	if err := f.Parse(args); err != nil {
 		return o, err
 	}
@@ -58,6 +60,12 @@ func parse(args []string) (options, error) {
 	}
 	if o.bench && o.long {
 		return o, errors.New("--bench and --long exclude each other")
+	}
+	if o.silence == 0 {
+		o.silence = 4 * time.Minute
+		if o.bench || o.long {
+			o.silence = time.Hour
+		}
 	}
 	o.packages = f.Args()
 	if *name != "" {

@@ -83,6 +83,8 @@ func (t *tier) add(e event) {
 		t.keep(id, e.Output)
 	case "attr": // what a test wants to be seen although it passes, such as a figure
 		fmt.Fprintf(t.all.out, "      %s: %s\n", e.Key, e.Value)
+	case "again": // failed, and runs once more
+		t.show("again "+id.String(), t.take(id))
 	case "build-output":
 		if t.builds[e.ImportPath] == nil {
 			t.builds[e.ImportPath] = &strings.Builder{}

@@ -193,18 +193,23 @@ func TestACrashedLabIsReplaced(t *testing.T) {
 	const one, two = `printf '\001begin one\n\026=== RUN   TestLabX\n\026--- PASS: TestLabX (0.01s)\n\026PASS\n\n\001end 0\n'`,
 		`printf '\001begin two\n\026=== RUN   TestLabY\n\026--- PASS: TestLabY (0.01s)\n\026PASS\n\n\001end 0\n'`
 	const dies = "printf '\\001begin two\\n\\026=== RUN   TestLabY\\n'; exit 1"
+	const hangs = "printf '\\001begin two\\n\\026=== RUN   TestLabY\\n'; exec sleep 1000"
+	const nothing, quits = `printf '\001begin two\n\026PASS\n\n\001end 0\n'`, `printf '\001begin two\n\n\001end 2\n'`
 	for name, tt := range map[string]struct {
 		calls          []string
 		passed, failed int
 	}{
-		"it holds":            {[]string{one + ";" + two}, 2, 0},
-		"it crashes once":     {[]string{one + ";" + dies, two}, 2, 0},
-		"it crashes at once":  {[]string{"exit 1", one + ";" + two}, 2, 0},
-		"it always crashes":   {[]string{one + ";" + dies, dies, dies, two}, 1, 1},
-		"a test kills itself": {[]string{one + "; printf '\\001begin two\\n\\n\\001end 2\\n'"}, 1, 1},
+		"it holds":                     {[]string{one + ";" + two}, 2, 0},
+		"it crashes once":              {[]string{one + ";" + dies, two}, 2, 0},
+		"it crashes at once":           {[]string{"exit 1", one + ";" + two}, 2, 0},
+		"a function always crashes it": {[]string{one + ";" + dies, dies, nothing}, 1, 1},
+		"it always crashes":            {[]string{"exit 1", "exit 1", "exit 1", "exit 1", "exit 1", "exit 1"}, 0, 2},
+		"a test kills itself once":     {[]string{one + ";" + quits, two}, 2, 0},
+		"a test hangs once":            {[]string{one + ";" + hangs, two}, 2, 0},
+		"a test kills itself":          {[]string{one + ";" + quits, quits}, 1, 1},
 	} {
 		dir := t.TempDir()
-		o := options{usui: filepath.Join(dir, "usui")}
+		o := options{usui: filepath.Join(dir, "usui"), silence: 5 * time.Second}
 		if err := os.WriteFile(o.usui, []byte(fakeLab), 0o755); err != nil {
 			t.Fatal(err)
 		}
