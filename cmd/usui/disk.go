@@ -88,18 +88,18 @@ func cutLast(s, sep string) (before, after string, found bool) {
 	return s, "", false
 }
 
-// savedUp is for how long a disk may save up what its limits allow.
+// savedUp is for how long a device may save up what its limits allow.
 const savedUp = 100 * time.Millisecond
 
-// limit makes the buckets.
-func (d *disk) limit() (p limit.Pair, err error) {
-	if d.iops > 0 {
-		if p.Ops, err = limit.New(d.iops, savedUp); err != nil {
+// newLimit makes the buckets for so many operations and bytes a second; 0 is no limit.
+func newLimit(ops, bytes uint64) (p limit.Pair, err error) {
+	if ops > 0 {
+		if p.Ops, err = limit.New(ops, savedUp); err != nil {
 			return p, err
 		}
 	}
-	if d.bytes > 0 {
-		p.Bytes, err = limit.New(d.bytes, savedUp)
+	if bytes > 0 {
+		p.Bytes, err = limit.New(bytes, savedUp)
 	}
 	return p, err
 }
@@ -170,7 +170,7 @@ func diskName(i int) string { return fmt.Sprintf("disk%d", i) }
 
 // open makes the device of disk number i.
 func (d *disk) open(i, cpus int, log *slog.Logger) (file *block.File, device *blk.Blk, err error) {
-	limits, err := d.limit()
+	limits, err := newLimit(d.iops, d.bytes)
 	if err != nil {
 		return nil, nil, err
 	}

@@ -33,12 +33,11 @@ func TestParseMachineDisk(t *testing.T) {
 	}
 }
 
-func TestDiskLimits(t *testing.T) {
-	d := disk{iops: 10, bytes: 100}
-	if p, err := d.limit(); err != nil || p.Ops == nil || p.Bytes == nil {
-		t.Errorf("limit() = %+v, %v, want both", p, err)
+func TestNewLimit(t *testing.T) {
+	if p, err := newLimit(10, 100); err != nil || p.Ops == nil || p.Bytes == nil {
+		t.Errorf("newLimit(10, 100) = %+v, %v, want both", p, err)
 	}
-	if p, err := new(disk).limit(); err != nil || p.Limited() {
-		t.Errorf("limit() = %+v, %v, want none", p, err)
+	if p, err := newLimit(0, 0); err != nil || p.Limited() {
+		t.Errorf("newLimit(0, 0) = %+v, %v, want none", p, err)
 	}
 }

@@ -68,6 +68,7 @@ type live struct {
 
 	plugging sync.Mutex // held while a device is plugged in
 	disks    int        // guarded by plugging; there were so many
+	cards    int        // guarded by plugging; likewise
 
 	mu   sync.RWMutex // read-locked while a request is answered
 	over bool         // guarded by mu; the machine is to be closed
@@ -280,7 +281,7 @@ func (p *livePart) build(context.Context, *builder) error { return nil }
 // publish lets others find and watch the machine until the result is called. A machine that nobody named runs without being found where no
 // socket can be made, such as on a read-only file system.
 func (o *runOptions) publish(b *builder, m *vmm.Machine) (end func(), err error) {
-	l := &live{name: o.live.name, started: time.Now(), options: o, machine: m, log: b.cfg.Log, sources: b.sources, disks: len(o.disks.list)}
+	l := &live{name: o.live.name, started: time.Now(), options: o, machine: m, log: b.cfg.Log, sources: b.sources, disks: len(o.disks.list), cards: len(o.nets.list)}
 	if l.name == "" {
 		l.name = fmt.Sprintf("run-%d", os.Getpid())
 	}

@@ -3,9 +3,12 @@ package main
 import (
 	"context"
 	"crypto/rand"
+	"errors"
 	"flag"
 	"fmt"
+	"log/slog"
 	gonet "net"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -32,14 +35,19 @@ type netCard struct {
 	mtu    int // 0: the interface's
 	queues int
 	vhost  bool
+
+	receive, send rate // as the guest sees it
 }
+
+// rate bounds what a card moves in one direction in a second; 0 is no bound.
+type rate struct{ frames, bytes uint64 }
 
 // maxCards is how many a user can want.
 const maxCards = 8
 
 func (p *netPart) flags(f *flag.FlagSet) {
 	p.userFlags(f)
-	f.Func("net", "plug in the network `card` user[,...], a network that needs no privilege, or tap[=NAME][,mac=MAC][,mtu=BYTES][,queues=N][,vhost]: into the host's tap of that name, or into one that is made and goes away at the end, and with vhost the host's kernel moves the frames; without mac it has another address each time; may be repeated", func(text string) error {
+	f.Func("net", "plug in the network `card` user[,...], a network that needs no privilege, or tap[=NAME][,mac=MAC][,mtu=BYTES][,queues=N][,rx-bw=SIZE][,tx-bw=SIZE][,rx-pps=N][,tx-pps=N][,vhost]: into the host's tap of that name, or into one that is made and goes away at the end, and with vhost the host's kernel moves the frames; without mac it has another address each time; at most so many bytes and frames a second are received (rx) and sent (tx), as the guest sees it; may be repeated", func(text string) error {
 		c, err := parseNet(text)
 		p.list = append(p.list, c)
 		return err
@@ -74,7 +82,7 @@ func parseNet(text string) (netCard, error) {
 			return c, fmt.Errorf("%s is given twice", name)
 		}
 		seen[name] = true
-		if c.user != nil && name != "mac" && name != "queues" {
+		if c.user != nil && !slices.Contains(cardWords, name) {
 			if err := c.user.Set(word); err != nil {
 				return c, err
 			}
@@ -84,8 +92,14 @@ func parseNet(text string) (netCard, error) {
 			return c, err
 		}
 	}
+	if c.vhost && (c.receive != rate{} || c.send != rate{}) {
+		return c, fmt.Errorf("vhost: the host's kernel moves the frames and keeps no limit; leave vhost or the limits out")
+	}
 	return c, nil
 }
+
+// cardWords are the words that a card with user networking has beside those of its network.
+var cardWords = []string{"mac", "queues", "rx-bw", "tx-bw", "rx-pps", "tx-pps"}
 
 // set follows one NAME=VALUE.
 func (c *netCard) set(name, value string) (err error) {
@@ -109,10 +123,34 @@ func (c *netCard) set(name, value string) (err error) {
 			return fmt.Errorf("vhost: it has no value, and is for taps")
 		}
 		c.vhost = true
+	case "rx-bw":
+		c.receive.bytes, err = bytesASecond(name, value)
+	case "tx-bw":
+		c.send.bytes, err = bytesASecond(name, value)
+	case "rx-pps":
+		c.receive.frames, err = framesASecond(name, value)
+	case "tx-pps":
+		c.send.frames, err = framesASecond(name, value)
 	default:
-		return fmt.Errorf("%q: a tap takes mac=, mtu=, queues= and vhost", name)
+		return fmt.Errorf("%q: a tap takes mac=, mtu=, queues=, rx-bw=, tx-bw=, rx-pps=, tx-pps= and vhost", name)
 	}
-	return nil
+	return err
+}
+
+func bytesASecond(name, value string) (uint64, error) {
+	var size sizeValue
+	if err := size.Set(value); err != nil || size == 0 {
+		return 0, fmt.Errorf("%s=%s: want bytes a second, such as %s=100M", name, value, name)
+	}
+	return uint64(size), nil
+}
+
+func framesASecond(name, value string) (uint64, error) {
+	n, err := strconv.ParseUint(value, 10, 64)
+	if err != nil || n == 0 {
+		return 0, fmt.Errorf("%s=%s: want a number of frames a second", name, value)
+	}
+	return n, nil
 }
 
 // String is what parseNet understands.
@@ -132,6 +170,17 @@ func (c netCard) String() string {
 	}
 	if c.queues != 1 {
 		text += ",queues=" + strconv.Itoa(c.queues)
+	}
+	for _, r := range []struct {
+		name string
+		rate rate
+	}{{"rx", c.receive}, {"tx", c.send}} {
+		if size := sizeValue(r.rate.bytes); size != 0 {
+			text += fmt.Sprintf(",%s-bw=%s", r.name, size.String())
+		}
+		if r.rate.frames != 0 {
+			text += fmt.Sprintf(",%s-pps=%d", r.name, r.rate.frames)
+		}
 	}
 	if c.vhost {
 		text += ",vhost"
@@ -195,43 +244,31 @@ func (p *netPart) prepareLab(cfg *lab.Config) error {
 }
 
 func (p *netPart) build(_ context.Context, b *builder) error {
-	for _, c := range p.list {
+	for i, c := range p.list {
 		build := c.build
 		if c.user != nil {
-			build = func(b *builder) error { return c.buildUser(b, p.publish) }
+			build = func(b *builder, name string) error { return c.buildUser(b, name, p.publish) }
 		}
-		if err := build(b); err != nil {
+		if err := build(b, cardName(i)); err != nil {
 			return fmt.Errorf("--net %s: %w", c, err)
 		}
 	}
 	return nil
 }
 
-func (c netCard) build(b *builder) error {
-	cable, err := c.open()
+// cardName is the name of a machine's card number i, in messages and for usui unplug.
+func cardName(i int) string { return fmt.Sprintf("net%d", i) }
+
+func (c netCard) build(b *builder, name string) error {
+	cable, card, err := c.open(b.cfg.Log)
 	if err != nil {
 		return err
 	}
 	b.res.add(cable)
-	mtu := c.mtu
-	if mtu != 0 {
-		err = cable.SetMTU(mtu)
-	} else {
-		mtu, err = cable.MTU()
-	}
-	if err != nil {
-		return err
-	}
-	if c.mac == [6]byte{} {
-		c.mac = randomMAC()
-	}
-	card, err := net.New(net.Config{Name: cable.Name(), Backend: net.NewTap(cable), MAC: c.mac, MTU: mtu, Vhost: c.vhost, Log: b.cfg.Log})
-	if err != nil {
-		return err
-	}
-	b.add(vmm.Virtio{Name: "net " + cable.Name(), Device: card})
-	b.count("net", cable.Name(), func() any { return card.Stats() })
-	plugged := event{Event: "net", Interface: cable.Name(), MAC: gonet.HardwareAddr(c.mac[:]).String()}
+	b.add(vmm.Virtio{Name: name, Device: card})
+	b.count("net", name, func() any { return card.Stats() })
+	b.sources[len(b.sources)-1].Detail = cable.Name()
+	plugged := event{Event: "net", Interface: cable.Name(), MAC: card.MAC().String()}
 	plugged.Detail = fmt.Sprintf("a network card with address %s is plugged into the tap %s", plugged.MAC, plugged.Interface)
 	if c.name == "" {
 		plugged.Detail += ", which goes away with the machine"
@@ -240,12 +277,47 @@ func (c netCard) build(b *builder) error {
 	return nil
 }
 
-// open opens the tap, or makes it.
-func (c netCard) open() (*tap.Tap, error) {
+// open opens the tap, or makes it, and makes a card that is plugged into it.
+func (c netCard) open(log *slog.Logger) (cable *tap.Tap, card *net.Net, err error) {
 	if c.name == "" {
-		return tap.Make(c.queues)
+		cable, err = tap.Make(c.queues)
+	} else {
+		cable, err = tap.Open(c.name, c.queues)
 	}
-	return tap.Open(c.name, c.queues)
+	if err != nil {
+		return nil, nil, err
+	}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, cable.Close())
+		}
+	}()
+	mtu := c.mtu
+	if mtu != 0 {
+		err = cable.SetMTU(mtu)
+	} else {
+		mtu, err = cable.MTU()
+	}
+	if err != nil {
+		return nil, nil, err
+	}
+	card, err = c.device(net.Config{Name: cable.Name(), Backend: net.NewTap(cable), MTU: mtu, Log: log})
+	return cable, card, err
+}
+
+// device makes the card for a backend.
+func (c netCard) device(cfg net.Config) (_ *net.Net, err error) {
+	if cfg.MAC = c.mac; c.mac == [6]byte{} {
+		cfg.MAC = randomMAC()
+	}
+	cfg.Vhost = c.vhost
+	if cfg.Receive, err = newLimit(c.receive.frames, c.receive.bytes); err != nil {
+		return nil, err
+	}
+	if cfg.Send, err = newLimit(c.send.frames, c.send.bytes); err != nil {
+		return nil, err
+	}
+	return net.New(cfg)
 }
 
 // randomMAC is an address of one card that nobody assigned.

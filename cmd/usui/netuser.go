@@ -4,7 +4,6 @@ import (
 	"flag"
 	"fmt"
 	"io"
-	gonet "net"
 
 	"usui/host/usernet"
 	"usui/internal/cli"
@@ -79,7 +78,7 @@ func (u userBackend) Use(features uint64, pairs int) error {
 }
 
 // buildUser starts usui-net, plugs a card into it, and sees to it that the default guest uses it.
-func (c netCard) buildUser(b *builder, publish []usernet.Publish) error {
+func (c netCard) buildUser(b *builder, name string, publish []usernet.Publish) error {
 	program, err := usernet.FindProgram()
 	if err != nil {
 		return err
@@ -91,21 +90,19 @@ func (c netCard) buildUser(b *builder, publish []usernet.Publish) error {
 		return err
 	}
 	b.res.add(process)
-	if c.mac == [6]byte{} {
-		c.mac = randomMAC()
-	}
-	card, err := net.New(net.Config{Name: "user", Backend: userBackend{process}, MAC: c.mac, MTU: cfg.MTU, Log: b.cfg.Log})
+	card, err := c.device(net.Config{Name: "user", Backend: userBackend{process}, MTU: cfg.MTU, Log: b.cfg.Log})
 	if err != nil {
 		return err
 	}
-	b.add(vmm.Virtio{Name: "net user", Device: card})
-	b.count("net", "user", func() any { return card.Stats() })
+	b.add(vmm.Virtio{Name: name, Device: card})
+	b.count("net", name, func() any { return card.Stats() })
+	b.sources[len(b.sources)-1].Detail = "user"
 	for i, port := range process.Ports {
 		if publish[i].Host.Port() == 0 { // who named the port knows it
 			b.ev.note("net", fmt.Sprintf("%s of this host leads to port %d of the guest", port, publish[i].Guest))
 		}
 	}
-	b.steps = append(b.steps, guestSteps(cfg, gonet.HardwareAddr(c.mac[:]).String())...)
+	b.steps = append(b.steps, guestSteps(cfg, card.MAC().String())...)
 	return nil
 }
 

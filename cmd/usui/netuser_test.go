@@ -16,7 +16,7 @@ import (
 )
 
 func TestParseNetUser(t *testing.T) {
-	for _, text := range []string{"user", "user,restrict", "user,subnet=192.168.7.0/24,mtu=9000,noloopback", "user,mac=02:00:00:00:00:0a,queues=2"} {
+	for _, text := range []string{"user", "user,restrict", "user,subnet=192.168.7.0/24,mtu=9000,noloopback", "user,mac=02:00:00:00:00:0a,queues=2", "user,restrict,queues=2,rx-bw=1M,tx-pps=8"} {
 		got, err := parseNet(text)
 		if err != nil || got.kind != "user" || got.user == nil || got.String() != text {
 			t.Errorf("parseNet(%q) = %s, %v", text, got, err)

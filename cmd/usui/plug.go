@@ -11,6 +11,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"time"
 
@@ -18,39 +19,41 @@ import (
 
 	"usui/internal/cli"
 	"usui/internal/rundir"
+	"usui/machine/virtio"
 	"usui/machine/vmm"
 )
 
 var plugCommand = cli.Command{
 	Name:  "plug",
-	Usage: "--disk FILE[,option...] name",
-	Short: "give a running machine another disk",
+	Usage: "--disk FILE[,option...] | --net tap[=NAME][,option...] name",
+	Short: "give a running machine another disk or network card",
 	Long: `Plugs a device into the machine of that name, which was started by "usui run --name" or is listed by "usui top", and prints the
 device's name. The guest hears of it through ACPI; a stock Linux kernel takes it at once.
 
   usui plug --disk data.img,iops=500 web
-  usui unplug web disk1`,
+  usui plug --net tap=t1 web
+  usui unplug web disk1
+
+The options are those of "usui run". A card is plugged into a tap; user networking (--net user) is there from the start or not at all.`,
 	Setup: func(f *flag.FlagSet) cli.Run {
 		var o plugRequest
 		f.StringVar(&o.Disk, "disk", "", "plug in the raw image or block device `file[,ro][,queues=N][,iops=N][,bw=SIZE]`")
+		f.StringVar(&o.Net, "net", "", "plug in a network `card` tap[=NAME][,mac=MAC][,mtu=BYTES][,queues=N][,rx-bw=SIZE][,tx-bw=SIZE][,rx-pps=N][,tx-pps=N][,vhost]")
 		return func(ctx context.Context, env *cli.Env, args []string) error {
-			if len(args) != 1 || o.Disk == "" {
-				return cli.UsageError("name a machine, and a device with --disk")
+			if len(args) != 1 || (o.Disk == "") == (o.Net == "") {
+				return cli.UsageError("name a machine, and one device with --disk or --net")
 			}
-			d, err := parseMachineDisk(o.Disk)
-			if err != nil {
-				return cli.UsageError("--disk %v", err)
-			}
-			path, err := filepath.Abs(d.Path) // the machine's folder is another one
-			if err != nil {
+			if err := o.check(); err != nil {
 				return err
 			}
-			o.Disk = path + d.options
 			var answer plugAnswer
 			if err := call(ctx, args[0], http.MethodPost, "/usui/devices", o, &answer); err != nil {
 				return err
 			}
-			_, err = fmt.Fprintln(env.Stdout, answer.Name)
+			if answer.Interface != "" && env.Stderr != nil {
+				fmt.Fprintf(env.Stderr, "usui: plug: a network card with address %s is plugged into the tap %s\n", answer.MAC, answer.Interface)
+			}
+			_, err := fmt.Fprintln(env.Stdout, answer.Name)
 			return err
 		}
 	},
@@ -89,15 +92,44 @@ Without a device it lists those that the machine has.`,
 	},
 }
 
-// plugRequest is the body of POST /usui/devices.
+// plugRequest is the body of POST /usui/devices: one device.
 type plugRequest struct {
-	Disk string `json:"disk"` // as for usui run --disk, with an absolute path
+	Disk string `json:"disk,omitempty"` // as for usui run --disk, with an absolute path
+	Net  string `json:"net,omitempty"`  // as for usui run --net, a tap
+}
+
+// check refuses what no machine takes, and makes a disk's path absolute: the machine's folder is another one.
+func (r *plugRequest) check() error {
+	if r.Net != "" {
+		if _, err := parsePluggedCard(r.Net); err != nil {
+			return cli.UsageError("--net %v", err)
+		}
+		return nil
+	}
+	d, err := parseMachineDisk(r.Disk)
+	if err != nil {
+		return cli.UsageError("--disk %v", err)
+	}
+	path, err := filepath.Abs(d.Path)
+	r.Disk = path + d.options
+	return err
+}
+
+// parsePluggedCard is parseNet for a machine that runs.
+func parsePluggedCard(text string) (netCard, error) {
+	c, err := parseNet(text)
+	if err == nil && c.user != nil {
+		err = fmt.Errorf("%q: user networking is given to a machine when it starts; plug in a tap", text)
+	}
+	return c, err
 }
 
 // plugAnswer is the answer.
 type plugAnswer struct {
-	Name string `json:"name"`
-	Slot int    `json:"slot"` // device number on PCI bus 0
+	Name      string `json:"name"`
+	Slot      int    `json:"slot"`                // device number on PCI bus 0
+	Interface string `json:"interface,omitempty"` // the tap that a card is plugged into
+	MAC       string `json:"mac,omitempty"`
 }
 
 // attachedDevice is an item of GET /usui/devices.
@@ -155,7 +187,17 @@ func (l *live) plug(w http.ResponseWriter, r *http.Request) {
 	if !decode(w, r, &request) {
 		return
 	}
-	answer, err := l.plugDisk(request.Disk)
+	var answer plugAnswer
+	var err error
+	switch {
+	case request.Disk != "" && request.Net == "":
+		answer, err = l.plugDisk(request.Disk)
+	case request.Net != "" && request.Disk == "":
+		answer, err = l.plugCard(request.Net)
+	default:
+		http.Error(w, "a request for one device: disk or net", http.StatusBadRequest)
+		return
+	}
 	if err != nil {
 		http.Error(w, err.Error(), http.StatusConflict)
 		return
@@ -194,23 +236,51 @@ func (l *live) plugDisk(text string) (answer plugAnswer, err error) {
 	}
 	l.plugging.Lock()
 	defer l.plugging.Unlock()
-	name := diskName(l.disks)
 	file, device, err := d.open(l.disks, l.options.cpus, l.log)
 	if err != nil {
 		return answer, err
 	}
+	answer.Name = diskName(l.disks)
+	answer.Slot, err = l.insert(device, file, source{Kind: "blk", Name: answer.Name, Detail: d.Path, stats: func() any { return device.Stats() }})
+	if err == nil {
+		l.disks++
+	}
+	return answer, err
+}
+
+// plugCard opens or makes a tap and plugs a card into it and the machine. The tap is closed when the guest has let go of the card.
+func (l *live) plugCard(text string) (answer plugAnswer, err error) {
+	c, err := parsePluggedCard(text)
+	if err != nil {
+		return answer, err
+	}
+	l.plugging.Lock()
+	defer l.plugging.Unlock()
+	cable, card, err := c.open(l.log)
+	if err != nil {
+		return answer, err
+	}
+	answer = plugAnswer{Name: cardName(l.cards), Interface: cable.Name(), MAC: card.MAC().String()}
+	answer.Slot, err = l.insert(card, cable, source{Kind: "net", Name: answer.Name, Detail: cable.Name(), stats: func() any { return card.Stats() }})
+	if err == nil {
+		l.cards++
+		runtime.GOMAXPROCS(runtime.GOMAXPROCS(0) + c.queues) // as in here
+	}
+	return answer, err
+}
+
+// insert plugs a device into the machine, where others can watch it, and closes what is behind it when it is gone or never came.
+func (l *live) insert(d virtio.Device, behind io.Closer, s source) (slot int, err error) {
 	gone := func() {
-		l.forget(name)
-		file.Close() // nothing is in flight any more
+		l.forget(s.Name)
+		behind.Close() // nothing is in flight any more
 	}
-	l.watch(source{Kind: "blk", Name: name, Detail: d.Path, stats: func() any { return device.Stats() }}) // before it can be gone
-	if answer.Slot, err = l.machine.Plug(vmm.Virtio{Name: name, Device: device, Gone: gone}); err != nil {
-		l.forget(name)
-		return answer, errors.Join(err, file.Close())
+	l.watch(s) // before it can be gone
+	if slot, err = l.machine.Plug(vmm.Virtio{Name: s.Name, Device: d, Gone: gone}); err != nil {
+		l.forget(s.Name)
+		return 0, errors.Join(err, behind.Close())
 	}
-	answer.Name = name
-	l.disks++
-	return answer, nil
+	return slot, nil
 }
 
 // unplug answers DELETE /usui/devices/NAME, when the guest has let go of it.

@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"fmt"
 	"io"
+	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -120,6 +121,41 @@ func TestLabPlugADisk(t *testing.T) {
 		s.host("unplug", "web", name)
 		if got := s.guest(vanish + "ls /sys/block | grep -c vd"); got != "0" {
 			t.Errorf("%s disks are left in the guest", got)
+		}
+	}
+	s.end()
+}
+
+// TestLabPlugACard gives a running guest a network card, uses it, takes it away, and does so again.
+func TestLabPlugACard(t *testing.T) {
+	s := startSession(t)
+	const wait = `i=0; until [ %s /sys/class/net/eth0 ] || [ $i = 300 ]; do sleep 0.1; i=$((i+1)); done; `
+	appear, vanish := fmt.Sprintf(wait, "-e"), fmt.Sprintf(wait, "! -e")
+	for round, options := range []string{"", ",mac=02:00:00:00:00:0b,tx-pps=1000,rx-bw=1M"} {
+		said := s.host("plug", "--net", "tap"+options, "web")
+		name := fmt.Sprintf("net%d", round)
+		if !strings.HasSuffix(said, "\n"+name) {
+			t.Fatalf("plug says %q, want %s in its last line", said, name)
+		}
+		list := strings.Fields(s.host("unplug", "web"))
+		tap := list[len(list)-1]
+		host(t, "ip", "addr", "add", "10.7.0.1/24", "dev", tap)
+		up := appear + "ip addr add 10.7.0.2/24 dev eth0; ip link set eth0 up; "
+		if got := s.guest(up + "ping -c 3 10.7.0.1"); !strings.Contains(got, " 0% packet loss") {
+			t.Errorf("the guest does not reach %s: %s", tap, got)
+		}
+		if mac := s.guest("cat /sys/class/net/eth0/address"); round == 1 && mac != "02:00:00:00:00:0b" {
+			t.Errorf("the card has the address %s", mac)
+		}
+		if top := s.host("top", "--json", "--count", "1", "web"); !strings.Contains(top, tap) {
+			t.Errorf("top does not know of %s: %s", tap, top)
+		}
+		s.host("unplug", "web", name)
+		if got := s.guest(vanish + "ls /sys/class/net"); got != "lo" {
+			t.Errorf("interfaces that are left in the guest: %s", got)
+		}
+		if _, err := net.InterfaceByName(tap); err == nil {
+			t.Errorf("the interface %s is still there", tap)
 		}
 	}
 	s.end()

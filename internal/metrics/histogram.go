@@ -50,6 +50,15 @@ func (h *Histogram) Snapshot() Latency {
 	return l
 }
 
+// Plus is what one histogram would hold that had counted for both.
+func (l Latency) Plus(m Latency) Latency {
+	for i, n := range m.Counts {
+		l.Counts[i] += n
+	}
+	l.Sum += m.Sum
+	return l
+}
+
 // Count is how many durations there were.
 func (l Latency) Count() (n uint64) {
 	for _, c := range l.Counts {

@@ -117,6 +117,18 @@ func TestObserveFromManySides(t *testing.T) {
 	}
 }
 
+func TestPlus(t *testing.T) {
+	var a, b, both Histogram
+	for i, h := range []*Histogram{&a, &b, &b} {
+		d := time.Duration(i) * time.Millisecond
+		h.Observe(d)
+		both.Observe(d)
+	}
+	if got := a.Snapshot().Plus(b.Snapshot()); got != both.Snapshot() {
+		t.Errorf("Plus = %+v, want %+v", got, both.Snapshot())
+	}
+}
+
 func TestWords(t *testing.T) {
 	for name, want := range map[string]string{"BytesRead": "bytes_read", "IOErrors": "io_errors", "Reads": "reads", "GuestRAM": "guest_ram", "TxBytes": "tx_bytes", "A": "a"} {
 		if got := words(name); got != want {

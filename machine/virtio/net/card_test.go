@@ -76,6 +76,12 @@ func sockets(t testing.TB, pairs int) (Sockets, []int) {
 // boot starts a card with a driver that accepts features.
 func boot(t testing.TB, pairs int, c virtiotest.Config) *card {
 	t.Helper()
+	return bootWith(t, pairs, c, Config{})
+}
+
+// bootWith is boot with more in the card's configuration.
+func bootWith(t testing.TB, pairs int, c virtiotest.Config, n Config) *card {
+	t.Helper()
 	s, peers := sockets(t, pairs)
 	k := &card{peers: peers, log: &lines{}}
 	t.Cleanup(func() {
@@ -84,9 +90,9 @@ func boot(t testing.TB, pairs int, c virtiotest.Config) *card {
 			k.hangUp(i)
 		}
 	})
+	n.Name, n.Backend, n.MAC, n.MTU, n.Log = "test", s, testMAC, 1500, slog.New(slog.NewTextHandler(k.log, nil))
 	var err error
-	k.dev, err = New(Config{Name: "test", Backend: s, MAC: testMAC, MTU: 1500, Log: slog.New(slog.NewTextHandler(k.log, nil))})
-	if err != nil {
+	if k.dev, err = New(n); err != nil {
 		t.Fatal(err)
 	}
 	k.dev.OnChange(func() { k.changes.Add(1) })

@@ -22,6 +22,9 @@
 // A goroutine that finds nothing to read sleeps in poll(2). A driver is interrupted when there is nothing more to read, or
 // after a batch. Frames from the guest wait while the backend is full, as with QEMU, and no other queue waits with them.
 //
+// A limit (machine/limit) holds for a direction, over all queue pairs. What the guest sends too fast stays in its queue; what comes
+// too fast for it stays with the backend, which drops what it has no room for, as a tap does.
+//
 // With vhost the host's kernel serves the queue pairs of a tap instead: kicks and interrupts go between the guest and a thread of the kernel,
 // and only the control queue is left here.
 //
@@ -45,5 +48,5 @@
 // same ring needs them handed back. A driver whose chains together have no room for a frame it said it takes waits for
 // itself, as with QEMU, unless each entry of the ring is a chain: then the frame is dropped.
 //
-// With vhost frames are not counted, and a tap that goes away is not noticed: the link stays up.
+// With vhost there are no limits, frames are not counted, and a tap that goes away is not noticed: the link stays up.
 package net

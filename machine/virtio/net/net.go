@@ -5,12 +5,14 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net"
 	"sync"
 	"sync/atomic"
 
 	"golang.org/x/sys/unix"
 
 	"usui/host/eventfd"
+	"usui/machine/limit"
 	"usui/machine/virtio"
 )
 
@@ -62,6 +64,8 @@ type Config struct {
 	MAC     [6]byte
 	MTU     int          // that the driver is told; 0: none
 	Vhost   bool         // the host's kernel serves the queues; the backend is a tap
+	Receive limit.Pair   // of the frames to the guest, over all queue pairs
+	Send    limit.Pair   // of those from it
 	Log     *slog.Logger // nil: discard
 }
 
@@ -75,6 +79,8 @@ type Net struct {
 	pairs   []*pair
 	changed func()  // tells the driver that the configuration is another one
 	kernel  *kernel // serves the queues; nil: goroutines do
+	receive limit.Pair
+	send    limit.Pair
 
 	unplugged  atomic.Bool // the backend has gone, for good
 	announcing atomic.Bool // the driver is asked to tell the network where it is
@@ -110,11 +116,14 @@ func New(c Config) (*Net, error) {
 	case c.MAC == [6]byte{} || c.MAC[0]&1 != 0:
 		return nil, fmt.Errorf("virtio-net: %x is no address of one card", c.MAC)
 	}
-	d := &Net{name: c.Name, backend: c.Backend, mac: c.MAC, mtu: uint16(c.MTU), log: c.Log, changed: func() {}}
+	d := &Net{name: c.Name, backend: c.Backend, mac: c.MAC, mtu: uint16(c.MTU), log: c.Log, changed: func() {}, receive: c.Receive, send: c.Send}
 	if d.log == nil {
 		d.log = slog.New(slog.DiscardHandler)
 	}
 	if c.Vhost {
+		if c.Receive.Limited() || c.Send.Limited() {
+			return nil, errors.New("virtio-net: vhost: the kernel moves the frames and keeps no limit")
+		}
 		if err := checkKernel(); err != nil {
 			return nil, fmt.Errorf("virtio-net: %w", err)
 		}
@@ -129,6 +138,9 @@ func New(c Config) (*Net, error) {
 	}
 	return d, nil
 }
+
+// MAC is the card's address.
+func (d *Net) MAC() net.HardwareAddr { return net.HardwareAddr(d.mac[:]) }
 
 // ID implements [virtio.Device].
 func (d *Net) ID() uint16 { return deviceID }

@@ -2,6 +2,7 @@ package net
 
 import (
 	"io"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -68,6 +69,7 @@ type next int
 const (
 	aFrame    next = iota // from the backend
 	chains                // from the driver
+	allowance             // the limit allows the next frame
 	theSwitch             // control puts the queue pair into use
 	theEnd
 )
@@ -90,6 +92,11 @@ func (r *receiver) run() {
 				return
 			}
 			r.queue.Disarm()
+		case allowance:
+			r.count.held.Add(1)
+			if r.wait.pause(r.dev.receive.Wait(time.Now())) != nil {
+				return
+			}
 		case theSwitch:
 			if !r.queue.Wait() {
 				return
@@ -111,6 +118,9 @@ func (r *receiver) drain() next {
 		if r.length == 0 {
 			if !r.hold() {
 				return chains
+			}
+			if r.dev.receive.Limited() && r.dev.receive.Wait(time.Now()) > 0 {
+				return allowance // what arrives meanwhile is the backend's to keep or to drop
 			}
 			// Here the next frame is about to be moved to the guest.
 			switch err := r.read(); {
@@ -176,6 +186,9 @@ func (r *receiver) read() error {
 		return errno
 	case n == 0: // no frame is empty: nobody is left at the other end
 		return io.EOF
+	}
+	if r.dev.receive.Limited() {
+		r.dev.receive.Take(uint64(max(0, n-headerSize)), time.Now())
 	}
 	r.length, r.inline, r.copied = n, min(n, r.room), 0
 	return nil

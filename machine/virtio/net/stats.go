@@ -1,6 +1,10 @@
 package net
 
-import "sync/atomic"
+import (
+	"sync/atomic"
+
+	"usui/internal/metrics"
+)
 
 // Stats counts what a card did, over all queue pairs, as the guest sees it: it receives what comes from the backend. Bytes are those of
 // frames, without headers.
@@ -17,15 +21,23 @@ type Stats struct {
 
 	ReceiverWakeups, SenderWakeups uint64 // how often a goroutine went to sleep and was woken
 	SenderWaits                    uint64 // how often a frame waited for the backend
+	ReceiverHeld, SenderHeld       uint64 // how often a limit kept a queue waiting
 	CommandsRefused                uint64
+
+	// From when a frame was taken off the driver's queue until the backend had it.
+	Send metrics.Latency
 }
 
 type counter = atomic.Uint64
 
 // towardGuest and fromGuest count for one direction of one queue pair, so that no two goroutines share a counter.
-type towardGuest struct{ frames, bytes, tooLong, malformed, spilled, noRoom, wakeups counter }
+type towardGuest struct{ frames, bytes, tooLong, malformed, spilled, noRoom, wakeups, held counter }
 
-type fromGuest struct{ frames, bytes, malformed, dropped, wakeups, waits counter }
+type fromGuest struct {
+	frames, bytes, malformed, dropped, wakeups, waits, held counter
+
+	time metrics.Histogram
+}
 
 // Stats returns the counters as they are now.
 func (d *Net) Stats() Stats {
@@ -37,6 +49,9 @@ func (d *Net) Stats() Stats {
 		s.ReceivedMalformed += p.toward.malformed.Load()
 		s.ReceivedSpilled += p.toward.spilled.Load()
 		s.ChainsWithoutRoom += p.toward.noRoom.Load()
+		s.ReceiverHeld += p.toward.held.Load()
+		s.SenderHeld += p.from.held.Load()
+		s.Send = s.Send.Plus(p.from.time.Snapshot())
 		s.ReceiverWakeups += p.toward.wakeups.Load()
 		s.FramesSent += p.from.frames.Load()
 		s.BytesSent += p.from.bytes.Load()

@@ -1,6 +1,8 @@
 package net
 
 import (
+	"time"
+
 	"golang.org/x/sys/unix"
 
 	"usui/machine/virtio"
@@ -28,6 +30,9 @@ func newTransmitter(d *Net, p *pair, q *virtio.Queue) *transmitter {
 // run is ended by Stop, or by a driver that broke the ring.
 func (t *transmitter) run() {
 	for !t.dev.stopping.Load() { // a driver that never ceases to send does not keep us here
+		if !t.keepLimit() {
+			return
+		}
 		ok, err := t.queue.Pop(&t.chain)
 		switch {
 		case err != nil:
@@ -52,6 +57,25 @@ func (t *transmitter) run() {
 	}
 }
 
+// keepLimit waits until the limit allows a frame. What the driver has sent meanwhile fills its queue. False means Stop.
+func (t *transmitter) keepLimit() bool {
+	if !t.dev.send.Limited() {
+		return true
+	}
+	// Another queue may take what this one waited for.
+	for {
+		d := t.dev.send.Wait(time.Now())
+		if d <= 0 {
+			return true
+		}
+		t.queue.Notify() // of what has been sent
+		t.count.held.Add(1)
+		if t.wait.pause(d) != nil {
+			return false
+		}
+	}
+}
+
 // send writes the frame in c, or drops it.
 func (t *transmitter) send(c *virtio.Chain) {
 	if c.OutLen < MinFrame || c.OutLen > MaxFrame || len(c.Out) > maxParts {
@@ -65,12 +89,17 @@ func (t *transmitter) send(c *virtio.Chain) {
 		return
 	}
 	t.buffers = t.buffers[:0].add(t.header[:]).add(rest...)
+	began := time.Now()
+	if t.dev.send.Limited() {
+		t.dev.send.Take(uint64(n), began)
+	}
 	if !t.pair.on.Load() || t.dev.unplugged.Load() || !t.write() {
 		t.count.dropped.Add(1)
 		return
 	}
 	t.count.frames.Add(1)
 	t.count.bytes.Add(uint64(n))
+	t.count.time.Observe(time.Since(began))
 }
 
 // write says whether the backend took the frame. While it is full, this queue waits, as QEMU's does, and the driver feels it;

@@ -5,6 +5,7 @@ import (
 	"math/rand/v2"
 	"testing"
 
+	"usui/internal/metrics"
 	"usui/machine/virtio"
 	"usui/machine/virtio/virtiotest"
 )
@@ -41,7 +42,10 @@ func TestFramesFromTheGuest(t *testing.T) {
 				total += uint64(len(want) - headerSize)
 			}
 			s := k.dev.Stats()
-			s.SenderWakeups = 0
+			if n := s.Send.Count(); n != frames {
+				t.Errorf("%d frames have a time, want %d", n, frames)
+			}
+			s.SenderWakeups, s.Send = 0, metrics.Latency{}
 			if want := (Stats{FramesSent: frames, BytesSent: total}); s != want {
 				t.Errorf("Stats = %+v, want %+v", s, want)
 			}

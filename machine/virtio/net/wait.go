@@ -2,6 +2,7 @@ package net
 
 import (
 	"errors"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -23,6 +24,21 @@ var (
 	errStopped = errors.New("the device stops")
 	errHungUp  = errors.New("the descriptor hung up")
 )
+
+// pause waits for a time, or until Stop, at which it fails with errStopped.
+func (w *waiter) pause(d time.Duration) error {
+	for end := time.Now().Add(d); d > 0; d = time.Until(end) {
+		t := unix.NsecToTimespec(int64(d))
+		n, err := unix.Ppoll(w.fds[1:], &t, nil)
+		switch {
+		case n > 0:
+			return errStopped
+		case err != nil && err != unix.EINTR:
+			return err
+		}
+	}
+	return nil
+}
 
 // wait blocks until the descriptor can do one of events (POLLIN, POLLOUT) or will never again. It fails with errStopped at Stop,
 // which comes first.
