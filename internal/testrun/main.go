@@ -28,6 +28,7 @@ type options struct {
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
+	heedSignals()
 	o, err := parse(os.Args[1:])
 	if err != nil {
 		if !errors.Is(err, flag.ErrHelp) { // package flag has printed the help
@@ -38,6 +39,16 @@ func main() {
 	if err := run(ctx, o); err != nil {
 		fmt.Fprintf(os.Stderr, "testrun: %v\n", err)
 		os.Exit(1)
+	}
+}
+
+// heedSignals gives what this process starts the usual dispositions of signals. Under nohup, or behind an & of a shell that is no
+// terminal's, some are ignored, which is inherited: a shell that a test starts could not even catch them.
+func heedSignals() {
+	for _, s := range []os.Signal{syscall.SIGHUP, syscall.SIGQUIT} {
+		if signal.Ignored(s) {
+			signal.Notify(make(chan os.Signal, 1), s) // nobody listens: for us it stays ignored
+		}
 	}
 }
 
