@@ -20,34 +20,40 @@ import (
 
 const transferBytes = 16 << 20
 
-// upload and download are the host's ends of one transfer each way. Both wait for the guest, in goroutines that end with the listener.
+// transfer is the host's end of one transfer, which waits for the guest in a goroutine that ends with the listener.
 type transfer struct {
 	listener net.Listener
+	bytes    int64
 	sum      chan string // of what went through
 }
 
+// upload takes what the guest sends.
 func upload(t *testing.T, address string) transfer {
-	return listen(t, address, func(c net.Conn) ([]byte, error) { return io.ReadAll(c) })
+	return listen(t, address, transferBytes, func(c net.Conn, sum io.Writer) error {
+		_, err := io.Copy(sum, c)
+		return err
+	})
 }
 
-func download(t *testing.T, address string) transfer {
-	noise := make([]byte, transferBytes)
-	rand.Read(noise)
-	return listen(t, address, func(c net.Conn) ([]byte, error) {
-		_, err := c.Write(noise)
-		return noise, err
+// download sends random bytes.
+func download(t *testing.T, address string) transfer { return downloadBytes(t, address, transferBytes) }
+
+func downloadBytes(t *testing.T, address string, n int64) transfer {
+	return listen(t, address, n, func(c net.Conn, sum io.Writer) error {
+		_, err := io.CopyN(io.MultiWriter(c, sum), rand.Reader, n)
+		return err
 	})
 }
 
 // listen serves one connection and tells the sum of what crossed it.
-func listen(t *testing.T, address string, serve func(net.Conn) ([]byte, error)) transfer {
+func listen(t *testing.T, address string, n int64, serve func(c net.Conn, sum io.Writer) error) transfer {
 	t.Helper()
 	l, err := net.Listen("tcp4", address)
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { l.Close() })
-	tr := transfer{l, make(chan string, 1)}
+	tr := transfer{l, n, make(chan string, 1)}
 	go func() {
 		c, err := l.Accept()
 		if err != nil {
@@ -55,30 +61,37 @@ func listen(t *testing.T, address string, serve func(net.Conn) ([]byte, error)) 
 			return
 		}
 		defer c.Close()
-		b, err := serve(c)
-		if err != nil {
+		sum := sha256.New()
+		if err := serve(c, sum); err != nil {
 			tr.sum <- err.Error()
 			return
 		}
-		tr.sum <- fmt.Sprintf("%x", sha256.Sum256(b))
+		tr.sum <- fmt.Sprintf("%x", sum.Sum(nil))
 	}()
 	return tr
 }
 
 func (tr transfer) port() int { return tr.listener.Addr().(*net.TCPAddr).Port }
 
-// guestSide has the guest with address .2 of a network move transferBytes each way, and print the sums.
+// guestSide has the guest with address .2 of a network move bytes each way, as many as down has, and print the sums.
 func guestSide(network string, up, down transfer) string {
 	return fmt.Sprintf(`set -e
 ip addr add %[1]s.2/24 dev eth0
 ip link set eth0 up
 until ping -c 1 -W 1 %[1]s.1 >/dev/null; do :; done
-head -c %[2]d /dev/urandom >/tmp/up
-nc %[1]s.1 %[3]d </tmp/up
-nc %[1]s.1 %[4]d </dev/null >/tmp/down
-echo "up $(sha256sum </tmp/up)"
-echo "down $(sha256sum </tmp/down)"
-`, network, transferBytes, up.port(), down.port())
+`, network) + transfers(network+".1", up, down)
+}
+
+// transfers are those to and from the host at an address. Nothing is kept: a guest need not have room for it.
+func transfers(host string, up, down transfer) string {
+	return fmt.Sprintf(`
+mkfifo /tmp/copy
+sha256sum </tmp/copy >/tmp/sum &
+head -c %[2]d /dev/urandom | tee /tmp/copy | nc %[1]s %[3]d
+wait
+echo "up $(cat /tmp/sum)"
+echo "down $(nc %[1]s %[4]d </dev/null | sha256sum)"
+`, host, down.bytes, up.port(), down.port())
 }
 
 // checkSums compares what the guest printed with what the host saw.

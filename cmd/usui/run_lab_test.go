@@ -25,7 +25,7 @@ const program = "../../bin/usui"
 // patience ends a guest that hangs, as the lab's processor has it now and then: then the test fails, and is run once more. What works takes
 // less than a minute.
 func patience(t *testing.T) context.Context {
-	ctx, stop := context.WithTimeoutCause(t.Context(), 4*time.Minute, errors.New("the guest hangs"))
+	ctx, stop := context.WithTimeoutCause(t.Context(), 3*time.Minute, errors.New("the guest hangs"))
 	t.Cleanup(stop)
 	return ctx
 }

@@ -59,7 +59,7 @@ func parse(args []string) (options, error) {
 	name := f.String("name", "", "only the packages of layer/`NAME`, or of the top folder NAME")
 	f.BoolVar(&o.bench, "bench", false, "run benchmarks instead of tests")
 	f.BoolVar(&o.long, "long", false, "run the long tests (build tag long, TestLong..., TestLabLong...) instead")
-	f.DurationVar(&o.silence, "silence", 0, "end a lab in which no test began or ended for this `long` (default 4m, with --long or --bench 1h)")
+	f.DurationVar(&o.silence, "silence", 0, "end a lab in which no test began or ended for this `long` (default 5m, with --long or --bench 1h)")
 	if err := f.Parse(args); err != nil {
 		return o, err
 	}
@@ -73,7 +73,7 @@ func parse(args []string) (options, error) {
 		return o, errors.New("--bench and --long exclude each other")
 	}
 	if o.silence == 0 {
-		o.silence = 4 * time.Minute
+		o.silence = 5 * time.Minute
 		if o.bench || o.long {
 			o.silence = time.Hour
 		}
