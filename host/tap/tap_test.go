@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"net"
 	"os"
+	"path/filepath"
 	"runtime"
 	"strings"
 	"testing"
@@ -155,11 +156,39 @@ func TestExplain(t *testing.T) {
 }
 
 // TestWithoutRoot holds that a tap of the user works without privileges, and what is said where it does not.
+// everyonesDevice shows this thread, which its test has to itself, a device that all users may open, as most systems have it.
+func everyonesDevice(t *testing.T) {
+	t.Helper()
+	// A mode that is not to be changed for others is that of the file system's only node; another one has its own.
+	dir, err := os.MkdirTemp("", "tap") // not t.TempDir, which this thread will have no right to remove
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer os.RemoveAll(dir)
+	node := filepath.Join(dir, "tun")
+	if err := unix.Mknod(node, unix.S_IFCHR|0o666, int(unix.Mkdev(10, 200))); err != nil { // kernel: Documentation/admin-guide/devices.txt
+		t.Fatalf("make a device: %v", err)
+	}
+	if err := unix.Chmod(node, 0o666); err != nil {
+		t.Fatal(err)
+	}
+	if err := unix.Unshare(unix.CLONE_NEWNS | unix.CLONE_FS); err != nil {
+		t.Fatalf("unshare the mounts: %v", err)
+	}
+	if err := unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, ""); err != nil {
+		t.Fatalf("keep mounts private: %v", err)
+	}
+	if err := unix.Mount(node, device, "", unix.MS_BIND, ""); err != nil {
+		t.Fatalf("mount %s: %v", device, err)
+	}
+}
+
 func TestWithoutRoot(t *testing.T) {
 	inNamespace(t)
 	const user = 65534
 	mine, theirs, sleeping := persistent(t, 1, user), persistent(t, 1, 0), persistent(t, 1, user)
 	down(t, sleeping)
+	everyonesDevice(t)
 	if err := dropRoot(user); err != nil {
 		t.Fatal(err)
 	}
