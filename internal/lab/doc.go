@@ -40,5 +40,10 @@
 // QEMU's SVM is not quite a processor (seen with 7.2 and 10.0, under multi-threaded emulation): about once in ten thousand
 // interrupts that another CPU of the lab sends while one enters or leaves a guest, it stores the lab kernel's registers (CR3, RIP, RSP)
 // into the VMCB as the guest's. The guest then ends by a triple fault or hangs, whatever the monitor is. Boots hardly meet it, a
-// guest that does disk I/O for minutes does. With one CPU (Config.CPUs) such interrupts are rarer, and a lost one may stop the lab.
+// guest that does disk I/O for minutes does. With one CPU (Config.CPUs) such interrupts are rarer.
+//
+// It also loses an interrupt now and then: VMRUN changes the flags of what is pending without the lock under which other threads set them
+// (helper_vmrun in QEMU's svm_helper.c; fixed upstream after 10.0). A CPU that sleeps and lost its timer's would sleep for ever, so
+// the CPUs of a lab wake each other every second; one CPU alone may stop for good. And an event that a monitor injected is delivered twice if
+// QEMU's other threads ask for a pause at that moment (the same helper leaves exception_index set).
 package lab

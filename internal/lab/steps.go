@@ -125,6 +125,9 @@ func (cfg Config) cpuSteps() []attach.Step {
 	for n := 1; n < cfg.CPUs; n++ {
 		steps = append(steps, wire.Write(fmt.Sprintf("/sys/devices/system/cpu/cpu%d/online", n), "1"))
 	}
+	if cfg.CPUs > 1 {
+		steps = append(steps, wire.Heartbeat())
+	}
 	return steps
 }
 

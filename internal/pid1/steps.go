@@ -27,6 +27,8 @@ func do(s wire.Step) error {
 		return switchRoot(s.Target)
 	case wire.DoHold:
 		return holdKVM()
+	case wire.DoHeartbeat:
+		return heartbeat()
 	case wire.DoNet:
 		return configureCard("/sys/class/net", s.Source, s.Target, s.Options)
 	}

@@ -17,14 +17,15 @@ type Action string
 
 // The kinds of steps, each with a function that makes one.
 const (
-	DoMount  Action = "mount"
-	DoBind   Action = "bind"
-	DoModule Action = "module"
-	DoWait   Action = "wait"
-	DoWrite  Action = "write"
-	DoRoot   Action = "root"
-	DoHold   Action = "hold-kvm"
-	DoNet    Action = "net"
+	DoMount     Action = "mount"
+	DoBind      Action = "bind"
+	DoModule    Action = "module"
+	DoWait      Action = "wait"
+	DoWrite     Action = "write"
+	DoRoot      Action = "root"
+	DoHold      Action = "hold-kvm"
+	DoHeartbeat Action = "heartbeat"
+	DoNet       Action = "net"
 )
 
 // Mount mounts source, of the given type, at target. Options are those of mount(8), separated by commas. Directories
@@ -65,6 +66,9 @@ func Root(dir string) Step {
 // HoldKVM keeps two idle virtual machines open for the guest's life, if it has a /dev/kvm: see internal/pid1's hold.go.
 func HoldKVM() Step { return Step{Do: DoHold} }
 
+// Heartbeat has the CPUs that are online wake each other for the guest's life: see internal/pid1's heartbeat.go.
+func Heartbeat() Step { return Step{Do: DoHeartbeat} }
+
 // Net gives the network card with that hardware address, as /sys/class/net/*/address has it, an IPv4 address like 10.0.2.15/24, sets it up
 // and makes gateway, unless it is empty, the way to everywhere else. A card that is not there yet is waited for, for 30 seconds at most.
 func Net(card, address, gateway string) Step {
@@ -89,6 +93,8 @@ func (s Step) String() string {
 		return "make " + q(s.Target) + " the root"
 	case DoHold:
 		return "hold /dev/kvm"
+	case DoHeartbeat:
+		return "have the CPUs wake each other"
 	case DoNet:
 		return "give card " + q(s.Source) + " address " + q(s.Target) + " with gateway " + q(s.Options)
 	}
