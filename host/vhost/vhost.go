@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"runtime"
 
 	"golang.org/x/sys/unix"
 )
@@ -48,13 +49,31 @@ func open(path string) (_ *Device, err error) {
 		return nil, &os.PathError{Op: "open", Path: path, Err: err}
 	}
 	d := &Device{file: os.NewFile(uintptr(fd), path)}
-	if err := d.number(setOwner, 0); err != nil {
+	if err := d.own(); err != nil {
 		return nil, errors.Join(err, d.Close())
 	}
 	if err := ioctl(d, getFeatures, &d.features); err != nil {
 		return nil, errors.Join(err, d.Close())
 	}
 	return d, nil
+}
+
+// own makes this process the device's owner. The kernel makes a thread for that, which it refuses as ENOMEM while a signal waits for the
+// calling thread (copy_process in kernel/fork.c), such as the one that Go preempts goroutines with: so none may come.
+func (d *Device) own() (err error) {
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	var before, all unix.Sigset_t
+	for i := range all.Val {
+		all.Val[i] = ^all.Val[i]
+	}
+	if err := unix.PthreadSigmask(unix.SIG_SETMASK, &all, &before); err != nil {
+		return os.NewSyscallError("rt_sigprocmask", err)
+	}
+	defer func() {
+		err = errors.Join(err, os.NewSyscallError("rt_sigprocmask", unix.PthreadSigmask(unix.SIG_SETMASK, &before, nil)))
+	}()
+	return d.number(setOwner, 0)
 }
 
 // Features are the feature bits that the kernel knows, of rings and of the device type.

@@ -4,6 +4,8 @@ import (
 	"errors"
 	"io/fs"
 	"math"
+	"os"
+	"runtime"
 	"strings"
 	"testing"
 
@@ -152,4 +154,33 @@ func TestLabNet(t *testing.T) {
 			t.Errorf("Stop = %v, %v; want that each ring is where it began", next, err)
 		}
 	}
+}
+
+// TestLabOwnWhileSignalsCome opens devices on a thread that gets signals all the time.
+func TestLabOwnWhileSignalsCome(t *testing.T) {
+	need.VhostNet(t)
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	thread, stop, stopped := unix.Gettid(), make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(stopped)
+		for {
+			select {
+			case <-stop:
+				return
+			default:
+				_ = unix.Tgkill(os.Getpid(), thread, unix.SIGURG) // Go takes it for one of its own
+			}
+		}
+	}()
+	for range 100 {
+		n, err := OpenNet()
+		if err != nil {
+			t.Error(err)
+			break
+		}
+		n.Close()
+	}
+	close(stop)
+	<-stopped
 }
