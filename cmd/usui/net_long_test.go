@@ -33,7 +33,7 @@ func TestLabLongNetTransfers(t *testing.T) {
 				script = transfers(tt.script, up, down)
 			}
 			began := time.Now()
-			cmd := exec.CommandContext(t.Context(), program, "run", "--no-lab", "--cpus", "2", "--net", tt.net, "--", "sh", "-c", script)
+			cmd := exec.CommandContext(t.Context(), program, "run", "--no-lab", "--cpus", "2", "--memory", "1G", "--net", tt.net, "--", "sh", "-c", script)
 			var stdout, stderr bytes.Buffer
 			cmd.Stdout, cmd.Stderr = &stdout, &stderr
 			if err := cmd.Run(); err != nil {

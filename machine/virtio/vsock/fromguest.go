@@ -59,7 +59,7 @@ func (m *mux) refuse(h *header) {
 // request opens a connection to a program of the host.
 func (m *mux) request(h *header) {
 	fd := -1
-	if len(m.conns) < m.dev.limits.conns {
+	if !m.full() {
 		fd, _ = connect(portPath(m.dev.Path, h.dstPort)) // whatever the reason, the guest hears that the connection is refused
 	}
 	if fd >= 0 {
@@ -240,5 +240,6 @@ func (m *mux) finish(c *conn) {
 		return
 	}
 	delete(m.conns, c.key)
+	m.draining++
 	c.state, c.say, c.deadline = stateDraining, 0, 0
 }

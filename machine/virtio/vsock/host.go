@@ -151,7 +151,7 @@ const firstPort = 1 << 30
 // ask asks the guest for the connection that a client wants.
 func (m *mux) ask(c *conn) {
 	port, ok := parseConnect(c.line[:c.got])
-	if !ok || len(m.conns) >= m.dev.limits.conns {
+	if !ok || m.full() {
 		m.dev.counters.refused.Add(1)
 		m.free(c)
 		return

@@ -103,6 +103,37 @@ func TestTooManyConnections(t *testing.T) {
 	}
 }
 
+// A guest that writes to programs that never read, closes, and begins anew, holds no more connections than others.
+func TestForgottenConnectionsKeepTheirPlace(t *testing.T) {
+	d := newDevice(t)
+	d.limits.conns = 4
+	l := listenHost(t, d, 7)
+	g := boot(t, d, allFeatures)
+	chunk := strings.Repeat("x", 32<<10)
+	for port := uint32(1000); port < 1004; port++ {
+		s := &socket{g: g, key: key{host: 7, guest: port}, alloc: window}
+		s.control(opRequest, 0)
+		s.want(opResponse)
+		accept(t, l) // and never read
+		for s.credit() >= len(chunk) {
+			s.write(chunk)
+			for head, n, ok := g.rx.Take(); ok; head, n, ok = g.rx.Take() { // credit, while the host's socket has room
+				s.peer = g.unpack(head, n).header
+			}
+		}
+		s.control(opShutdown, noMore)
+		for p := g.recv(); p.op != opReset; {
+			p = g.recv()
+		}
+	}
+	more := &socket{g: g, key: key{host: 7, guest: 1004}}
+	more.control(opRequest, 0)
+	more.want(opReset)
+	if s := d.Stats(); s.Open != 4 || s.Refused != 1 {
+		t.Errorf("%d connections are open and %d refused, want 4 and 1", s.Open, s.Refused)
+	}
+}
+
 // A guest that takes no packets is not heard beyond what there is room for, and loses none of its answers.
 func TestAnswersWaitForBuffers(t *testing.T) {
 	d := newDevice(t)

@@ -19,6 +19,7 @@ type mux struct {
 	slots    []*conn // by number; those that are free are in vacant
 	vacant   []int32
 	conns    map[key]*conn
+	draining int    // connections in stateDraining, which have left conns
 	ready    list   // connections that may have something for the guest
 	resets   resets // answers to packets of no connection
 	hellos   int
@@ -180,6 +181,10 @@ func (m *mux) expire() {
 	}
 }
 
+// full says that there is no place for another connection. One that the guest has forgotten keeps its place while the host has yet to take
+// its last bytes, or a guest could have any number of them.
+func (m *mux) full() bool { return len(m.conns)+m.draining >= m.dev.limits.conns }
+
 // add takes a socket into a slot. nil: it could not be watched, and is closed.
 func (m *mux) add(fd int, s state) *conn {
 	if len(m.vacant) == 0 {
@@ -212,6 +217,7 @@ func (m *mux) free(c *conn) {
 	case stateHello:
 		m.hellos--
 	case stateDraining:
+		m.draining--
 	default:
 		delete(m.conns, c.key)
 	}
@@ -320,6 +326,7 @@ func (m *mux) adopt() {
 			m.dev.pool.give(&l.ring)
 			continue
 		}
+		m.draining++
 		c.ring = l.ring
 		m.stall(c)
 	}
