@@ -11,7 +11,6 @@ import (
 	"usui/internal/cli"
 	"usui/internal/lab"
 	"usui/machine/virtio/balloon"
-	"usui/machine/vmm"
 )
 
 // balloonPart is a machine's memory balloon.
@@ -126,10 +125,10 @@ func (p *balloonPart) build(_ context.Context, b *builder) (err error) {
 	if err != nil {
 		return err
 	}
-	b.add(vmm.Virtio{Name: "balloon", Device: p.device})
-	b.count("balloon", "balloon", func() any { return p.device.Stats() })
+	watched := []source{{Kind: "balloon", Name: "balloon", stats: func() any { return p.device.Stats() }}}
 	if p.every > 0 {
-		b.count("guest_memory", "balloon", func() any { return p.device.LastGuestStats() })
+		watched = append(watched, source{Kind: "guest_memory", Name: "balloon", stats: func() any { return p.device.LastGuestStats() }})
 	}
+	b.attach("balloon", p.device, nil, watched...)
 	return nil
 }

@@ -17,7 +17,6 @@ import (
 	"usui/machine/block"
 	"usui/machine/limit"
 	"usui/machine/virtio/blk"
-	"usui/machine/vmm"
 )
 
 // diskPart are a machine's disks.
@@ -157,16 +156,18 @@ func (p *diskPart) build(_ context.Context, b *builder) error {
 		if err != nil {
 			return err
 		}
-		b.res.add(file)
-		b.add(vmm.Virtio{Name: diskName(i), Device: device})
-		b.count("blk", diskName(i), func() any { return device.Stats() })
-		b.sources[len(b.sources)-1].Detail = d.Path
+		b.attach(diskName(i), device, file, diskSource(diskName(i), d.Path, device))
 	}
 	return nil
 }
 
 // diskName is the name of a machine's disk number i, in messages and for usui unplug. The guest knows it as virtio-usui-i.
 func diskName(i int) string { return fmt.Sprintf("disk%d", i) }
+
+// diskSource are the counters of a disk.
+func diskSource(name, path string, d *blk.Blk) source {
+	return source{Kind: "blk", Name: name, Detail: path, stats: func() any { return d.Stats() }}
+}
 
 // open makes the device of disk number i.
 func (d *disk) open(i, cpus int, log *slog.Logger) (file *block.File, device *blk.Blk, err error) {

@@ -114,8 +114,7 @@ func (o *runOptions) machineConfig(ctx context.Context, env *cli.Env, ev *events
 		}
 	}
 	random := rng.New()
-	b.add(vmm.Virtio{Name: "rng", Device: random})
-	b.count("rng", "rng", func() any { return random.Stats() })
+	b.attach("rng", random, nil, source{Kind: "rng", Name: "rng", stats: func() any { return random.Stats() }})
 	if n := len(cfg.Virtio); n > maxDevices {
 		return nil, fmt.Errorf("%d devices: a machine has at most %d", n, maxDevices)
 	}
@@ -261,7 +260,7 @@ func (o *runOptions) commandSession(ctx context.Context, b *builder) (err error)
 		return err
 	}
 	defer conns.Close()
-	b.add(vmm.Virtio{Name: "console", Device: device})
+	b.attach("console", device, nil)
 	m, err := start(ctx, *b.cfg)
 	if err != nil {
 		return err

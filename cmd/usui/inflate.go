@@ -6,10 +6,12 @@ import (
 	"flag"
 	"fmt"
 	"net/http"
+	"slices"
 	"time"
 
 	"usui/internal/cli"
 	"usui/machine/virtio/balloon"
+	"usui/machine/vmm"
 )
 
 var balloonCommand = cli.Command{
@@ -74,14 +76,22 @@ func (s balloonState) print(env *cli.Env) error {
 }
 
 // errNoBalloon is the answer of a machine without one.
-const errNoBalloon = "it was started without --balloon"
+const errNoBalloon = "it has no balloon: it was started without --balloon, or the balloon was unplugged"
+
+// balloonDevice is the machine's balloon; nil: there is none, or the guest let go of it.
+func (l *live) balloonDevice() *balloon.Balloon {
+	if !slices.ContainsFunc(l.machine.Devices(), func(d vmm.Attached) bool { return d.Name == "balloon" }) {
+		return nil
+	}
+	return l.options.balloon.device
+}
 
 // guestPatience is how long a guest gets to answer.
 const guestPatience = 2 * time.Second
 
 // balloon answers GET /usui/balloon.
 func (l *live) balloon(w http.ResponseWriter, r *http.Request) {
-	d := l.options.balloon.device
+	d := l.balloonDevice()
 	if d == nil {
 		http.Error(w, errNoBalloon, http.StatusNotFound)
 		return
@@ -99,7 +109,7 @@ func (l *live) balloon(w http.ResponseWriter, r *http.Request) {
 
 // inflate answers PUT /usui/balloon.
 func (l *live) inflate(w http.ResponseWriter, r *http.Request) {
-	d := l.options.balloon.device
+	d := l.balloonDevice()
 	if d == nil {
 		http.Error(w, errNoBalloon, http.StatusNotFound)
 		return

@@ -32,6 +32,8 @@ type source struct {
 	stats func() any
 
 	Detail string // what is behind it, such as a disk's file; may be empty
+	device string // of the machine, that it is part of
+	mac    string // of a network card
 }
 
 // liveInfo is what a running machine says of itself: GET /usui/machine. New members may be added; names and meanings stay.
@@ -69,6 +71,8 @@ type live struct {
 	plugging sync.Mutex // held while a device is plugged in
 	disks    int        // guarded by plugging; there were so many
 	cards    int        // guarded by plugging; likewise
+
+	procs sync.Mutex // held while GOMAXPROCS is changed
 
 	mu   sync.RWMutex // read-locked while a request is answered
 	over bool         // guarded by mu; the machine is to be closed
@@ -108,16 +112,16 @@ func (l *live) watch(s source) {
 	l.sources = append(l.sources, s)
 }
 
-func (l *live) forget(name string) {
+func (l *live) forget(device string) {
 	l.watching.Lock()
 	defer l.watching.Unlock()
-	l.sources = slices.DeleteFunc(l.sources, func(s source) bool { return s.Name == name })
+	l.sources = slices.DeleteFunc(l.sources, func(s source) bool { return s.device == device })
 }
 
 // detail is what is behind a device.
-func (l *live) detail(name string) string {
+func (l *live) detail(device string) string {
 	for _, s := range l.list() {
-		if s.Name == name {
+		if s.device == device {
 			return s.Detail
 		}
 	}
@@ -282,6 +286,7 @@ func (p *livePart) build(context.Context, *builder) error { return nil }
 // socket can be made, such as on a read-only file system.
 func (o *runOptions) publish(b *builder, m *vmm.Machine) (end func(), err error) {
 	l := &live{name: o.live.name, started: time.Now(), options: o, machine: m, log: b.cfg.Log, sources: b.sources, disks: len(o.disks.list), cards: len(o.nets.list)}
+	b.left = l.forget
 	if l.name == "" {
 		l.name = fmt.Sprintf("run-%d", os.Getpid())
 	}

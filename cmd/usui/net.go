@@ -17,7 +17,6 @@ import (
 	"usui/internal/cli"
 	"usui/internal/lab"
 	"usui/machine/virtio/net"
-	"usui/machine/vmm"
 )
 
 // netPart are a machine's network cards.
@@ -264,10 +263,7 @@ func (c netCard) build(b *builder, name string) error {
 	if err != nil {
 		return err
 	}
-	b.res.add(cable)
-	b.add(vmm.Virtio{Name: name, Device: card})
-	b.count("net", name, func() any { return card.Stats() })
-	b.sources[len(b.sources)-1].Detail = cable.Name()
+	b.attach(name, card, cable, cardSource(name, cable.Name(), card))
 	plugged := event{Event: "net", Interface: cable.Name(), MAC: card.MAC().String()}
 	plugged.Detail = fmt.Sprintf("a network card with address %s is plugged into the tap %s", plugged.MAC, plugged.Interface)
 	if c.name == "" {
@@ -275,6 +271,11 @@ func (c netCard) build(b *builder, name string) error {
 	}
 	b.ev.tell(plugged)
 	return nil
+}
+
+// cardSource are the counters of a card.
+func cardSource(name, behind string, d *net.Net) source {
+	return source{Kind: "net", Name: name, Detail: behind, mac: d.MAC().String(), stats: func() any { return d.Stats() }}
 }
 
 // open opens the tap, or makes it, and makes a card that is plugged into it.

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"flag"
 	"fmt"
 	"io"
@@ -9,7 +10,6 @@ import (
 	"usui/internal/cli"
 	"usui/internal/pid1/wire"
 	"usui/machine/virtio/net"
-	"usui/machine/vmm"
 )
 
 func (p *netPart) userFlags(f *flag.FlagSet) {
@@ -89,14 +89,11 @@ func (c netCard) buildUser(b *builder, name string, publish []usernet.Publish) e
 	if err != nil {
 		return err
 	}
-	b.res.add(process)
 	card, err := c.device(net.Config{Name: "user", Backend: userBackend{process}, MTU: cfg.MTU, Log: b.cfg.Log})
 	if err != nil {
-		return err
+		return errors.Join(err, process.Close())
 	}
-	b.add(vmm.Virtio{Name: name, Device: card})
-	b.count("net", name, func() any { return card.Stats() })
-	b.sources[len(b.sources)-1].Detail = "user"
+	b.attach(name, card, process, cardSource(name, "user networking", card))
 	for i, port := range process.Ports {
 		if publish[i].Host.Port() == 0 { // who named the port knows it
 			b.ev.note("net", fmt.Sprintf("%s of this host leads to port %d of the guest", port, publish[i].Guest))

@@ -3,10 +3,13 @@ package main
 import (
 	"context"
 	"flag"
+	"io"
+	"sync"
 
 	"usui/internal/attach"
 	"usui/internal/cli"
 	"usui/internal/lab"
+	"usui/machine/virtio"
 	"usui/machine/vmm"
 )
 
@@ -38,18 +41,38 @@ type builder struct {
 	env *cli.Env
 	ev  *events
 
-	sources []source      // what others can watch
-	steps   []attach.Step // for the default guest, before its command starts
+	sources []source            // what others can watch
+	steps   []attach.Step       // for the default guest, before its command starts
+	left    func(device string) // is told of devices that left the machine; set before it runs
 }
 
-// add puts a virtio device into the next slot.
-func (b *builder) add(v vmm.Virtio) { b.cfg.Virtio = append(b.cfg.Virtio, v) }
-
-// count lets others watch the counters of something. stats returns a plain struct as internal/metrics wants it, from any goroutine. kind is
-// part of metrics' names.
-func (b *builder) count(kind, name string, stats func() any) {
-	b.sources = append(b.sources, source{Kind: kind, Name: name, stats: stats})
+// attach puts a virtio device into the next slot and lets others watch its counters. What is behind it, if anything, is closed when the
+// device has left the machine, which the guest may have it do at any time, or else after the machine.
+func (b *builder) attach(name string, d virtio.Device, behind io.Closer, watched ...source) {
+	end := func() error { return nil }
+	if behind != nil {
+		end = sync.OnceValue(behind.Close)
+		b.res.add(closer(end))
+	}
+	b.cfg.Virtio = append(b.cfg.Virtio, vmm.Virtio{Name: name, Device: d, Gone: func() {
+		if b.left != nil {
+			b.left(name)
+		}
+		if err := end(); err != nil {
+			b.cfg.Log.Warn("close what was behind a device", "device", name, "error", err)
+		}
+	}})
+	for _, s := range watched {
+		s.device = name
+		b.sources = append(b.sources, s)
+	}
 }
+
+// closer is a function as an io.Closer.
+type closer func() error
+
+// Close implements io.Closer.
+func (c closer) Close() error { return c() }
 
 // parts are all of them, in the order of their slots.
 func (o *runOptions) parts() []part {

@@ -8,7 +8,9 @@ import (
 	"flag"
 	"fmt"
 	"io"
+	gonet "net"
 	"net/http"
+	"net/url"
 	"os"
 	"path/filepath"
 	"runtime"
@@ -83,9 +85,12 @@ Without a device it lists those that the machine has.`,
 				}
 				return nil
 			case 2:
+				if args[1] == "" {
+					return cli.UsageError("name a machine and one of its devices; usui unplug %s lists them", args[0])
+				}
 				ctx, stop := context.WithTimeoutCause(ctx, *timeout, fmt.Errorf("the guest has not let go of it within %v", *timeout))
 				defer stop()
-				return call(ctx, args[0], http.MethodDelete, "/usui/devices/"+args[1], nil, nil)
+				return call(ctx, args[0], http.MethodDelete, "/usui/devices/"+url.PathEscape(args[1]), nil, nil)
 			}
 			return cli.UsageError("name a machine and one of its devices")
 		}
@@ -140,8 +145,16 @@ type attachedDevice struct {
 	Detail string `json:"detail,omitempty"`
 }
 
+// callTime is how long a machine may take to answer who set no other time.
+const callTime = 30 * time.Second
+
 // call asks a machine to do something. An answer that is no success becomes an error with its text.
 func call(ctx context.Context, name, method, path string, body, result any) error {
+	if _, limited := ctx.Deadline(); !limited {
+		var stop context.CancelFunc
+		ctx, stop = context.WithTimeoutCause(ctx, callTime, fmt.Errorf("no answer within %v; is it stopped?", callTime))
+		defer stop()
+	}
 	client, err := rundir.Client(name)
 	if err != nil {
 		return cli.UsageError("%v", err)
@@ -162,6 +175,8 @@ func call(ctx context.Context, name, method, path string, body, result any) erro
 	switch {
 	case errors.Is(err, unix.ENOENT) || errors.Is(err, unix.ECONNREFUSED):
 		return fmt.Errorf("machine %s: no machine of this name runs; usui top lists those that do", name)
+	case errors.Is(err, io.EOF) || errors.Is(err, unix.ECONNRESET):
+		return fmt.Errorf("machine %s: it has ended", name)
 	case err != nil && ctx.Err() != nil:
 		return fmt.Errorf("machine %s: %w", name, context.Cause(ctx))
 	case err != nil:
@@ -231,8 +246,11 @@ func (l *live) plugDisk(text string) (answer plugAnswer, err error) {
 	if !filepath.IsAbs(d.Path) {
 		return answer, fmt.Errorf("%q: a machine that runs needs an absolute path", d.Path)
 	}
-	if info, err := os.Stat(d.Path); err != nil || info.IsDir() {
-		return answer, fmt.Errorf("disk %s: no file or block device (%v)", d.Path, err)
+	switch info, err := os.Stat(d.Path); {
+	case err != nil:
+		return answer, fmt.Errorf("disk: %w", err)
+	case info.IsDir():
+		return answer, fmt.Errorf("disk %s: a folder; a disk is a file or a block device", d.Path)
 	}
 	l.plugging.Lock()
 	defer l.plugging.Unlock()
@@ -241,7 +259,7 @@ func (l *live) plugDisk(text string) (answer plugAnswer, err error) {
 		return answer, err
 	}
 	answer.Name = diskName(l.disks)
-	answer.Slot, err = l.insert(device, file, source{Kind: "blk", Name: answer.Name, Detail: d.Path, stats: func() any { return device.Stats() }})
+	answer.Slot, err = l.insert(device, file, diskSource(answer.Name, d.Path, device))
 	if err == nil {
 		l.disks++
 	}
@@ -256,28 +274,59 @@ func (l *live) plugCard(text string) (answer plugAnswer, err error) {
 	}
 	l.plugging.Lock()
 	defer l.plugging.Unlock()
+	if err := l.checkCard(c); err != nil {
+		return answer, err
+	}
 	cable, card, err := c.open(l.log)
 	if err != nil {
 		return answer, err
 	}
+	l.waiters(c.queues)
+	behind := closer(func() error {
+		l.waiters(-c.queues)
+		return cable.Close()
+	})
 	answer = plugAnswer{Name: cardName(l.cards), Interface: cable.Name(), MAC: card.MAC().String()}
-	answer.Slot, err = l.insert(card, cable, source{Kind: "net", Name: answer.Name, Detail: cable.Name(), stats: func() any { return card.Stats() }})
+	answer.Slot, err = l.insert(card, behind, cardSource(answer.Name, cable.Name(), card))
 	if err == nil {
 		l.cards++
-		runtime.GOMAXPROCS(runtime.GOMAXPROCS(0) + c.queues) // as in here
 	}
 	return answer, err
 }
 
+// checkCard refuses what another card of the machine has already.
+func (l *live) checkCard(c netCard) error {
+	for _, s := range l.list() {
+		switch {
+		case s.mac == "":
+		case s.Detail == c.name:
+			return fmt.Errorf("--net %s: another card of the machine has that tap already; each needs its own", c)
+		case s.mac == gonet.HardwareAddr(c.mac[:]).String():
+			return fmt.Errorf("--net %s: another card of the machine has that address already", c)
+		}
+	}
+	return nil
+}
+
+// waiters tells the runtime that so many more goroutines wait in system calls for the host, as in here.
+func (l *live) waiters(n int) {
+	l.procs.Lock()
+	defer l.procs.Unlock()
+	runtime.GOMAXPROCS(runtime.GOMAXPROCS(0) + n)
+}
+
 // insert plugs a device into the machine, where others can watch it, and closes what is behind it when it is gone or never came.
 func (l *live) insert(d virtio.Device, behind io.Closer, s source) (slot int, err error) {
+	s.device = s.Name
 	gone := func() {
-		l.forget(s.Name)
-		behind.Close() // nothing is in flight any more
+		l.forget(s.device)
+		if err := behind.Close(); err != nil { // nothing is in flight any more
+			l.log.Warn("close what was behind a device", "device", s.device, "error", err)
+		}
 	}
 	l.watch(s) // before it can be gone
-	if slot, err = l.machine.Plug(vmm.Virtio{Name: s.Name, Device: d, Gone: gone}); err != nil {
-		l.forget(s.Name)
+	if slot, err = l.machine.Plug(vmm.Virtio{Name: s.device, Device: d, Gone: gone}); err != nil {
+		l.forget(s.device)
 		return 0, errors.Join(err, behind.Close())
 	}
 	return slot, nil

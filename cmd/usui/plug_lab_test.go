@@ -161,6 +161,72 @@ func TestLabPlugACard(t *testing.T) {
 	s.end()
 }
 
+// TestLabUnplugWhatWasThere takes away devices that a machine started with. What was behind them is free again.
+func TestLabUnplugWhatWasThere(t *testing.T) {
+	dir := t.TempDir()
+	image, folder := filepath.Join(dir, "d.img"), filepath.Join(dir, "two%")
+	if err := os.WriteFile(image, make([]byte, 1<<20), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Mkdir(folder, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	host(t, "ip", "tuntap", "add", "dev", "again", "mode", "tap")
+	t.Cleanup(func() { exec.Command("ip", "link", "del", "again").Run() })
+	s := startSession(t, "--disk", image, "--net", "tap=again,mac=02:00:00:00:00:0c", "--share", folder, "--balloon", "on")
+	pid := s.cmd.Process.Pid
+	if n := children(t, pid); n == 0 {
+		t.Error("no process serves the folder")
+	}
+	s.refused("already", "plug", "--net", "tap=again", "web")
+	s.refused("already", "plug", "--net", "tap,mac=02:00:00:00:00:0c", "web")
+	for _, name := range []string{"disk0", "net0", "share two%", "balloon"} {
+		s.host("unplug", "web", name)
+	}
+	if list := s.host("unplug", "web"); strings.Contains(list, image) || strings.Contains(list, "again") || strings.Contains(list, "share") || strings.Contains(list, "balloon") {
+		t.Errorf("devices that were unplugged are still there:\n%s", list)
+	}
+	if top := s.host("top", "--json", "--count", "1", "web"); strings.Contains(top, image) || strings.Contains(top, "again") {
+		t.Errorf("top still knows devices that were unplugged: %s", top)
+	}
+	if n := children(t, pid); n != 0 {
+		t.Errorf("%d processes are left of what served the folder", n)
+	}
+	s.refused("no balloon", "balloon", "web", "100M")
+	s.host("plug", "--disk", image, "web")
+	s.host("plug", "--net", "tap=again,mac=02:00:00:00:00:0c", "web")
+	if got := s.guest("i=0; until [ -e /sys/block/vda -a -e /sys/class/net/eth0 ] || [ $i = 300 ]; do sleep 0.1; i=$((i+1)); done; echo $i"); got == "300" {
+		t.Error("the guest does not see the devices again")
+	}
+	s.end()
+}
+
+// refused runs another command of usui that must fail with these words.
+func (s *session) refused(why string, args ...string) {
+	s.t.Helper()
+	out, err := exec.CommandContext(s.t.Context(), s.usui, args...).CombinedOutput()
+	if err == nil || !strings.Contains(string(out), why) {
+		s.t.Errorf("usui %q: %v, %q; want it refused with %q", args, err, out, why)
+	}
+}
+
+// children counts the processes whose parent is pid.
+func children(t *testing.T, pid int) (n int) {
+	t.Helper()
+	lists, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/children", pid)) // proc(5)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, path := range lists {
+		text, err := os.ReadFile(path)
+		if err != nil && !os.IsNotExist(err) { // a thread that ended meanwhile
+			t.Fatal(err)
+		}
+		n += len(strings.Fields(string(text)))
+	}
+	return n
+}
+
 // TestLabBalloonCommand takes memory from a running guest and gives it back.
 func TestLabBalloonCommand(t *testing.T) {
 	s := startSession(t, "--memory", "512M", "--balloon", "on")

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"flag"
 	"fmt"
 	"os"
@@ -14,7 +15,6 @@ import (
 	"usui/internal/lab"
 	"usui/internal/pid1/wire"
 	"usui/machine/virtio/fs"
-	"usui/machine/vmm"
 )
 
 // shareFolder is where the default guest mounts shared folders, each at its tag.
@@ -155,16 +155,14 @@ func (s share) build(ctx context.Context, b *builder) error {
 	if err != nil {
 		return err
 	}
-	b.res.add(server)
 	if server.Sandbox != "namespace" {
 		b.ev.note("share", fmt.Sprintf("--share %s: virtiofsd runs with sandbox %s, for it got no namespaces of its own here", s.path, server.Sandbox))
 	}
 	device, err := fs.New(fs.Config{Tag: s.tag, Client: server.Client, End: server.End, Log: b.cfg.Log})
 	if err != nil {
-		return err
+		return errors.Join(err, server.Close())
 	}
-	b.add(vmm.Virtio{Name: "share " + s.tag, Device: device})
-	b.count("share", s.tag, func() any { return device.Stats() })
+	b.attach("share "+s.tag, device, server, source{Kind: "share", Name: s.tag, Detail: s.path, stats: func() any { return device.Stats() }})
 	options := ""
 	if s.readOnly {
 		options = "ro"

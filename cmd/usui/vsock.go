@@ -13,7 +13,6 @@ import (
 	"usui/internal/cli"
 	"usui/internal/lab"
 	"usui/machine/virtio/vsock"
-	"usui/machine/vmm"
 )
 
 // vsockPart is a machine's socket device.
@@ -119,16 +118,13 @@ func (p *vsockPart) build(_ context.Context, b *builder) error {
 		if err != nil {
 			return err
 		}
-		b.res.add(d)
-		b.add(vmm.Virtio{Name: "vsock", Device: d})
+		b.attach("vsock", d, d)
 	default:
 		d, err := vsock.New(vsock.Config{CID: p.cid, Path: p.path})
 		if err != nil {
 			return err
 		}
-		b.res.add(d)
-		b.add(vmm.Virtio{Name: "vsock", Device: d})
-		b.count("vsock", strconv.FormatUint(uint64(p.cid), 10), func() any { return d.Stats() })
+		b.attach("vsock", d, d, source{Kind: "vsock", Name: strconv.FormatUint(uint64(p.cid), 10), Detail: p.path, stats: func() any { return d.Stats() }})
 	}
 	return nil
 }

@@ -14,7 +14,8 @@
 //
 // # Invariants
 //
-//   - Over any time t, at most burst + rate*t is taken, and one request more.
+//   - Over any time t, at most burst + rate*t is taken, and one request more for each queue that draws on the bucket: to ask and to
+//     pay are two steps. What was taken too much is paid for before the next.
 //   - A nil Bucket limits nothing. Nothing allocates.
 //
 // # Limits

@@ -79,6 +79,20 @@ func boot(t testing.TB, pairs int, c virtiotest.Config) *card {
 	return bootWith(t, pairs, c, Config{})
 }
 
+// refusing is a backend that may refuse to be used otherwise.
+type refusing struct {
+	Backend
+	refuse atomic.Bool
+}
+
+// Use implements [Backend].
+func (r *refusing) Use(features uint64, pairs int) error {
+	if r.refuse.Load() {
+		return unix.ETIMEDOUT
+	}
+	return r.Backend.Use(features, pairs)
+}
+
 // bootWith is boot with more in the card's configuration.
 func bootWith(t testing.TB, pairs int, c virtiotest.Config, n Config) *card {
 	t.Helper()
@@ -90,7 +104,12 @@ func bootWith(t testing.TB, pairs int, c virtiotest.Config, n Config) *card {
 			k.hangUp(i)
 		}
 	})
-	n.Name, n.Backend, n.MAC, n.MTU, n.Log = "test", s, testMAC, 1500, slog.New(slog.NewTextHandler(k.log, nil))
+	if r, ok := n.Backend.(*refusing); ok {
+		r.Backend = s
+	} else {
+		n.Backend = s
+	}
+	n.Name, n.MAC, n.MTU, n.Log = "test", testMAC, 1500, slog.New(slog.NewTextHandler(k.log, nil))
 	var err error
 	if k.dev, err = New(n); err != nil {
 		t.Fatal(err)

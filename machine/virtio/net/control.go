@@ -85,17 +85,24 @@ func (d *Net) command(b []byte) error {
 	return errCommand
 }
 
-// usePairs puts the first n queue pairs into use. It is called before the goroutines are there, and then by the one of the
-// control queue.
+// usePairs puts the first n queue pairs into use, or leaves all as they are. It is called before the goroutines are there, and then by
+// the one of the control queue.
 func (d *Net) usePairs(n int) error {
+	before := 0
+	for _, p := range d.pairs {
+		if p.on.Load() {
+			before++
+		}
+	}
 	for _, p := range d.pairs[n:] {
 		p.on.Store(false) // before the backend hears of it, so that an error of theirs is none of the backend's
 	}
-	if err := d.backend.Use(d.accepted.Load(), n); err != nil {
-		if errors.Is(err, unix.EBADFD) {
-			d.unplug(err)
-		}
-		return err
+	err := d.backend.Use(d.accepted.Load(), n)
+	if errors.Is(err, unix.EBADFD) {
+		d.unplug(err)
+	}
+	if err != nil {
+		n = before
 	}
 	for i, p := range d.pairs[:n] {
 		p.on.Store(true)
@@ -103,5 +110,5 @@ func (d *Net) usePairs(n int) error {
 			q.Wake() // its receiver waits for the switch
 		}
 	}
-	return nil
+	return err
 }

@@ -103,6 +103,30 @@ func TestPairs(t *testing.T) {
 	}
 }
 
+// TestPairsStayWhenTheBackendRefuses checks that a command that failed changed nothing.
+func TestPairsStayWhenTheBackendRefuses(t *testing.T) {
+	b := &refusing{}
+	k := bootWith(t, 2, virtiotest.Config{Features: allFeatures}, Config{Backend: b})
+	if got := k.call(t, k.ctrl(), classPairs, pairsSet, 2, 0); got != answerOK {
+		t.Fatalf("two pairs: answer %d", got)
+	}
+	b.refuse.Store(true)
+	if got := k.call(t, k.ctrl(), classPairs, pairsSet, 1, 0); got != answerErr {
+		t.Fatalf("one pair: answer %d, want an error", got)
+	}
+	k.tx(1).Add(k.Out(frame(60, 1)))
+	if got := k.receive(t, 1); !bytes.Equal(got, frame(60, 1)) {
+		t.Error("the second pair sends another frame")
+	}
+	posted := chainsOf{}
+	k.offer(k.rx(1), posted, 1536)
+	k.rx(1).Publish()
+	k.send(t, 1, frame(60, 2))
+	if got, _ := k.take(t, k.rx(1), posted); !bytes.Equal(got, frame(60, 2)) {
+		t.Error("the second pair receives another frame")
+	}
+}
+
 // TestDriverWithoutPairs has its control queue behind the first pair.
 func TestDriverWithoutPairs(t *testing.T) {
 	k := boot(t, 2, virtiotest.Config{Features: allFeatures &^ FeatureMQ, Missing: []int{3, 4}})

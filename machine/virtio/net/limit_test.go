@@ -73,6 +73,29 @@ func TestStopWhileALimitHolds(t *testing.T) {
 	}
 }
 
+// TestTapThatGoesWhileALimitHolds sees the end of what is behind a card that a limit keeps waiting for an hour.
+func TestTapThatGoesWhileALimitHolds(t *testing.T) {
+	for name, c := range map[string]Config{"receive": {Receive: perSecond(t, 0, 1)}, "send": {Send: perSecond(t, 0, 1)}} {
+		k := bootWith(t, 1, virtiotest.Config{Features: allFeatures &^ FeatureMQ}, c)
+		posted := chainsOf{}
+		for i := range 2 {
+			if name == "send" {
+				k.tx(0).Add(k.Out(frame(60000, uint64(i))))
+				continue
+			}
+			k.offer(k.rx(0), posted, 60100)
+			k.rx(0).Publish()
+			k.send(t, 0, frame(60000, uint64(i)))
+		}
+		until(func() bool { s := k.dev.Stats(); return s.SenderHeld+s.ReceiverHeld > 0 })
+		k.hangUp(0)
+		until(func() bool { return k.changes.Load() > 0 })
+		if n := k.log.count(); n != 1 {
+			t.Errorf("%s: %d log lines, want 1", name, n)
+		}
+	}
+}
+
 func TestVhostKeepsNoLimit(t *testing.T) {
 	s, _ := sockets(t, 1)
 	if _, err := New(Config{Backend: s, MAC: testMAC, Vhost: true, Send: perSecond(t, 1, 0)}); err == nil {

@@ -94,7 +94,10 @@ func (r *receiver) run() {
 			r.queue.Disarm()
 		case allowance:
 			r.count.held.Add(1)
-			if r.wait.pause(r.dev.receive.Wait(time.Now())) != nil {
+			if err := r.wait.pause(r.dev.receive.Wait(time.Now())); err == errStopped {
+				return
+			} else if err != nil {
+				r.dev.unplug(err)
 				return
 			}
 		case theSwitch:

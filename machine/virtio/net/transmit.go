@@ -59,7 +59,7 @@ func (t *transmitter) run() {
 
 // keepLimit waits until the limit allows a frame. What the driver has sent meanwhile fills its queue. False means Stop.
 func (t *transmitter) keepLimit() bool {
-	if !t.dev.send.Limited() {
+	if !t.dev.send.Limited() || t.dev.unplugged.Load() {
 		return true
 	}
 	// Another queue may take what this one waited for.
@@ -70,8 +70,11 @@ func (t *transmitter) keepLimit() bool {
 		}
 		t.queue.Notify() // of what has been sent
 		t.count.held.Add(1)
-		if t.wait.pause(d) != nil {
+		if err := t.wait.pause(d); err == errStopped {
 			return false
+		} else if err != nil {
+			t.dev.unplug(err)
+			return true // what the guest sends is dropped
 		}
 	}
 }

@@ -25,16 +25,19 @@ var (
 	errHungUp  = errors.New("the descriptor hung up")
 )
 
-// pause waits for a time, or until Stop, at which it fails with errStopped.
+// pause waits for a time. It ends early with errStopped at Stop, and with errHungUp when the descriptor will do nothing any more.
 func (w *waiter) pause(d time.Duration) error {
 	for end := time.Now().Add(d); d > 0; d = time.Until(end) {
 		t := unix.NsecToTimespec(int64(d))
-		n, err := unix.Ppoll(w.fds[1:], &t, nil)
+		w.fds[0].Events = 0
+		n, err := unix.Ppoll(w.fds[:], &t, nil)
 		switch {
-		case n > 0:
-			return errStopped
 		case err != nil && err != unix.EINTR:
 			return err
+		case n > 0 && w.fds[1].Revents != 0:
+			return errStopped
+		case n > 0:
+			return errHungUp
 		}
 	}
 	return nil
