@@ -39,6 +39,7 @@ func startShell(t *testing.T, o *runOptions) *shell {
 		if err := o.here(t.Context(), env, newEvents(env, false)); err != nil && !errors.Is(err, context.Canceled) {
 			t.Errorf("the machine ended: %v\n%s", err, stderr.Bytes())
 		}
+		stdin.Close() // what the test still has to say, nobody hears
 		stdout.Close()
 	})
 	t.Cleanup(func() {
