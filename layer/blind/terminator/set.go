@@ -34,6 +34,9 @@ func (s Set) String() string {
 	return strings.Join(names, ",")
 }
 
+// MarshalText implements [encoding.TextMarshaler].
+func (s Set) MarshalText() ([]byte, error) { return []byte(s.String()), nil }
+
 // Classes are the single classes in s.
 func (s Set) Classes() iter.Seq[Set] {
 	return func(yield func(Set) bool) {
