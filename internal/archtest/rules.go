@@ -41,6 +41,7 @@ var owners = map[string]place{
 	"github.com/rogpeppe/go-internal": testFiles,
 	"github.com/spf13/cobra":          {folders: []string{"internal/cli"}},
 	"github.com/spf13/pflag":          {folders: []string{"internal/cli"}},
+	"github.com/tetratelabs/wazero":   {folders: []string{"layer/blind", "cmd/usui-blind"}},
 	"github.com/ulikunitz/xz":         {folders: []string{"machine/boot", "internal/initrd"}},
 	"golang.org/x/sys":                {folders: []string{"machine", "host", "internal", "cmd"}, suffixes: []string{"_linux.go", "_darwin.go"}},
 	"golang.org/x/term":               {folders: []string{"cmd/usui"}},
