@@ -67,7 +67,7 @@ func Rewrite(ctx context.Context, module []byte, o Options) ([]byte, Report, err
 	}
 	defer c.close(ctx) // what is left is the result; the folder is empty or the system's to clean
 	return w.scanned(func(module []byte, _ bool) (scan.Report, error) {
-		compiled, found, err := c.compile(ctx, module, w.set())
+		compiled, found, err := c.compile(ctx, module, w.strictSet())
 		if err != nil {
 			return found, err
 		}

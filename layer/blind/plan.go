@@ -166,7 +166,7 @@ func (w *rewriter) checkIndices(in *wasm.Instr) error {
 		return nil
 	}
 	for _, i := range []uint32{in.Index, in.Second} {
-		if !w.tableSet().Clean(w.arch, bytesOf(uint64(i), 4)) {
+		if !w.strictSet().Clean(w.arch, bytesOf(uint64(i), 4)) {
 			return fmt.Errorf("%s %d: code would hold this index, whose bytes are a control-flow instruction; give it another number", what, i)
 		}
 	}

@@ -44,6 +44,10 @@ func newRewriter(module []byte, o Options) (*rewriter, error) {
 
 func (w *rewriter) set() terminator.Set { return w.o.Policy.set() }
 
+// strictSet is the set without direct branches. One in eight bytes is one, and what it leads to was there before: constants and offsets that
+// hold one are blinded if the policy says so, but no module is refused, and no code searched, for others.
+func (w *rewriter) strictSet() terminator.Set { return w.set() &^ terminator.Direct }
+
 // scans reports whether there is a second stage.
 func (w *rewriter) scans() bool {
 	return !w.o.Unscanned && w.o.Policy.byBytes() && w.o.Arch == runtime.GOARCH

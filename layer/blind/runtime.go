@@ -47,7 +47,7 @@ func (r *Runtime) Blind(ctx context.Context, module []byte) (wazero.CompiledModu
 	}
 	var compiled wazero.CompiledModule // the last whole one
 	_, report, err := w.scanned(func(module []byte, whole bool) (scan.Report, error) {
-		c, found, err := r.compiler.compile(ctx, module, w.set())
+		c, found, err := r.compiler.compile(ctx, module, w.strictSet())
 		if err != nil {
 			return found, err
 		}

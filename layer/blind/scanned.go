@@ -94,7 +94,7 @@ func (w *rewriter) classify(report *Report, r scan.Report) {
 	report.Offenders = len(w.found)
 	for _, h := range r.Unintended {
 		if !h.Chosen {
-			report.Residual[class(h.Where)] += h.Count.Of(w.set())
+			report.Residual[class(h.Where)] += h.Count.Of(w.strictSet())
 		}
 	}
 	for _, o := range r.Offenders {

@@ -4,7 +4,6 @@ import (
 	"encoding/binary"
 	"fmt"
 
-	"usui/layer/blind/terminator"
 	"usui/layer/blind/wasm"
 )
 
@@ -12,12 +11,9 @@ import (
 // words of code.
 const maxPadding = 1024
 
-// tableSet is the set without direct branches: one in eight numbers holds one, and what these lead to was there before.
-func (w *rewriter) tableSet() terminator.Set { return w.set() &^ terminator.Direct }
-
 // cleanCount reports whether a br_table of n labels besides the default may stand in code, where a comparison has its count.
 func (w *rewriter) cleanCount(n uint32) bool {
-	s := w.tableSet()
+	s := w.strictSet()
 	return s.Clean(w.arch, bytesOf(uint64(n), 4)) && s.Clean(w.arch, bytesOf(uint64(n)+1, 4))
 }
 
