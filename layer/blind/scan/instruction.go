@@ -10,44 +10,44 @@ import (
 const entrySize = 8
 
 // instruction cuts the next piece of amd64 code.
-func (s *sweep) instruction() piece {
-	if p, ok := s.data(); ok {
-		return p
+func (s *sweep) instruction() {
+	if (s.marked || s.reached != falling) && s.data() {
+		s.reached = jumping
+		return
 	}
-	inst, err := x86.Decode(s.code[s.pos:s.end])
-	end := s.pos + inst.Len()
-	if err != nil {
-		end = s.pos + 1
-		s.reached = falling
-		return piece{start: s.pos, end: end, field: Unknown}
+	s.reached = falling
+	p := &s.piece
+	var err error
+	if p.inst, err = x86.Decode(s.code[s.pos:s.end]); err != nil {
+		s.cut(Unknown, s.pos+1)
+		return
 	}
+	end := s.pos + p.inst.Len()
 	if known := s.upTo(end, operand); known < end { // it would reach into data: the sweep is out of step
-		s.reached = falling
-		return piece{start: s.pos, end: known, field: Unknown}
+		s.cut(Unknown, known)
+		return
 	}
-	s.learn(&inst, end)
-	return piece{start: s.pos, end: end, field: Operation, decoded: true, inst: inst}
+	p.start, p.end, p.field, p.decoded = s.pos, end, Operation, true
+	s.learn(&p.inst, end)
 }
 
 // data cuts a piece where there is known to be no code.
-func (s *sweep) data() (piece, bool) {
-	p := piece{start: s.pos, field: Data}
+func (s *sweep) data() bool {
 	switch m := s.at(s.pos); {
 	case m == vector:
-		p.end = s.upTo(s.pos+16, address)
+		s.cut(Data, s.upTo(s.pos+16, address))
 	case m == operand:
-		p.end = s.upTo(s.pos+8, address)
+		s.cut(Data, s.upTo(s.pos+8, address))
 	case m == address && s.reached == switching && s.entries() > 0:
-		p.field, p.end = Relative, s.pos+entrySize*s.entries()
+		s.cut(Relative, s.pos+entrySize*s.entries())
 	case m == address && s.reached != falling && s.function >= 0: // a table of the engine's, which lie behind all code
-		p.end = s.upTo(s.end, address)
+		s.cut(Data, s.upTo(s.end, address))
 	case s.reached != falling && s.padded():
-		p.end = s.end
+		s.cut(Data, s.end)
 	default:
-		return p, false
+		return false
 	}
-	s.reached = jumping
-	return p, true
+	return true
 }
 
 // entries counts the entries of the jump table that begins here: each leads into this function.
@@ -84,7 +84,6 @@ func (s *sweep) learn(in *x86.Inst, end int) {
 			s.set(target, use(in))
 		}
 	}
-	s.reached = falling
 	if in.Vector() {
 		return
 	}

@@ -92,23 +92,19 @@ func (t *tallier) run(arch terminator.Arch, find finder, classes terminator.Set)
 		function int   // likewise
 		crossing bool
 	)
-	for {
-		p, f, more := s.next()
-		if !more {
-			return
-		}
-		t.measure(&p)
-		if crossing { // a terminator has at most one byte in the next piece, or all the rest on arm64
-			t.count(hit, &before, &p, function)
+	for p := &s.piece; s.next(); {
+		t.measure(p)
+		if crossing { // its last byte is here
+			t.count(hit, &before, p, function)
 			hit, ok = find(classes, t.code, hit.Off+1)
 			crossing = false
 		}
 		for ok && hit.Off < p.end {
 			if hit.Off+hit.Len > p.end {
-				before, function, crossing = p, f, true
+				before, function, crossing = *p, s.function, true
 				break
 			}
-			t.count(hit, &p, &p, f)
+			t.count(hit, p, p, s.function)
 			hit, ok = find(classes, t.code, hit.Off+1)
 		}
 	}

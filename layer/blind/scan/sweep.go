@@ -16,6 +16,7 @@ type sweep struct {
 	code      []byte
 	functions []Function // sorted, apart
 
+	piece     piece  // the last one that next cut
 	pos       int    // where the next piece begins
 	function  int    // the function that pos is in, -1 between them
 	following int    // the first function that ends behind pos
@@ -45,21 +46,26 @@ const (
 	switching              // likewise, and it is a jump to an address that was computed
 )
 
-// next gives the next piece and the function that it is in; false at the end of the code.
-func (s *sweep) next() (p piece, function int, ok bool) {
+// next cuts the next piece; false at the end of the code.
+func (s *sweep) next() bool {
 	if s.pos == len(s.code) {
-		return piece{}, 0, false
+		return false
 	}
 	if s.pos == s.end {
 		s.enter()
 	}
 	if s.arch == terminator.ARM64 {
-		p = s.word()
+		s.word()
 	} else {
-		p = s.instruction()
+		s.instruction()
 	}
-	s.pos = p.end
-	return p, s.function, true
+	s.pos = s.piece.end
+	return true
+}
+
+// cut makes the piece from pos to end one of bytes that are no instruction of amd64.
+func (s *sweep) cut(f Field, end int) {
+	s.piece = piece{start: s.pos, end: end, field: f}
 }
 
 // enter begins the function, or the gap between two, that pos is at.

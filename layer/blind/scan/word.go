@@ -6,20 +6,19 @@ import "encoding/binary"
 const wordSize = 4
 
 // word cuts the next piece of arm64 code.
-func (s *sweep) word() piece {
-	p := piece{start: s.pos, end: min(s.pos+wordSize, s.end), field: Operation}
-	if p.end-p.start < wordSize || p.start%wordSize != 0 {
-		p.field = Unknown
-		return p
-	}
-	if m := s.at(s.pos); m != none {
-		p.field = Data
-		p.end = s.pos + wordSize
-		for p.end < s.end && s.at(p.end) == operand { // up to where the next one begins
-			p.end = min(p.end+wordSize, s.end)
+func (s *sweep) word() {
+	end := s.pos + wordSize
+	switch {
+	case end > s.end, s.pos%wordSize != 0:
+		s.cut(Unknown, min(end, s.end))
+	case s.at(s.pos) == none:
+		s.cut(Operation, end)
+	default:
+		for end < s.end && s.at(end) == operand { // up to where the next one begins
+			end = min(end+wordSize, s.end)
 		}
+		s.cut(Data, end)
 	}
-	return p
 }
 
 // literals marks what the instructions of a function load relative to the program counter (Arm ARM C4.1, "Load register
