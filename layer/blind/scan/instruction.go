@@ -17,8 +17,7 @@ func (s *sweep) instruction() {
 	}
 	s.reached = falling
 	p := &s.piece
-	var err error
-	if p.inst, err = x86.Decode(s.code[s.pos:s.end]); err != nil {
+	if err := p.inst.Decode(s.code[s.pos:s.end]); err != nil {
 		s.cut(Unknown, s.pos+1)
 		return
 	}

@@ -3,8 +3,11 @@ package terminator
 import (
 	"encoding/binary"
 	"fmt"
+	"math/rand/v2"
 	"slices"
 	"testing"
+
+	"golang.org/x/arch/arm64/arm64asm"
 )
 
 // instructions are words as an assembler writes them, with their classes.
@@ -62,5 +65,36 @@ func TestWordsAreAligned(t *testing.T) {
 	}
 	if h, ok := Ret.Next(ARM64, append(ret, ret...), 1); !ok || h.Off != 4 {
 		t.Errorf("behind offset 1: %v, %v, want the one at 4", h, ok)
+	}
+}
+
+// TestWordsAreThoseOfArm64asm compares classes with what another decoder makes of random words, half of them near a rule. It knows
+// neither pointer authentication nor what is newer.
+func TestWordsAreThoseOfArm64asm(t *testing.T) {
+	classes := map[arm64asm.Op]Set{
+		arm64asm.RET: Ret, arm64asm.ERET: Ret, arm64asm.BR: Indirect, arm64asm.BLR: Indirect,
+		arm64asm.SVC: Syscall, arm64asm.HVC: Syscall, arm64asm.SMC: Syscall,
+		arm64asm.B: Direct, arm64asm.BL: Direct, arm64asm.CBZ: Direct, arm64asm.CBNZ: Direct, arm64asm.TBZ: Direct, arm64asm.TBNZ: Direct,
+	}
+	random, compared := rand.New(rand.NewPCG(1, 2)), map[Set]int{}
+	for range 200000 {
+		w := random.Uint32()
+		if w&1 == 0 {
+			r := arm64[random.IntN(len(arm64))]
+			w = r.bits | random.Uint32()&^r.mask | 1<<random.IntN(32)
+		}
+		code := binary.LittleEndian.AppendUint32(nil, w)
+		inst, err := arm64asm.Decode(code)
+		if err != nil {
+			continue
+		}
+		h, _ := All.Next(ARM64, code, 0)
+		if want := classes[inst.Op]; h.Class != want {
+			t.Fatalf("%#08x: class %v, want %v: %v", w, h.Class, want, inst)
+		}
+		compared[h.Class]++
+	}
+	if len(compared) != 5 {
+		t.Errorf("compared %v, want some of each class and some of none", compared)
 	}
 }

@@ -2,7 +2,7 @@ package x86
 
 import "errors"
 
-// The errors of Decode.
+// The errors of [Inst.Decode].
 var (
 	ErrTruncated = errors.New("the instruction is longer than the code")
 	ErrUnknown   = errors.New("unknown instruction")
@@ -13,9 +13,9 @@ const maxLen = 15
 
 // decoder is at one place in an instruction.
 type decoder struct {
-	code []byte
-	pos  int
-	Inst
+	*Inst // written in place: to copy it right behind writes of single bytes stalls a processor
+	code  []byte
+	pos   int
 
 	rex              byte // 0: none
 	size16, address4 bool // prefixes 66 and 67
@@ -23,20 +23,22 @@ type decoder struct {
 	other            bool // prefix f0, f2 or f3
 }
 
-// Decode reads the instruction at the beginning of code.
-func Decode(code []byte) (Inst, error) {
-	d := decoder{code: code}
+// Decode reads the instruction at the beginning of code. If it returns an error, the Inst is empty.
+func (in *Inst) Decode(code []byte) error {
+	*in = Inst{}
+	d := decoder{Inst: in, code: code}
 	if len(code) > maxLen {
 		d.code = code[:maxLen]
 	}
 	err := d.decode()
-	if err == ErrTruncated && len(code) >= maxLen {
-		err = ErrUnknown // more bytes do not help
+	if err == nil {
+		return nil
 	}
-	if err != nil {
-		return Inst{}, err
+	*in = Inst{}
+	if len(code) >= maxLen {
+		return ErrUnknown // more bytes do not help
 	}
-	return d.Inst, nil
+	return err
 }
 
 func (d *decoder) decode() error {
@@ -65,22 +67,13 @@ func (d *decoder) decode() error {
 // prefixes reads legacy prefixes and REX. A REX counts only directly before the opcode.
 func (d *decoder) prefixes() error {
 	for ; d.pos < len(d.code); d.pos++ {
-		switch b := d.code[d.pos]; b {
-		case 0x66:
-			d.size16 = true
-		case 0x67:
-			d.address4 = true
-		case 0xf2:
-			d.repne, d.other = true, true
-		case 0xf0, 0xf3:
-			d.other = true
-		case 0x26, 0x2e, 0x36, 0x3e, 0x64, 0x65:
+		switch b := d.code[d.pos]; kinds[b] {
+		case rexPrefix:
+			d.rex, d.starts[REX] = b, uint8(d.pos)
+			continue
+		case legacyPrefix:
+			d.legacy(b)
 		default:
-			if b&0xf0 == 0x40 {
-				d.rex = b
-				d.starts[REX] = uint8(d.pos)
-				continue
-			}
 			if d.rex == 0 {
 				d.starts[REX] = uint8(d.pos)
 			}
@@ -89,6 +82,20 @@ func (d *decoder) prefixes() error {
 		d.rex = 0
 	}
 	return ErrTruncated
+}
+
+// legacy takes note of a prefix. Those of segments change nothing here.
+func (d *decoder) legacy(b byte) {
+	switch b {
+	case 0x66:
+		d.size16 = true
+	case 0x67:
+		d.address4 = true
+	case 0xf2:
+		d.repne, d.other = true, true
+	case 0xf0, 0xf3:
+		d.other = true
+	}
 }
 
 // next reads one byte.

@@ -8,6 +8,11 @@ import (
 	"testing"
 )
 
+func decode(code []byte) (in Inst, err error) {
+	err = in.Decode(code)
+	return in, err
+}
+
 // layout writes the fields of an instruction that are not empty, with their names, and what is said of them.
 func layout(code []byte, in *Inst) string {
 	var parts []string
@@ -105,12 +110,12 @@ func TestFieldsOfInstructions(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		in, err := Decode(append(code, 0xcc, 0xcc)) // what follows plays no part
+		in, err := decode(append(code, 0xcc, 0xcc)) // what follows plays no part
 		if got := layout(code, &in); err != nil || got != tt.want || in.Len() != len(code) {
 			t.Errorf("Decode(%s) = %s of %d bytes, %v; want %s", tt.code, got, in.Len(), err, tt.want)
 		}
 		for n := range code {
-			if _, err := Decode(code[:n]); !errors.Is(err, ErrTruncated) {
+			if _, err := decode(code[:n]); !errors.Is(err, ErrTruncated) {
 				t.Errorf("Decode(%s) = %v, want that it is truncated", tt.code[:2*n], err)
 			}
 		}
@@ -137,7 +142,7 @@ func TestWhatIsNoInstruction(t *testing.T) {
 			t.Fatal(err)
 		}
 		padded := append(bytes, make([]byte, 16)...)
-		if in, err := Decode(padded); !errors.Is(err, ErrUnknown) {
+		if in, err := decode(padded); !errors.Is(err, ErrUnknown) {
 			t.Errorf("Decode(%s) = %s, %v; want that it is unknown", code, layout(padded, &in), err)
 		}
 	}
@@ -146,10 +151,10 @@ func TestWhatIsNoInstruction(t *testing.T) {
 func TestDecodeDoesNotAllocate(t *testing.T) {
 	code := []byte{0x48, 0x8b, 0x84, 0x08, 0x0f, 0x05, 0xc3, 0x00}
 	if n := testing.AllocsPerRun(100, func() {
-		if _, err := Decode(code); err != nil {
+		if _, err := decode(code); err != nil {
 			t.Error(err)
 		}
-		if _, err := Decode(code[:7]); err == nil {
+		if _, err := decode(code[:7]); err == nil {
 			t.Error("a truncated instruction was decoded")
 		}
 	}); n != 0 {
@@ -166,7 +171,7 @@ func FuzzDecode(f *testing.F) {
 		f.Add(bytes)
 	}
 	f.Fuzz(func(t *testing.T, code []byte) {
-		in, err := Decode(code)
+		in, err := decode(code)
 		if err != nil {
 			if in != (Inst{}) || !errors.Is(err, ErrUnknown) && !errors.Is(err, ErrTruncated) {
 				t.Fatalf("Decode(% x) = %+v, %v", code, in, err)
@@ -187,7 +192,7 @@ func FuzzDecode(f *testing.F) {
 		if at != in.Len() {
 			t.Fatalf("Decode(% x): the fields have %d bytes of %d", code, at, in.Len())
 		}
-		if again, err := Decode(code[:in.Len()]); err != nil || again != in {
+		if again, err := decode(code[:in.Len()]); err != nil || again != in {
 			t.Fatalf("Decode(% x) depends on what follows: %+v, %v", code, again, err)
 		}
 	})

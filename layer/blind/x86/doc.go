@@ -7,7 +7,7 @@
 // # Idea
 //
 // A constant of a program stands in its machine code as an immediate or a displacement; so whoever asks where a byte comes from
-// needs the borders inside an instruction, and not its meaning. [Decode] gives those alone. It follows the opcode maps
+// needs the borders inside an instruction, and not its meaning. [Inst.Decode] gives those alone. It follows the opcode maps
 // of Intel's SDM, volume 2, appendix A, and AMD's APM, volumes 3 and 6, appendix A, for 64-bit mode: one letter for each opcode says whether it
 // has a ModRM byte and what immediate.
 //

@@ -21,7 +21,7 @@ func (f Field) String() string {
 	return [numFields]string{"prefix", "rex", "opcode", "modrm", "sib", "disp", "imm"}[f]
 }
 
-// Inst is the layout of one instruction. It is valid for the bytes that it was decoded from.
+// Inst is the layout of one instruction, which [Inst.Decode] reads. It is valid for the bytes that it was read from.
 type Inst struct {
 	starts [numFields]uint8
 	len    uint8

@@ -65,3 +65,17 @@ const twoByte = "" +
 func vectorImm8(op byte) bool {
 	return op >= 0x70 && op <= 0x73 || op == 0xc2 || op >= 0xc4 && op <= 0xc6
 }
+
+const (
+	legacyPrefix = iota + 1
+	rexPrefix
+)
+
+// kinds says which bytes are prefixes.
+var kinds = [256]uint8{
+	0x26: legacyPrefix, 0x2e: legacyPrefix, 0x36: legacyPrefix, 0x3e: legacyPrefix, 0x64: legacyPrefix, 0x65: legacyPrefix,
+	0x66: legacyPrefix, 0x67: legacyPrefix, 0xf0: legacyPrefix, 0xf2: legacyPrefix, 0xf3: legacyPrefix,
+
+	0x40: rexPrefix, 0x41: rexPrefix, 0x42: rexPrefix, 0x43: rexPrefix, 0x44: rexPrefix, 0x45: rexPrefix, 0x46: rexPrefix, 0x47: rexPrefix,
+	0x48: rexPrefix, 0x49: rexPrefix, 0x4a: rexPrefix, 0x4b: rexPrefix, 0x4c: rexPrefix, 0x4d: rexPrefix, 0x4e: rexPrefix, 0x4f: rexPrefix,
+}

@@ -55,7 +55,7 @@ func TestFieldsAreThoseOfX86asm(t *testing.T) {
 	code := self(t, 1<<20)
 	compared, values := 0, 0
 	for off := 0; off < len(code); {
-		in, err := Decode(code[off:])
+		in, err := decode(code[off:])
 		want, wantErr := x86asm.Decode(code[off:], 64)
 		known := wantErr == nil && want.Op != 0
 		switch {
@@ -134,7 +134,7 @@ func TestLengthsAreThoseOfObjdump(t *testing.T) {
 		compared := 0
 		for at, lines := range disassembly(t, objdump, path) {
 			off := int(at - address)
-			in, err := Decode(code[off:])
+			in, err := decode(code[off:])
 			if err != nil || in.Len() != lines.size {
 				t.Errorf("%s: %s is %d bytes, %v, want %d", path, lines.text, in.Len(), err, lines.size)
 			}
@@ -185,7 +185,7 @@ func BenchmarkDecode(b *testing.B) {
 	b.SetBytes(int64(len(code)))
 	for b.Loop() {
 		for off := 0; off < len(code); {
-			in, err := Decode(code[off:])
+			in, err := decode(code[off:])
 			if err != nil {
 				off++
 				continue
