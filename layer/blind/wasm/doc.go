@@ -15,7 +15,7 @@
 //
 //   - Bytes that are no module are an error, never a panic, and nothing is allocated by a count that the bytes do not bear out.
 //   - Each opcode is known with the shape of its immediates, or the module is refused with the name of the proposal.
-//   - Numbers of prefixed opcodes are in their shortest form: an engine that reads one byte there sees the same instructions.
+//   - Numbers behind the prefixes 0xfd and 0xfe are in their shortest form: an engine that reads one byte there sees the same instructions.
 //   - What is written holds the bytes of every untouched instruction and section as they were.
 //
 // # Limits

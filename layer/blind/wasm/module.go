@@ -42,7 +42,7 @@ type Module struct {
 	Functions         []Func
 
 	sections []section
-	params   []int    // of each type; -1 for a type of another kind
+	params   []int    // how many each type has
 	declared []uint32 // types of the module's own functions
 }
 
@@ -142,25 +142,32 @@ func (m *Module) parse(id Section, body []byte) error {
 }
 
 func (m *Module) parseTypes(r *reader) {
-	for range r.count(3) {
-		switch form := r.byte(); form {
-		case 0x60:
-			params := r.count(1)
-			for range params {
-				r.valueType()
-			}
-			for range r.count(1) {
-				r.valueType()
-			}
-			m.params = append(m.params, int(params))
-		case 0x4e, 0x4f, 0x50, 0x5e, 0x5f: // recursion groups, sub-types, arrays, structures
-			r.fail(fmt.Errorf("type %#x is of the garbage-collection proposal, which is not supported", form))
-		default:
-			r.fail(fmt.Errorf("type %#x is unknown", form))
-		}
-		if r.err != nil {
+	r.elements(2, func() {
+		form := r.byte()
+		if form != recursive {
+			m.parseType(r, form)
 			return
 		}
+		r.elements(3, func() { m.parseType(r, r.byte()) })
+	})
+}
+
+// recursive begins a group of types that name each other. Those of functions are in use without the rest of garbage collection.
+const recursive = 0x4e
+
+func (m *Module) parseType(r *reader, form byte) {
+	switch form {
+	case 0x60:
+		params := r.count(1)
+		for range params {
+			r.valueType()
+		}
+		r.elements(1, r.valueType)
+		m.params = append(m.params, int(params))
+	case 0x4f, 0x50, 0x5e, 0x5f: // sub-types, arrays, structures
+		r.fail(fmt.Errorf("type %#x is of the garbage-collection proposal, which is not supported", form))
+	default:
+		r.fail(fmt.Errorf("type %#x is unknown", form))
 	}
 }
 

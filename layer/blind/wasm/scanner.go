@@ -95,7 +95,7 @@ func (s *Scanner) Peek() (Op, bool) {
 	return op, ahead.r.err == nil && s.depth > 0
 }
 
-// opcode reads an opcode. Engines differ in how many bytes they take for the number behind a prefix, but not for the shortest form.
+// opcode reads an opcode. Engines differ in how many bytes they take for the number behind 0xfd and 0xfe, but not for the shortest form.
 func (s *Scanner) opcode() Op {
 	r := &s.r
 	b := r.byte()
@@ -109,7 +109,7 @@ func (s *Scanner) opcode() Op {
 	}
 	if n > 0xff || b == 0xfb {
 		r.fail(refusal(b, n))
-	} else if r.pos-at != len(AppendU32(nil, n)) {
+	} else if b != 0xfc && r.pos-at != len(AppendU32(nil, n)) {
 		r.fail(fmt.Errorf("opcode %#x %#x is not in its shortest form", b, n))
 	}
 	return Op(b)<<8 | Op(n)

@@ -144,10 +144,10 @@ func (g *generator) statement(depth int) {
 		g.op(wasm.OpEnd)
 	case n <= 3:
 		g.address()
-		g.expression(t, 2)
+		g.expression(t, 1)
 		g.b = wasm.AppendMem(g.b, pick(g, stores[t]), g.memArg())
 	default:
-		g.expression(t, 3)
+		g.expression(t, 2)
 		g.index(wasm.OpLocalSet, firstLocal+typeIndex(t))
 	}
 }

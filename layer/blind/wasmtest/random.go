@@ -31,11 +31,11 @@ func Random(seed uint64, n int) []byte {
 	}
 	for i := range n {
 		g := generator{r: r}
-		for range 2 + r.IntN(4) {
+		for range 1 + r.IntN(3) {
 			g.statement(2)
 		}
 		for _, t := range RandomType.Results {
-			g.expression(t, 3)
+			g.expression(t, 1)
 		}
 		m.Funcs = append(m.Funcs, Func{Name: Name(i), Type: RandomType, Locals: randomLocals, Code: g.b})
 	}
