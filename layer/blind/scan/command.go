@@ -3,6 +3,7 @@ package scan
 import (
 	"context"
 	"flag"
+	"fmt"
 
 	"usui/internal/cli"
 	"usui/layer/blind/terminator"
@@ -71,6 +72,9 @@ func (c *command) main(_ context.Context, env *cli.Env, args []string) error {
 
 // parse turns words into options.
 func (c *command) parse() (err error) {
+	if c.raw && c.format != "auto" && c.format != string(Raw) {
+		return fmt.Errorf("--raw and --format %s exclude each other", c.format)
+	}
 	if c.raw {
 		c.format = string(Raw)
 	}

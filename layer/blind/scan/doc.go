@@ -25,7 +25,8 @@
 // # Invariants
 //
 //   - Every terminator of the set, at every offset, is counted exactly once: as intended, or in one place.
-//   - No file makes it panic, and none makes it use more memory than a few times the file's size.
+//   - No file makes it panic, and none makes it use more memory than a few times the file's size and a list of a million offenders; what
+//     is not listed is counted.
 //   - Nothing is allocated for an instruction, and for a terminator only if it is listed.
 //
 // # Limits

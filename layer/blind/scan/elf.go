@@ -27,21 +27,21 @@ func parseELF(content []byte) (program, error) {
 	p := program{arch: arch, known: true}
 	symbols := functionSymbols(f)
 	for i, s := range f.Sections {
-		if s.Type != elf.SHT_PROGBITS || s.Flags&elf.SHF_EXECINSTR == 0 {
+		if s.Type != elf.SHT_PROGBITS || s.Flags&elf.SHF_EXECINSTR == 0 || s.FileSize == 0 {
 			continue
-		}
-		code, err := s.Data()
-		if err != nil {
-			return program{}, fmt.Errorf("section %s: %w", s.Name, err)
 		}
 		base := s.Addr
 		if f.Type == elf.ET_REL { // symbols count from their section
 			base = 0
 		}
+		code, err := p.part(content, s.Offset, s.FileSize)
+		if err != nil {
+			return program{}, fmt.Errorf("section %q: %w", s.Name, err)
+		}
 		p.segments = append(p.segments, segment{s.Addr, code, inSection(symbols, elf.SectionIndex(i), base, len(code))})
 	}
 	if len(f.Sections) == 0 {
-		err = p.loaded(f)
+		err = p.loaded(f, content)
 	}
 	if err == nil && len(p.segments) == 0 {
 		err = errors.New("the ELF file has no code")
@@ -61,33 +61,33 @@ func machine(m elf.Machine) (terminator.Arch, error) {
 }
 
 // loaded takes the executable segments of a program.
-func (p *program) loaded(f *elf.File) error {
+func (p *program) loaded(f *elf.File, content []byte) error {
 	for _, s := range f.Progs {
 		if s.Type != elf.PT_LOAD || s.Flags&elf.PF_X == 0 {
 			continue
 		}
-		code, err := readAll(s)
+		code, err := p.part(content, s.Off, s.Filesz)
 		if err != nil {
-			return err
+			return fmt.Errorf("segment at %#x: %w", s.Vaddr, err)
 		}
 		p.segments = append(p.segments, segment{address: s.Vaddr, code: code})
 	}
 	return nil
 }
 
-// readAll reads what a segment has in the file. Its length is not believed before it was read.
-func readAll(s *elf.Prog) ([]byte, error) {
-	var b bytes.Buffer
-	if _, err := b.ReadFrom(s.Open()); err != nil {
-		return nil, fmt.Errorf("segment at %#x: %w", s.Vaddr, err)
+// part is some bytes of a file that are code. All parts together are no longer than the file.
+func (p *program) part(content []byte, off, size uint64) ([]byte, error) {
+	length := uint64(len(content))
+	if off > length || size > length-off {
+		return nil, fmt.Errorf("%d bytes at %#x are not in the %d bytes of the file", size, off, length)
 	}
-	if uint64(b.Len()) != s.Filesz {
-		return nil, fmt.Errorf("segment at %#x has %d bytes, and not %d as its header says", s.Vaddr, b.Len(), s.Filesz)
+	if p.size += size; p.size > length {
+		return nil, errors.New("with those before it, it is longer than the file")
 	}
-	return b.Bytes(), nil
+	return content[off : off+size : off+size], nil
 }
 
-// functionSymbols gives the functions that have a symbol, by rising address. A file without symbols has none.
+// functionSymbols gives the functions that have a symbol, by section and address. A file without symbols has none.
 func functionSymbols(f *elf.File) []elf.Symbol {
 	symbols, err := f.Symbols()
 	if err != nil || len(symbols) == 0 {
@@ -96,15 +96,21 @@ func functionSymbols(f *elf.File) []elf.Symbol {
 		}
 	}
 	symbols = slices.DeleteFunc(symbols, func(s elf.Symbol) bool { return elf.ST_TYPE(s.Info) != elf.STT_FUNC })
-	slices.SortStableFunc(symbols, func(a, b elf.Symbol) int { return cmp.Compare(a.Value, b.Value) })
+	slices.SortStableFunc(symbols, func(a, b elf.Symbol) int {
+		return cmp.Or(cmp.Compare(a.Section, b.Section), cmp.Compare(a.Value, b.Value))
+	})
 	return symbols
 }
 
 // inSection makes functions of the symbols of a section: those that overlap are cut, and of those at one place the first is kept.
 func inSection(symbols []elf.Symbol, section elf.SectionIndex, base uint64, size int) (functions []Function) {
-	for _, s := range symbols {
+	first, _ := slices.BinarySearchFunc(symbols, section, func(s elf.Symbol, i elf.SectionIndex) int { return cmp.Compare(s.Section, i) })
+	for _, s := range symbols[first:] {
+		if s.Section != section {
+			break
+		}
 		off := s.Value - base
-		if s.Section != section || s.Value < base || off >= uint64(size) {
+		if s.Value < base || off >= uint64(size) {
 			continue
 		}
 		if n := len(functions); n > 0 {

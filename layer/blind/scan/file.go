@@ -38,6 +38,7 @@ type program struct {
 	arch     terminator.Arch
 	known    bool // the file says the architecture
 	segments []segment
+	size     uint64 // of the code of ELF files
 }
 
 // File scans the code in a file.

@@ -207,6 +207,14 @@ func TestFilesThatAreCutOffAreErrors(t *testing.T) {
 	}
 }
 
+func TestHostileCodeHasAnEnd(t *testing.T) {
+	code := bytes.Repeat([]byte{0x48, 0xb8, 0xc3, 0xc3, 0xc3, 0xc3, 0xc3, 0xc3, 0xc3, 0xc3}, maxOffenders/8+1)
+	r := scanned(t, terminator.AMD64, code, Options{})
+	if got := r.Chosen().Of(terminator.Ret); len(r.Offenders) != maxOffenders || r.Unlisted != 8 || got != maxOffenders+8 {
+		t.Errorf("%d offenders are listed and %d are not, of %d; want %d and 8", len(r.Offenders), r.Unlisted, got, maxOffenders)
+	}
+}
+
 // fuzzParser wants a parser to give only what can be scanned, and of the file's own bytes.
 func fuzzParser(f *testing.F, format Format) {
 	f.Fuzz(func(t *testing.T, content []byte) {
@@ -228,7 +236,7 @@ func fuzzParser(f *testing.F, format Format) {
 				t.Fatal(err)
 			}
 		}
-		if format != ELF && size > len(content) { // ELF sections may overlap
+		if size > len(content) {
 			t.Fatalf("%d bytes of code in %d", size, len(content))
 		}
 	})

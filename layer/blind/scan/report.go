@@ -12,6 +12,9 @@ import (
 // reportVersion changes when a reader of the JSON form must.
 const reportVersion = 1
 
+// maxOffenders bounds the memory of a report on code that somebody wrote to fill it.
+const maxOffenders = 1 << 20
+
 // Report is what a scan found.
 type Report struct {
 	Version     int    `json:"version"`
@@ -24,7 +27,8 @@ type Report struct {
 	Size       Size       `json:"size"`
 	Intended   Tally      `json:"intended"`   // terminators that are instructions of the program
 	Unintended []Hits     `json:"unintended"` // the others, by where they are, without what has none
-	Offenders  []Offender `json:"offenders"`  // unintended ones in bytes that the author may have chosen, by rising offset
+	Offenders  []Offender `json:"offenders"`  // those of them in bytes that the author may have chosen, by rising offset
+	Unlisted   int        `json:"unlisted"`   // how many offenders more there are than a report lists
 
 	unintended [numFields][numFields]Tally
 }

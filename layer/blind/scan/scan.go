@@ -137,6 +137,10 @@ func (t *tallier) count(h terminator.Hit, begins, ends *piece, function int) {
 	if !t.all && !w.Chosen() {
 		return
 	}
+	if len(t.Offenders) == maxOffenders {
+		t.Unlisted++
+		return
+	}
 	o := Offender{Function: -1, Off: h.Off, Address: t.address + uint64(h.Off), Class: h.Class, Where: w}
 	if function >= 0 {
 		o.Function, o.Name = t.base+function, t.functions[function].Name

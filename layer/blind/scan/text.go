@@ -99,7 +99,7 @@ func (r *Report) list(b *strings.Builder, most int) {
 	if n == 0 {
 		return
 	}
-	fmt.Fprintf(b, "\n%d of %d unintended terminators, with the bytes of the field that they are in:\n", n, len(r.Offenders))
+	fmt.Fprintf(b, "\n%d of %d unintended terminators, with the bytes of the field that they are in:\n", n, len(r.Offenders)+r.Unlisted)
 	t := tabwriter.NewWriter(b, 0, 0, 2, ' ', 0)
 	for _, o := range r.Offenders[:n] {
 		var values []string

@@ -81,7 +81,7 @@ func TestJSONOfAReport(t *testing.T) {
 {"where":"operation+imm","chosen":true,"count":{"direct":0,"indirect":1,"ret":0,"syscall":0}},
 {"where":"operation","chosen":false,"count":{"direct":0,"indirect":0,"ret":1,"syscall":0}}],
 "offenders":[{"function":0,"name":"f\n","off":6,"address":6,"class":"indirect","where":"operation+imm","parts":[
-{"field":"operation","instruction":5,"off":6,"value":"ff"},{"field":"imm","instruction":5,"off":7,"value":"10000000"}]}]}`
+{"field":"operation","instruction":5,"off":6,"value":"ff"},{"field":"imm","instruction":5,"off":7,"value":"10000000"}]}],"unlisted":0}`
 	if err := json.Indent(&want, []byte(text), "", "  "); err != nil {
 		t.Fatal(err)
 	}
@@ -125,6 +125,7 @@ func TestCommand(t *testing.T) {
 	for _, tt := range []struct{ args, want string }{
 		{"", "scan takes one file, not 0"},
 		{"a b", "scan takes one file, not 2"},
+		{"--raw --format elf a", "--raw and --format elf exclude each other"},
 		{"--arch mips a", `architecture "mips"`},
 		{"--format pe a", `format "pe": want wazero, elf, jitdump, raw or auto`},
 		{"--classes jump a", `class "jump"`},
