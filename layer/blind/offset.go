@@ -13,6 +13,12 @@ type split struct {
 	blind bool // the second is blinded like a constant
 }
 
+// The parts that are tried divide the offset by multiples of the golden ratio, which fill the range evenly. One in seven fits.
+const (
+	maxSplits = 200
+	golden    = 0x9e3779b1 // 1<<32 / 1.618
+)
+
 // dirtyOffset reports whether an access leaves a terminator in code: its offset, which becomes a displacement, or its end, which
 // is what an engine compares with the memory's size.
 func (w *rewriter) dirtyOffset(offset uint64, size uint32) bool {
@@ -32,21 +38,10 @@ func (w *rewriter) splitOffset(offset uint64, size uint32) split {
 		return s.added > 0 && s.rest >= least && w.strictNumber(uint64(s.added), 4) && w.strictNumber(s.rest, 4) &&
 			w.strictNumber(s.rest+uint64(size), 4)
 	}
-	// Taking something from the lowest dirty byte, or from one above it, is enough nearly always.
-	for shift := 0; shift < 32; shift += 8 {
-		for m := uint64(1); m <= 255; m++ {
-			added := m << shift
-			if added > offset {
-				break
-			}
-			if s := (split{rest: offset - added, added: uint32(added)}); fits(s) {
-				return s
-			}
-			if low := offset & (1<<shift - 1); low > 0 && added+low <= offset {
-				if s := (split{rest: offset - added - low, added: uint32(added + low)}); fits(s) {
-					return s
-				}
-			}
+	for i := uint64(1); i <= maxSplits; i++ {
+		added := (i * golden & math.MaxUint32) * offset >> 32
+		if s := (split{rest: offset - added, added: uint32(added)}); fits(s) {
+			return s
 		}
 	}
 	return split{rest: least, added: uint32(offset - least), blind: true}

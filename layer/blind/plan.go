@@ -6,8 +6,12 @@ import (
 	"usui/layer/blind/wasm"
 )
 
-// maxHoisted is how many constants one outermost loop keeps in locals. More would only be spilled to memory and read from there again.
-const maxHoisted = 8
+// An outermost loop keeps constants in locals if it is a small one, and not too many: a local that lives through a large one, such as Go's
+// compiler makes of a whole function, is spilled and read again at each call, which costs more than it saves.
+const (
+	maxHoisted = 8
+	smallLoop  = 2048 // bytes of instructions
+)
 
 // largeFrame is the size of a stack frame from which the second byte of an offset in it can be c2 or c3. Lower bytes cannot: slots
 // begin at multiples of four.
@@ -34,15 +38,19 @@ type plan struct {
 // plan walks over the function.
 func (f *function) plan() (p plan, err error) {
 	outer := 0 // depth inside of the outermost loop; 0: none is open
+	begin := 0 // where it begins
 	s := wasm.NewScanner(f.fn.Code)
 	for s.Next() {
 		in := s.Instr()
 		switch {
 		case in.Op == wasm.OpLoop && outer == 0:
-			outer = s.Depth()
+			outer, begin = s.Depth(), s.Pos()
 			p.loops = append(p.loops, nil)
 		case in.Op == wasm.OpEnd && s.Depth() < outer:
 			outer = 0
+			if s.Pos()-begin > smallLoop {
+				p.loops[len(p.loops)-1] = nil
+			}
 		}
 		do, c, err := f.decide(in, s)
 		if err != nil {
