@@ -77,7 +77,7 @@ func TestWordsAreThoseOfArm64asm(t *testing.T) {
 		arm64asm.B: Direct, arm64asm.BL: Direct, arm64asm.CBZ: Direct, arm64asm.CBNZ: Direct, arm64asm.TBZ: Direct, arm64asm.TBNZ: Direct,
 	}
 	random, compared := rand.New(rand.NewPCG(1, 2)), map[Set]int{}
-	for range 200000 {
+	for range 50000 {
 		w := random.Uint32()
 		if w&1 == 0 {
 			r := arm64[random.IntN(len(arm64))]

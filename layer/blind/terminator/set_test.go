@@ -153,7 +153,7 @@ func TestFindGivesAllOffsets(t *testing.T) {
 func TestStrictHoldsInAnyNeighbourhood(t *testing.T) {
 	random := rand.New(rand.NewPCG(1, 2))
 	strict := 0
-	const values = 2000
+	const values = 500
 	for range values {
 		value := binary.LittleEndian.AppendUint32(nil, random.Uint32())
 		touched := false
