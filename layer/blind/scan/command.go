@@ -4,6 +4,7 @@ import (
 	"context"
 	"flag"
 	"fmt"
+	"io"
 
 	"usui/internal/cli"
 	"usui/layer/blind/terminator"
@@ -34,15 +35,8 @@ one and end in the other. Nothing that blinding does changes the rows of "left":
 --definitions ropgadget counts what the program ROPgadget counts (add --classes all for its jumps to relative targets).`,
 	Setup: func(f *flag.FlagSet) cli.Run {
 		var c command
-		f.StringVar(&c.format, "format", "auto", "read the file as `F`: wazero, elf, jitdump, raw, or auto")
-		f.BoolVar(&c.raw, "raw", false, "the file is code and nothing else: the same as --format raw")
-		f.StringVar(&c.arch, "arch", "", "the code is for `A`, amd64 or arm64, if the file does not say it")
-		f.StringVar(&c.classes, "classes", "light", "look for terminators of the classes `C`: ret, indirect, syscall, direct, separated by commas, light (all but direct), or all")
-		f.StringVar(&c.definitions, "definitions", "own", "what counts as a terminator, `D`: own or ropgadget")
-		f.IntVar(&c.list, "list", 0, "list the first `N` unintended terminators; -1 lists all")
-		f.BoolVar(&c.options.All, "all", false, "list those that nobody chose as constants, too")
-		f.BoolVar(&c.json, "json", false, "print the report as JSON, with all that is to be listed")
-		return c.main
+		c.flags(f)
+		return func(_ context.Context, env *cli.Env, args []string) error { return c.run(env.Stdout, args) }
 	},
 }
 
@@ -53,7 +47,18 @@ type command struct {
 	list                               int
 }
 
-func (c *command) main(_ context.Context, env *cli.Env, args []string) error {
+func (c *command) flags(f *flag.FlagSet) {
+	f.StringVar(&c.format, "format", "auto", "read the file as `F`: wazero, elf, jitdump, raw, or auto")
+	f.BoolVar(&c.raw, "raw", false, "the file is code and nothing else: the same as --format raw")
+	f.StringVar(&c.arch, "arch", "", "the code is for `A`, amd64 or arm64, if the file does not say it")
+	f.StringVar(&c.classes, "classes", "light", "look for terminators of the classes `C`: ret, indirect, syscall, direct, separated by commas, light (all but direct), or all")
+	f.StringVar(&c.definitions, "definitions", "own", "what counts as a terminator, `D`: own or ropgadget")
+	f.IntVar(&c.list, "list", 0, "list the first `N` unintended terminators; -1 lists all")
+	f.BoolVar(&c.options.All, "all", false, "list those that nobody chose as constants, too")
+	f.BoolVar(&c.json, "json", false, "print the report as JSON, with all that is to be listed")
+}
+
+func (c *command) run(out io.Writer, args []string) error {
 	if len(args) != 1 {
 		return cli.UsageError("scan takes one file, not %d", len(args))
 	}
@@ -65,9 +70,9 @@ func (c *command) main(_ context.Context, env *cli.Env, args []string) error {
 		return err
 	}
 	if c.json {
-		return r.WriteJSON(env.Stdout)
+		return r.WriteJSON(out)
 	}
-	return r.WriteText(env.Stdout, c.list)
+	return r.WriteText(out, c.list)
 }
 
 // parse turns words into options.

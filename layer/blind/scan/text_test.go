@@ -13,7 +13,6 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
-	"usui/internal/cli"
 	"usui/layer/blind/terminator"
 )
 
@@ -93,13 +92,14 @@ func TestJSONOfAReport(t *testing.T) {
 // run runs the command.
 func run(t *testing.T, args ...string) (out string, err error) {
 	t.Helper()
+	var c command
 	f := flag.NewFlagSet("scan", flag.ContinueOnError)
-	command := Command.Setup(f)
+	c.flags(f)
 	if err := f.Parse(args); err != nil {
 		t.Fatal(err)
 	}
 	var b strings.Builder
-	err = command(t.Context(), &cli.Env{Stdout: &b, Stderr: io.Discard}, f.Args())
+	err = c.run(&b, f.Args())
 	return b.String(), err
 }
 
