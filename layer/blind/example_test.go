@@ -3,7 +3,6 @@ package blind_test
 import (
 	"context"
 	"fmt"
-	"log"
 
 	"github.com/tetratelabs/wazero"
 
@@ -25,7 +24,8 @@ func gadget() []byte {
 func ExampleRewrite() {
 	blinded, report, err := blind.Rewrite(context.Background(), gadget(), blind.Options{Policy: blind.Light, Arch: "amd64"})
 	if err != nil {
-		log.Fatal(err)
+		fmt.Println(err)
+		return
 	}
 	fmt.Println(report.Blinded, "constant blinded, larger:", len(blinded) > len(gadget()))
 	// Output: 1 constant blinded, larger: true
@@ -36,12 +36,14 @@ func ExampleNewRuntime() {
 	ctx := context.Background()
 	r, err := blind.NewRuntime(ctx, wazero.NewRuntimeConfig(), blind.Options{})
 	if err != nil {
-		log.Fatal(err)
+		fmt.Println(err)
+		return
 	}
 	defer r.Close(ctx)
 	instance, err := r.Instantiate(ctx, gadget())
 	if err != nil {
-		log.Fatal(err)
+		fmt.Println(err)
+		return
 	}
 	results, err := instance.ExportedFunction("gadget").Call(ctx)
 	fmt.Printf("%#x %v\n", results[0], err)
