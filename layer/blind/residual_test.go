@@ -31,21 +31,53 @@ func TestNothingChosenIsLeft(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		before := scanned(t, module)
-		for _, o := range before.Offenders {
-			if !new(findings).enginesOwn(o) {
-				found++
-			}
-		}
-		for range 2 { // the keys differ each time
-			_, report, err := Rewrite(context.Background(), module, Options{})
-			if err != nil || !report.Scanned || report.Residual.Chosen() != 0 || report.Residual[Frame] != 0 {
-				t.Errorf("%s: %v; %+v", name, err, report)
-			}
-		}
+		before, _ := nothingChosenIsLeft(t, name, module, 2)
+		found += before
 	}
 	if found == 0 {
 		t.Error("the original modules have no terminator in a constant: the test does not show what it should")
+	}
+}
+
+// nothingChosenIsLeft rewrites a module a number of times, with other keys each time. It returns how many terminators there were before, and bytes of code.
+func nothingChosenIsLeft(t *testing.T, name string, module []byte, times int) (before, code int) {
+	t.Helper()
+	original := scanned(t, module)
+	for _, o := range original.Offenders {
+		if !new(findings).enginesOwn(o) {
+			before++
+		}
+	}
+	for range times {
+		_, report, err := Rewrite(context.Background(), module, Options{LargeFrames: true})
+		if err != nil || !report.Scanned || report.Residual.Chosen() != 0 {
+			t.Errorf("%s: %v; %+v", name, err, report)
+		}
+	}
+	return before, original.Size.Code
+}
+
+// TestMemoryOfARewrite holds the bound on what the first stage allocates, all in all.
+func TestMemoryOfARewrite(t *testing.T) {
+	module, err := os.ReadFile(filepath.Join(wazeroSource(t), "imports/wasi_snapshot_preview1/testdata/zig-cc/wasi.wasm"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var before, after runtime.MemStats
+	runtime.ReadMemStats(&before)
+	w, err := newRewriter(module, Options{}.withDefaults())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := w.treatAll(); err != nil {
+		t.Fatal(err)
+	}
+	if _, _, err := w.assemble(nil); err != nil {
+		t.Fatal(err)
+	}
+	runtime.ReadMemStats(&after)
+	if got := after.TotalAlloc - before.TotalAlloc; got > 3*uint64(len(module)) {
+		t.Errorf("%d bytes were allocated for a module of %d", got, len(module))
 	}
 }
 
