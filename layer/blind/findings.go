@@ -62,7 +62,7 @@ func (f *findings) matches(constant []byte) bool {
 	return false
 }
 
-// extends reports whether a is b, or b with copies of its sign in front.
+// extends reports whether a is b, or b with nothing but zeros or ones in front.
 func extends(a, b []byte) bool {
 	if len(a) < len(b) || !bytes.Equal(a[:len(b)], b) {
 		return false
@@ -75,10 +75,14 @@ func extends(a, b []byte) bool {
 	return true
 }
 
-// Immediates that wazero's compiler has on its own account, and that hold a terminator or begin one.
+// Immediates that wazero's compiler has on its own account. The first ones hold a terminator.
 var (
-	chunkMask = []byte{0xff, 0x1f, 0, 0}       // 8191: memory.fill and memory.copy work in chunks
-	minusOne  = []byte{0xff, 0xff, 0xff, 0xff} // division compares with it, conversion saturates with it
+	ownNumbers = [][]byte{
+		{0xff, 0x1f, 0, 0},             // 8191: memory.fill and memory.copy work in chunks
+		{0, 0, 0, 0xcf},                // -2³¹ as f32: the smallest number that i32.trunc_f32_s converts
+		{0, 0, 0, 0, 0, 0, 0xe0, 0xc3}, // -2⁶³ as f64: likewise for i64.trunc_f64_s
+	}
+	minusOne = []byte{0xff, 0xff, 0xff, 0xff} // begins one: division compares with it, conversion saturates with it
 )
 
 // enginesOwn reports whether a terminator is in such a number. A constant of the program is not mistaken for one: it is
@@ -90,7 +94,7 @@ func (f *findings) enginesOwn(o scan.Offender) bool {
 			if part.Field.Chosen() {
 				return false
 			}
-		case bytes.Equal(part.Value, chunkMask) && !o.Where.Crossing():
+		case has(ownNumbers, part.Value) && !o.Where.Crossing():
 		case bytes.Equal(part.Value, minusOne) && has(f.fields, minusOne):
 		default:
 			return false
