@@ -5,19 +5,21 @@
 
 # Debian packages that are used, each with the first target that needs it and why.
 define PACKAGES
-run   qemu-system-x86  the lab (bare metal in software), and a peer in benchmarks
-run   busybox-static   user space of the default guest
-run   kmod             depmod, for the modules of the lab and the default guest
-test  qemu-system-arm  the arm64 lab
-test  e2fsprogs        mkfs and fsck of the disks that guests write
-test  pciutils         lspci, which shows what a guest or a lab finds
-test  acpica-tools     iasl, which checks the ACPI tables
-test  xz-utils         kernels and modules packed by their usual tools
-test  zstd             likewise
-test  lz4              likewise
-test  cpio             reads the archives that internal/initrd writes
-test  gcc              the race detector; products are built without cgo
-test  libc6-dev        likewise
+run   qemu-system-x86    the lab (bare metal in software), and a peer in benchmarks
+run   busybox-static     user space of the default guest
+run   kmod               depmod, for the modules of the lab and the default guest
+test  qemu-system-arm    the arm64 lab
+test  e2fsprogs          mkfs and fsck of the disks that guests write
+test  pciutils           lspci, which shows what a guest or a lab finds
+test  acpica-tools       iasl, which checks the ACPI tables
+test  binutils           objdump, which decodes instructions, too
+test  python3-ropgadget  ROPgadget, which counts what can be misused in machine code, too
+test  xz-utils           kernels and modules packed by their usual tools
+test  zstd               likewise
+test  lz4                likewise
+test  cpio               reads the archives that internal/initrd writes
+test  gcc                the race detector; products are built without cgo
+test  libc6-dev          likewise
 endef
 export PACKAGES
 

@@ -23,6 +23,8 @@ var tools = [...]struct {
 	{"e2fsck", "e2fsprogs", false},                    // tests: likewise
 	{"lspci", "pciutils", false},                      // tests: what a lab shows
 	{"iasl", "acpica-tools", false},                   // tests: the ACPI tables
+	{"objdump", "binutils", false},                    // tests: the lengths of instructions
+	{"ROPgadget", "python3-ropgadget", false},         // tests: what is found in machine code
 }
 
 // Tools returns one fact, "tool:NAME", for each program that usui or its tests start.

@@ -1,0 +1,144 @@
+package blind
+
+import (
+	"fmt"
+
+	"usui/layer/blind/scan"
+)
+
+// maxRounds bounds how often a module is compiled whole, and maxPartial how often functions are in between. What a scan finds is treated in the next
+// compilation, and all constants of a function in which that does not help in the one after; more are needed only where this moves
+// code so that new neighbours make new terminators.
+const (
+	maxRounds  = 4
+	maxPartial = 8
+)
+
+// compileFunc compiles a module and scans its code. whole says that the module is complete and may be the result.
+type compileFunc func(module []byte, whole bool) (scan.Report, error)
+
+// scanned has the module compiled, looks at the code, and writes again the functions in which something was found, until nothing is or no
+// change would help. In between it compiles only these functions: the code of one does not depend on the bodies of others.
+func (w *rewriter) scanned(compile compileFunc) ([]byte, Report, error) {
+	partial := 0
+	for round := 1; ; round++ {
+		module, report, err := w.assemble(nil)
+		if err != nil {
+			return nil, report, err
+		}
+		found, err := compile(module, true)
+		if err != nil {
+			return nil, report, fmt.Errorf("compile the rewritten module: %w", err)
+		}
+		report.Scanned, report.Code, report.Rounds, report.Partial = true, found.Size.Code, round, partial
+		changed := w.learn(found)
+		if len(changed) == 0 || round == maxRounds {
+			w.classify(&report, found)
+			return module, report, w.leaks(&report, found)
+		}
+		n, err := w.improve(changed, compile)
+		if err != nil {
+			return nil, report, err
+		}
+		partial += n
+	}
+}
+
+// improve treats functions again until scans of them say nothing new. It returns how often it compiled.
+func (w *rewriter) improve(changed map[int]bool, compile compileFunc) (int, error) {
+	for n := 0; ; n++ {
+		for i := range changed {
+			if err := w.treat(i, new(Stats)); err != nil {
+				return n, err
+			}
+		}
+		if len(changed) == 0 || n == maxPartial {
+			return n, nil
+		}
+		module, _, err := w.assemble(changed)
+		if err != nil {
+			return n, err
+		}
+		found, err := compile(module, false)
+		if err != nil {
+			return n, fmt.Errorf("compile %d functions of the rewritten module: %w", len(changed), err)
+		}
+		changed = w.learn(found)
+	}
+}
+
+// learn takes what a scan found and returns the functions for which it makes a difference.
+func (w *rewriter) learn(r scan.Report) map[int]bool {
+	changed := map[int]bool{}
+	for _, o := range r.Offenders {
+		if o.Function < 0 {
+			continue
+		}
+		f := w.found[o.Function]
+		if f == nil {
+			f = &findings{}
+			w.found[o.Function] = f
+		}
+		if f.add(o) {
+			changed[o.Function] = true
+		}
+	}
+	for i := range changed {
+		w.found[i].settle()
+	}
+	return changed
+}
+
+// classify counts what is left by who chose it.
+func (w *rewriter) classify(report *Report, r scan.Report) {
+	report.Offenders = len(w.found)
+	for _, h := range r.Unintended {
+		if !h.Chosen {
+			report.Residual[class(h.Where)] += h.Count.Of(w.strictSet())
+		}
+	}
+	for _, o := range r.Offenders {
+		if w.found[o.Function].enginesOwn(o) {
+			report.Residual[Engine]++
+		} else {
+			report.Residual[class(o.Where)]++
+		}
+	}
+}
+
+// class is the class of a place. A terminator with a byte in a field that programs choose counts as that field's.
+func class(where scan.Where) Class {
+	for _, f := range []scan.Field{where.First, where.Last} {
+		switch f {
+		case scan.Imm:
+			return Constant
+		case scan.Disp:
+			return Offset
+		case scan.Data, scan.Unknown:
+			return Vector
+		}
+	}
+	for _, f := range []scan.Field{where.First, where.Last} {
+		switch f {
+		case scan.Frame:
+			return Frame
+		case scan.Relative:
+			return Target
+		}
+	}
+	return Encoding
+}
+
+// leaks is the error for what the policy would have kept out of code.
+func (w *rewriter) leaks(report *Report, r scan.Report) error {
+	for _, o := range r.Offenders {
+		if !w.found[o.Function].enginesOwn(o) {
+			return fmt.Errorf("function %d: its code still holds an instruction of class %v in a field for constants (%v)",
+				w.m.ImportedFunctions+o.Function, o.Class, o.Where)
+		}
+	}
+	if n := report.Residual[Frame]; n > 0 && !w.o.LargeFrames {
+		return fmt.Errorf("%d offsets in large stack frames hold control-flow instructions; split the functions, or accept large frames", n)
+	}
+	return nil
+}
