@@ -232,6 +232,17 @@ func (s *Store) Random() (key []byte, ok bool) {
 func (s *Store) Last() uint64    { return s.seq }
 func (s *Store) Durable() uint64 { return s.durable }
 
+// Flight is the last sequence number that the committer has or has done: what came later becomes durable later.
+func (s *Store) Flight() uint64 {
+	if s.busy {
+		return s.flight.last
+	}
+	return s.durable
+}
+
+// MaxValue is how many bytes a key and its value may have together.
+func (s *Store) MaxValue() int { return s.opt.SegmentBytes/4 - recordHeader - alignment }
+
 // Pending is the sequence number that has to be durable before what Get says of the key is. It may be too high, never too low.
 func (s *Store) Pending(key []byte) uint64 { return s.pending[s.hash(key)%pendingSlots] }
 
