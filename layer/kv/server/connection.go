@@ -175,13 +175,18 @@ func clientCommand(k *call) {
 	case is(sub, "KILL") && n == 4 && is(k.args[2], "ID"):
 		k.kill()
 	default:
-		k.unknownSub(sub, "CLIENT")
+		k.unknownSub("CLIENT", "id getname setname setinfo no-evict no-touch info list kill")
 	}
 }
 
-// unknownSub answers as Redis does, for a wrong number of arguments, too.
-func (k *call) unknownSub(sub []byte, of string) {
-	k.fail(fmt.Sprintf("ERR unknown subcommand or wrong number of arguments for '%s'. Try %s HELP.", sub[:min(len(sub), 128)], of))
+// unknownSub answers as Redis does: known are the subcommands that there are, for which the number of arguments was wrong.
+func (k *call) unknownSub(of, known string) {
+	sub := strings.ToLower(string(k.args[1][:min(len(k.args[1]), 128)]))
+	if slices.Contains(strings.Fields(known), sub) {
+		k.fail(fmt.Sprintf("ERR wrong number of arguments for '%s|%s' command", strings.ToLower(of), sub))
+		return
+	}
+	k.fail(fmt.Sprintf("ERR unknown subcommand '%s'. Try %s HELP.", k.args[1][:min(len(k.args[1]), 128)], of))
 }
 
 func (k *call) kill() {

@@ -102,7 +102,7 @@ func commandCommand(k *call) {
 	case is(k.args[1], "DOCS"):
 		k.w.Map(0) // there are none beside Redis' own
 	default:
-		k.unknownSub(k.args[1], "COMMAND")
+		k.unknownSub("COMMAND", "count list")
 	}
 }
 
@@ -157,7 +157,7 @@ func config(k *call) {
 	case is(k.args[1], "REWRITE") && n == 2:
 		k.fail("ERR The server is running without a config file")
 	default:
-		k.unknownSub(k.args[1], "CONFIG")
+		k.unknownSub("CONFIG", "get set resetstat rewrite")
 	}
 }
 

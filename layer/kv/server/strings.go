@@ -265,7 +265,7 @@ const floatPrecision = 64
 
 func parseFloat(p []byte) (*big.Float, bool) {
 	f, rest, err := big.ParseFloat(string(p), 10, floatPrecision, big.ToNearestEven)
-	return f, err == nil && rest == 10 && !f.IsInf() && !strings.ContainsAny(string(p), "_pP")
+	return f, err == nil && (rest == 10 || f.IsInf()) && !strings.ContainsAny(string(p), "_pP")
 }
 
 func addFloat(k *call) {
@@ -281,6 +281,10 @@ func addFloat(k *call) {
 	by, ok := parseFloat(k.args[2])
 	if !ok {
 		k.fail("ERR value is not a valid float")
+		return
+	}
+	if old.IsInf() || by.IsInf() {
+		k.fail("ERR increment would produce NaN or Infinity")
 		return
 	}
 	old.Add(old, by)
