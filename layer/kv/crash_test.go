@@ -28,6 +28,7 @@ const (
 	plain   = "plain"   // the real one: the page cache outlives the process
 	holding = "holding" // what was not synced dies with the process
 	lying   = "lying"   // likewise, and syncs of batches do nothing
+	measure = "measure" // the real one, with segments of the usual size
 )
 
 // TestMain lets this binary be the server that is killed.
@@ -64,13 +65,17 @@ func serveUntilKilled(path, kind string) error {
 	if err != nil {
 		return err
 	}
-	if kind != plain {
+	segment := 256 << 10
+	switch kind {
+	case measure:
+		segment = engine.DefaultSegment
+	case holding, lying:
 		folder = disktest.Holding(folder)
 	}
 	if kind == lying {
 		folder = liar{folder}
 	}
-	s, err := New(Config{Listen: "127.0.0.1:0", Folder: folder, SegmentBytes: 256 << 10})
+	s, err := New(Config{Listen: "127.0.0.1:0", Folder: folder, SegmentBytes: segment})
 	if err != nil {
 		return err
 	}
@@ -89,7 +94,7 @@ type victim struct {
 	address string
 }
 
-func startVictim(t *testing.T, folder, kind string) (*victim, error) {
+func startVictim(t testing.TB, folder, kind string) (*victim, error) {
 	t.Helper()
 	self, err := os.Executable()
 	if err != nil {

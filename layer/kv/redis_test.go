@@ -15,6 +15,13 @@ import (
 // redis starts a Redis without persistence and returns its address.
 func redis(t *testing.T) string {
 	t.Helper()
+	address, _ := startRedis(t, "--save", "")
+	return address
+}
+
+// startRedis starts a Redis in a folder of its own and returns its address and its process.
+func startRedis(t testing.TB, flags ...string) (string, int) {
+	t.Helper()
 	program := need.Tool(t, "redis-server", "redis-server")
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -23,7 +30,7 @@ func redis(t *testing.T) string {
 	address := l.Addr().String()
 	l.Close()
 	_, port, _ := net.SplitHostPort(address)
-	c := exec.Command(program, "--port", port, "--bind", "127.0.0.1", "--save", "", "--dir", t.TempDir(), "--databases", "1", "--daemonize", "no")
+	c := exec.Command(program, append(flags, "--port", port, "--bind", "127.0.0.1", "--dir", t.TempDir(), "--databases", "1", "--daemonize", "no")...)
 	out, err := c.StdoutPipe()
 	if err != nil {
 		t.Fatal(err)
@@ -38,11 +45,11 @@ func redis(t *testing.T) string {
 				for lines.Scan() {
 				}
 			}()
-			return address
+			return address, c.Process.Pid
 		}
 	}
 	t.Fatal("redis-server ended before it was ready")
-	return ""
+	return "", 0
 }
 
 // conversation is what both are told; the replies have to be the same, byte by byte. Words are split at spaces; "" is an empty word.
