@@ -55,7 +55,7 @@ var checkCommand = cli.Command{
 	Usage: "DIR",
 	Short: "verify every record of a store",
 	Long: `
-Reads the whole log in a folder and verifies the checksum, the place and the number of every record. It changes nothing. The first thing
+Reads the whole log in a folder and verifies the checksum, the place and the number of every record. It changes none. The first thing
 that is missing is named, and the exit status is 1.
 
   usui kv check /var/lib/kv`,
@@ -67,7 +67,12 @@ that is missing is named, and the exit status is 1.
 			if _, err := os.Stat(args[0]); err != nil {
 				return err
 			}
-			return check(env.Stdout, args[0], nil)
+			found, err := check(args[0])
+			if err != nil {
+				return err
+			}
+			_, err = fmt.Fprintln(env.Stdout, found)
+			return err
 		}
 	},
 }

@@ -22,6 +22,7 @@
 //
 // # Limits
 //
-// One event loop and one log: one core, and the committer's. One database. Strings only. Values are at most a quarter of a segment.
-// Ordinary files: no persistent memory, no network bypass, no TLS, no replication. The parts say theirs.
+// One event loop and one log: one core, and the committer's. One database. Strings only, no transactions, no publishing. Values are at most a
+// quarter of a segment. Ordinary files: no persistent memory, no network bypass, no TLS, no replication, no metrics beside INFO. The parts say
+// theirs.
 package kv

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"log/slog"
 
 	"usui/layer/kv/disk"
@@ -64,17 +63,16 @@ func (s *Store) Run(ctx context.Context) error { return s.server.Run(ctx) }
 // Close ends all connections and gives everything back.
 func (s *Store) Close() error { return s.server.Close() }
 
-// check verifies every record in a folder and prints what it found.
-func check(out io.Writer, path string, progress func(done, total int64)) error {
+// check verifies every record in a folder and says what it found.
+func check(path string) (string, error) {
 	folder, err := disk.Open(path, engine.IsOurs)
 	if err != nil {
-		return err
+		return "", err
 	}
-	r, err := engine.Check(folder, progress)
+	r, err := engine.Check(folder, nil)
 	if err != nil {
-		return fmt.Errorf("%s: %w", path, err)
+		return "", fmt.Errorf("%s: %w", path, err)
 	}
-	_, err = fmt.Fprintf(out, "%s: %d records, %d bytes, in %d segments check; %d segments are spare; %d end with a batch that was not acknowledged\n",
-		path, r.Records, r.Bytes, r.Segments, r.Spare, r.Torn)
-	return err
+	return fmt.Sprintf("%s: %d records, %d bytes, in %d segments check; %d segments are spare; %d end with a batch that was not acknowledged",
+		path, r.Records, r.Bytes, r.Segments, r.Spare, r.Torn), nil
 }

@@ -40,7 +40,7 @@
 //
 // # Limits
 //
-// A record is at most a quarter of a segment. Addresses end at 8 TiB. There are no checkpoints: opening reads the whole log. The index does
+// If the last batch of all rots, it looks torn: nothing behind it proves that it was durable. A record is at most a quarter of a segment. Addresses end at 8 TiB. There are no checkpoints: opening reads the whole log. The index does
 // not shrink but by [Store.Clear]. A key that expired stays in the log and in the count of keys until it is looked up or compacted.
 // Compaction by age moves cold data once each time around, where one by share of live bytes would not.
 package engine

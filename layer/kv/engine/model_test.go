@@ -208,8 +208,8 @@ func crashes(seed uint64, points int, d *disktest.Disk) error {
 }
 
 func TestCrashesLoseNothingDurable(t *testing.T) {
-	for seed := range uint64(6) {
-		if err := crashes(seed, 150, disktest.New()); err != nil {
+	for seed := range uint64(5) {
+		if err := crashes(seed, 100, disktest.New()); err != nil {
 			t.Error(err)
 		}
 	}
