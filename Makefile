@@ -17,6 +17,8 @@ test  python3-ropgadget  ROPgadget, which counts what can be misused in machine 
 test  xz-utils           kernels and modules packed by their usual tools
 test  zstd               likewise
 test  lz4                likewise
+test  redis-server       the peer of usui kv, in tests and benchmarks
+test  redis-tools        its clients
 test  cpio               reads the archives that internal/initrd writes
 test  gcc                the race detector; products are built without cgo
 test  libc6-dev          likewise

@@ -22,6 +22,9 @@ var tools = [...]struct {
 	{"mkfs.ext4", "e2fsprogs", false},                 // tests: disks that guests write
 	{"e2fsck", "e2fsprogs", false},                    // tests: likewise
 	{"lspci", "pciutils", false},                      // tests: what a lab shows
+	{"redis-server", "redis-server", false},           // tests: the peer of usui kv
+	{"redis-cli", "redis-tools", false},               // tests: likewise
+	{"redis-benchmark", "redis-tools", false},         // tests: likewise
 	{"iasl", "acpica-tools", false},                   // tests: the ACPI tables
 	{"objdump", "binutils", false},                    // tests: the lengths of instructions
 	{"ROPgadget", "python3-ropgadget", false},         // tests: what is found in machine code

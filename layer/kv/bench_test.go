@@ -1,0 +1,114 @@
+package kv
+
+import (
+	"fmt"
+	"net"
+	"os"
+	"os/exec"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+
+	"usui/host/need"
+)
+
+// contestant is a server that is measured.
+type contestant struct {
+	name, port string
+	pid        int
+	rate, cpu  []float64 // requests per second; microseconds of processor time for each
+}
+
+var overall = regexp.MustCompile(`SET: ([0-9.]+) requests per second`)
+
+// measure has redis-benchmark send durable writes of 100 bytes.
+func (c *contestant) measure(b *testing.B, program string, requests, pipeline int) {
+	b.Helper()
+	before := processorTime(b, c.pid)
+	out, err := exec.Command(program, "-p", c.port, "-t", "set", "-d", "100", "-r", "100000", "-c", "50", "-q",
+		"-n", fmt.Sprint(requests), "-P", fmt.Sprint(pipeline)).Output()
+	m := overall.FindSubmatch(out)
+	if err != nil || m == nil {
+		b.Fatalf("redis-benchmark: %v, %q", err, out)
+	}
+	rate, err := strconv.ParseFloat(string(m[1]), 64)
+	if err != nil {
+		b.Fatal(err)
+	}
+	c.rate = append(c.rate, rate)
+	c.cpu = append(c.cpu, (processorTime(b, c.pid)-before)/float64(requests))
+}
+
+// processorTime is what a process has used, in microseconds (proc_pid_stat(5); a tick is 10 ms).
+func processorTime(b *testing.B, pid int) float64 {
+	b.Helper()
+	p, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+	if err != nil {
+		b.Fatal(err)
+	}
+	_, rest, _ := strings.Cut(string(p), ") ")
+	fields := strings.Fields(rest)
+	user, err1 := strconv.Atoi(fields[11])
+	system, err2 := strconv.Atoi(fields[12])
+	if err1 != nil || err2 != nil {
+		b.Fatalf("/proc/%d/stat: %q", pid, p)
+	}
+	return float64(user+system) * 10_000
+}
+
+func median(values []float64) float64 {
+	sorted := slices.Sorted(slices.Values(values))
+	return sorted[len(sorted)/2]
+}
+
+// BenchmarkBesideRedis measures usui kv, Redis with appendfsync always and with everysec on one disk, in turn, and reports medians: rates in
+// thousands of requests per second, and ratios.
+func BenchmarkBesideRedis(b *testing.B) {
+	program := need.Tool(b, "redis-benchmark", "redis-tools")
+	for _, load := range []struct{ requests, pipeline int }{{100_000, 1}, {800_000, 16}} {
+		b.Run(fmt.Sprintf("pipeline=%d", load.pipeline), func(b *testing.B) {
+			all := contestants(b)
+			for range 7 {
+				for _, c := range all {
+					c.measure(b, program, load.requests, load.pipeline)
+				}
+			}
+			usui, always, everysec := all[0], all[1], all[2]
+			for _, c := range all {
+				b.ReportMetric(median(c.rate)/1000, c.name+"-k/s")
+				b.ReportMetric(median(c.cpu), c.name+"-us-cpu/op")
+			}
+			b.ReportMetric(median(usui.rate)/median(always.rate), "rate/always")
+			b.ReportMetric(median(usui.rate)/median(everysec.rate), "rate/everysec")
+			b.ReportMetric(median(usui.cpu)/median(always.cpu), "cpu/always")
+			b.ReportMetric(0, "ns/op") // says nothing here
+		})
+	}
+}
+
+func contestants(b *testing.B) []*contestant {
+	b.Helper()
+	v, err := startVictim(b, b.TempDir(), measure)
+	if err != nil {
+		b.Fatal(err)
+	}
+	b.Cleanup(func() {
+		v.Process.Kill()
+		if err := killed(v); err != nil {
+			b.Error(err)
+		}
+	})
+	all := []*contestant{{name: "usui", pid: v.Process.Pid, port: portOf(v.address)}}
+	for _, sync := range []string{"always", "everysec"} {
+		address, pid := startRedis(b, "--save", "", "--appendonly", "yes", "--appendfsync", sync)
+		all = append(all, &contestant{name: sync, pid: pid, port: portOf(address)})
+	}
+	return all
+}
+
+func portOf(address string) string {
+	_, port, _ := net.SplitHostPort(address)
+	return port
+}

@@ -1,0 +1,68 @@
+package kv
+
+import (
+	"flag"
+	"os"
+	"strings"
+	"testing"
+)
+
+// fails returns the error of a command that does not get as far as printing something.
+func fails(t *testing.T, name string, args ...string) error {
+	t.Helper()
+	for _, c := range Commands() {
+		if c.Name == name {
+			f := flag.NewFlagSet(name, flag.ContinueOnError)
+			run := c.Setup(f)
+			if err := f.Parse(args); err != nil {
+				t.Fatal(err)
+			}
+			return run(t.Context(), nil, f.Args())
+		}
+	}
+	t.Fatalf("there is no command %s", name)
+	return nil
+}
+
+func TestWrongCallsSayWhatToDo(t *testing.T) {
+	empty := t.TempDir() + "/password"
+	if err := os.WriteFile(empty, []byte("\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for _, tt := range []struct {
+		command, args, want string
+	}{
+		{"serve", "", "say where the store is"},
+		{"serve", "--dir x y", `"y": serve takes flags only`},
+		{"serve", "--dir x --segment 0", "--segment"},
+		{"serve", "--dir x --segment 4096", "--segment"},
+		{"serve", "--dir x --password-file " + empty, "first line is empty"},
+		{"check", "", "name one folder"},
+		{"check", "/no/such/folder", "no such file"},
+		{"check", "/etc", "no file of a store"},
+	} {
+		if err := fails(t, tt.command, strings.Fields(tt.args)...); err == nil || !strings.Contains(err.Error(), tt.want) {
+			t.Errorf("%s %s = %v, want an error with %q", tt.command, tt.args, err, tt.want)
+		}
+	}
+}
+
+func TestCheckReadsWhatAServerWrote(t *testing.T) {
+	path := t.TempDir()
+	victim, err := startVictim(t, path, plain)
+	if err != nil {
+		t.Fatal(err)
+	}
+	p := connect(t, victim.address)
+	p.must(t, "mset", "a", "1", "b", "2")
+	if err := fails(t, "check", path); err == nil || !strings.Contains(err.Error(), "in use") {
+		t.Errorf("check of a folder in use = %v, want it refused", err)
+	}
+	victim.Process.Kill()
+	if err := killed(victim); err != nil {
+		t.Fatal(err)
+	}
+	if out, err := check(path); err != nil || !strings.Contains(out, ": 2 records, 80 bytes, in ") {
+		t.Errorf("check = %q, %v; want 2 records", out, err)
+	}
+}

@@ -1,0 +1,48 @@
+package disk
+
+import (
+	"fmt"
+	"runtime"
+	"runtime/debug"
+)
+
+// Folder is a directory of files of a fixed size.
+type Folder interface {
+	// Names returns the names of all files, sorted.
+	Names() ([]string, error)
+	// Create makes a file that begins with head, has zeros up to size, and is durable with its name, or leaves nothing.
+	Create(name string, head []byte, size int64) (File, error)
+	// Open opens a file that Create made.
+	Open(name string) (File, error)
+	// Close gives the folder back. Its files are closed before.
+	Close() error
+}
+
+// File is an open file of a fixed size. WriteAt and Sync may run beside the readers of View.
+type File interface {
+	WriteAt(p []byte, off int64) (int, error)
+	// Sync makes all that was written durable.
+	Sync() error
+	// View is the content as memory, valid until Close; what WriteAt writes appears in it.
+	View() []byte
+	Close() error
+}
+
+// Guard runs f, and turns a fault in a [File.View] into an error. what says what f reads.
+func Guard(what string, f func() error) (err error) {
+	old := debug.SetPanicOnFault(true)
+	defer func() {
+		debug.SetPanicOnFault(old)
+		switch r := recover().(type) {
+		case nil:
+		case interface {
+			runtime.Error
+			Addr() uintptr
+		}:
+			err = fmt.Errorf("%s: the device cannot read it: %v", what, r)
+		default:
+			panic(r)
+		}
+	}()
+	return f()
+}

@@ -1,0 +1,171 @@
+package disktest
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"maps"
+	"math/rand/v2"
+	"slices"
+	"sync"
+
+	"usui/layer/kv/disk"
+)
+
+// ErrInjected is what fails when a test asked for it.
+var ErrInjected = errors.New("injected failure")
+
+// Disk is a disk in memory. It implements [disk.Folder].
+type Disk struct {
+	mu    sync.Mutex
+	files map[string]*file // guarded by mu
+
+	Lie       func(off int64) bool // a Sync after a write at that offset reports success and does nothing
+	FailSync  func(off int64) bool
+	FailWrite func(off int64) bool
+	Full      func() bool // Create finds no space
+	Written   func()      // called after each write
+
+	Writes, Syncs int // guarded by mu
+}
+
+// New returns an empty disk.
+func New() *Disk { return &Disk{files: map[string]*file{}} }
+
+type file struct {
+	d       *Disk
+	name    string
+	view    []byte // what a reader sees
+	durable []byte // what a crash leaves for certain
+	pending []write
+}
+
+type write struct {
+	off int64
+	p   []byte
+}
+
+// Names implements [disk.Folder].
+func (d *Disk) Names() ([]string, error) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return slices.Sorted(maps.Keys(d.files)), nil
+}
+
+// Create implements [disk.Folder].
+func (d *Disk) Create(name string, head []byte, size int64) (disk.File, error) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.Full != nil && d.Full() {
+		return nil, errors.New("no space left on device")
+	}
+	if d.files[name] != nil {
+		return nil, fmt.Errorf("create %s: %w", name, fs.ErrExist)
+	}
+	f := &file{d: d, name: name, view: make([]byte, size), durable: make([]byte, size)}
+	copy(f.view, head)
+	copy(f.durable, head)
+	d.files[name] = f
+	return f, nil
+}
+
+// Open implements [disk.Folder].
+func (d *Disk) Open(name string) (disk.File, error) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if f := d.files[name]; f != nil {
+		return f, nil
+	}
+	return nil, fmt.Errorf("open %s: %w", name, fs.ErrNotExist)
+}
+
+// Close implements [disk.Folder].
+func (d *Disk) Close() error { return nil }
+
+// WriteAt implements [disk.File].
+func (f *file) WriteAt(p []byte, off int64) (int, error) {
+	if f.d.Written != nil {
+		defer f.d.Written()
+	}
+	f.d.mu.Lock()
+	defer f.d.mu.Unlock()
+	f.d.Writes++
+	if f.d.FailWrite != nil && f.d.FailWrite(off) {
+		return 0, ErrInjected
+	}
+	if off < 0 || off+int64(len(p)) > int64(len(f.view)) {
+		return 0, fmt.Errorf("write %d bytes at %d of %s: beyond its end", len(p), off, f.name)
+	}
+	copy(f.view[off:], p)
+	f.pending = append(f.pending, write{off, slices.Clone(p)})
+	return len(p), nil
+}
+
+// Sync implements [disk.File].
+func (f *file) Sync() error {
+	f.d.mu.Lock()
+	defer f.d.mu.Unlock()
+	f.d.Syncs++
+	if n := len(f.pending); n > 0 {
+		off := f.pending[n-1].off
+		switch {
+		case f.d.FailSync != nil && f.d.FailSync(off):
+			return ErrInjected
+		case f.d.Lie != nil && f.d.Lie(off):
+			return nil
+		}
+	}
+	for _, w := range f.pending {
+		copy(f.durable[w.off:], w.p)
+	}
+	f.pending = nil
+	return nil
+}
+
+// View implements [disk.File].
+func (f *file) View() []byte { return f.view }
+
+// Close implements [disk.File].
+func (f *file) Close() error { return nil }
+
+// Crash returns what is left of the disk after a crash at this moment. The disk itself can go on, and crash again otherwise.
+func (d *Disk) Crash(seed uint64) *Disk {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	random := rand.New(rand.NewPCG(seed, 1))
+	left := New()
+	for _, name := range slices.Sorted(maps.Keys(d.files)) {
+		f := d.files[name]
+		content := slices.Clone(f.durable)
+		keep := random.Float64() // some crashes keep nearly all, some nearly nothing
+		for _, w := range f.pending {
+			for start := 0; start < len(w.p); {
+				end := min(len(w.p), start+8*(1+random.IntN(1<<random.IntN(10))))
+				if random.Float64() < keep {
+					copy(content[w.off+int64(start):], w.p[start:end])
+				}
+				start = end
+			}
+		}
+		left.files[name] = &file{d: left, name: name, view: content, durable: slices.Clone(content)}
+	}
+	return left
+}
+
+// Corrupt changes one byte that was durable, as a disk that rots does.
+func (d *Disk) Corrupt(name string, off int64) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	f := d.files[name]
+	f.view[off] ^= 0x40
+	f.durable[off] ^= 0x40
+}
+
+// Content returns a copy of what a reader of that file sees, for tests that look at bytes.
+func (d *Disk) Content(name string) []byte {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return slices.Clone(d.files[name].view)
+}
+
+var _ disk.Folder = (*Disk)(nil)

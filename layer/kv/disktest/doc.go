@@ -1,0 +1,23 @@
+// Package disktest has disks that lose what was not synced, for tests of what stands on package disk.
+//
+// # Place
+//
+// Beside package disk, of which it has two implementations. Only tests import it.
+//
+// # Idea
+//
+// A kernel that dies keeps any part of what was written since the last sync, in any order; a process that dies keeps all of it, so killing
+// processes says nothing about syncs. [Disk] is a disk in memory with a moment of crash: every write that was not synced is cut at random
+// points, and each piece is kept or lost by itself. [Holding] wraps a real folder and lets nothing through to it before a sync, so that
+// kill -9 does to it what a power cut does to a disk with a volatile cache.
+//
+// # Invariants
+//
+//   - What a successful Sync covered is never lost, unless [Disk.Lie] says so: that is how a test proves that it would notice a missing
+//     sync.
+//   - The same seed gives the same crash.
+//
+// # Limits
+//
+// Pieces are cut at multiples of 8 bytes, smaller than any disk's sector. Blocks that were synced do not rot.
+package disktest

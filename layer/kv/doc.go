@@ -1,0 +1,28 @@
+// Package kv is a persistent key-value store for clients of Redis: what it acknowledges is durable.
+//
+// # Place
+//
+// A layer that stands on the host and needs no machine. It is a program of its own, usui-kv. Its parts, each of which imports only those
+// after it: kv (the commands), server (clients, event loop, commands of the protocol), engine (log, index, compaction), disk (files); resp (the
+// protocol) stands beside them, and disktest has disks that lose what was not synced.
+//
+// # Idea
+//
+// Redis with "appendfsync always" writes, syncs and serves in turn: while the disk syncs, nobody is served, readers neither. Here the event loop
+// executes commands into a batch in memory; a committer makes one batch durable at a time, with one write and one sync, while the loop
+// fills the next. A reply waits in its connection until the batch is durable that it speaks of, and so does the reply to a read that
+// saw what is not durable yet. So there is one sync for as many clients as come while the last one lasted, and reads of other keys wait for
+// none.
+//
+// # Invariants
+//
+//   - No reply tells of a write, its own or another's, that a crash could still lose.
+//   - After a failed write or sync nothing is acknowledged: clients whose replies waited are disconnected, writes get an error, reads go on.
+//   - Memory for clients is bounded, however many bytes they send or do not fetch.
+//
+// # Limits
+//
+// One event loop and one log: one core, and the committer's. One database. Strings only, no transactions, no publishing. Values are at most a
+// quarter of a segment. Ordinary files: no persistent memory, no network bypass, no TLS, no replication, no metrics beside INFO. The parts say
+// theirs.
+package kv

@@ -1,0 +1,112 @@
+package engine
+
+import (
+	"fmt"
+	"slices"
+)
+
+// compactStep is how many bytes of a victim are looked at in one [Store.Commit].
+const compactStep = 256 << 10
+
+// compaction is how far the oldest segment has been looked through.
+type compaction struct {
+	segment *segment // nil: none
+	off     int
+	seq     uint64 // once off is at the end: the last copy; when it is durable, the segment is free
+	done    bool
+}
+
+// garbage is how many bytes of records are of no use but to repeat what was done.
+func (s *Store) garbage() int64 { return s.used - s.live }
+
+// compact works on a victim if more than half of the log is garbage.
+func (s *Store) compact() {
+	if s.victim.segment == nil {
+		if len(s.log) < 2 || s.garbage() <= s.live+2*int64(s.opt.SegmentBytes) {
+			return
+		}
+	}
+	s.step(compactStep)
+}
+
+// compactOldest does a whole victim, waits until its file is free for others, and says whether that was possible.
+func (s *Store) compactOldest() bool {
+	for first := s.log[0]; s.log[0] == first; {
+		if !s.step(s.opt.SegmentBytes) || s.sealed != nil {
+			return false
+		}
+		s.wait()
+		s.hand()
+	}
+	for s.freeing > 0 {
+		s.take(<-s.kept)
+	}
+	return true
+}
+
+// step looks through n bytes of the victim and says false if there was no room for a copy.
+func (s *Store) step(n int) bool {
+	v := &s.victim
+	if v.segment == nil {
+		*v = compaction{segment: s.log[0], off: headerSize}
+	}
+	if s.batch.segment == v.segment || s.busy && s.flight.segment == v.segment {
+		return true // its last records are not written yet
+	}
+	for stop := min(v.off+n, v.segment.end); v.off < stop; {
+		r, ok := parse(v.segment.view[v.off:], v.segment.seed)
+		if !ok {
+			_ = s.seal(fmt.Errorf("%w: %s at %#x", ErrDamaged, segmentName(v.segment.slot), v.off)) // each later write returns it
+			return false
+		}
+		if !s.keep(r, s.addressOf(v.segment.slot, v.off)) {
+			return false
+		}
+		v.off += r.padded()
+	}
+	if v.off < v.segment.end {
+		return true
+	}
+	if !v.done {
+		v.done, v.seq = true, s.seq
+	}
+	if s.durable >= v.seq && s.ordered+s.freeing < maxTasks {
+		s.log = slices.Delete(s.log, 0, 1)
+		s.used -= int64(v.segment.end - headerSize)
+		s.freeing++
+		s.tasks <- task{segment: v.segment, slot: -1, state: free}
+		*v = compaction{}
+		s.stats.Compacted++
+	}
+	return true
+}
+
+// keep appends a record of the victim again if it is live. There is no older segment, so that a deletion is dropped.
+func (s *Store) keep(r record, a address) bool {
+	if r.op() != opPut {
+		return true
+	}
+	hash := s.hash(r.key())
+	p := s.index.find(hash)
+	for {
+		found, ok := p.next()
+		if !ok {
+			return true
+		}
+		if found == a {
+			break
+		}
+	}
+	if e := r.expire(); e != 0 && e <= s.opt.Now() {
+		s.drop(&p, r)
+		s.stats.Expired++
+		return true
+	}
+	if !s.fits(opPut, r.padded()) && !s.rotate(0) {
+		return false
+	}
+	s.write(opPut, r.expire(), r.key(), r.value())
+	s.stats.BytesCompacted += uint64(r.padded())
+	p.set(s.addressOf(s.log[len(s.log)-1].slot, s.tail-r.padded()))
+	return true
+}

@@ -1,0 +1,46 @@
+// Package engine keeps keys and values in a log and finds them by an index outside of Go's heap.
+//
+// # Place
+//
+// Part of layer/kv, on package disk. It knows nothing of clients or of their protocol.
+//
+// # Idea
+//
+// All that is kept is a log in segments: files of a fixed size, filled with zeros once and used again for ever. A write appends a record to
+// a batch in memory. [Store.Commit] hands the batch to the committer, a thread that writes it with one call, syncs the file once and
+// reports back; meanwhile the next batch grows. So at most one batch is not synced at any time, and everything about recovery follows from
+// that.
+//
+// A record checks itself: its CRC32C starts from the epoch of its segment, a random number drawn whenever the segment is used anew, so that
+// records of an earlier use are noise. No commit mark and no pointer has to be made durable beside it. After a crash the log ends at the
+// first record that does not check. Behind it there may be valid records. Each tells the first record of its batch: if that is the
+// missing one or one before it, the batch was never acknowledged and is torn; if it is a later one, the missing record had been synced, so
+// it rotted, and the store is refused rather than cut short. A segment with the remains of a torn batch is never appended to, lest they
+// become part of the log.
+//
+// The index is an extendible hash table (Fagin et al., TODS 1979) of tables with buckets of 64 bytes: seven entries of 24 bits of hash and 40
+// bits of address, and a link (the bucket is FASTER's, SIGMOD 2018). The bits by which a table splits are in the entry, so that growing reads
+// no keys. Values are read from the mapping of the segment, or, before they are durable, from their batch.
+//
+// Compaction takes the oldest segment and appends what is still live. So the numbers of the segments never have a hole, a missing
+// segment is noticed, and a deletion in the oldest segment has nothing left to delete.
+//
+// # Invariants
+//
+//   - One WriteAt and one Sync for each batch; a batch lies in one segment.
+//   - Nothing that [Store.Durable] covers is lost by a crash, and what it does not cover is there as a whole record or not at all.
+//   - After a failed write or sync no write is accepted ([ErrSealed]) and Durable never moves again. Reads go on.
+//   - A header of a segment is written twice, with a sync after each, so that one of the two is always whole.
+//   - A full disk refuses writes ([ErrFull]) before it takes away the room that deletions and compaction need.
+//
+// # Locks
+//
+// None: a Store belongs to one goroutine. Its two others, the committer and the keeper of spare segments, get work by channels and touch
+// files only.
+//
+// # Limits
+//
+// If the last batch of all rots, it looks torn: nothing behind it proves that it was durable. A record is at most a quarter of a segment. Addresses end at 8 TiB. There are no checkpoints: opening reads the whole log. The index does
+// not shrink but by [Store.Clear]. A key that expired stays in the log and in the count of keys until it is looked up or compacted.
+// Compaction by age moves cold data once each time around, where one by share of live bytes would not.
+package engine

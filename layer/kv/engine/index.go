@@ -1,0 +1,235 @@
+package engine
+
+import (
+	"errors"
+	"slices"
+)
+
+// Sizes of the index. A table of 1.1 MiB holds some 80,000 keys; splitting it takes about a millisecond.
+const (
+	bucketBits   = 14
+	buckets      = 1 << bucketBits
+	overflows    = buckets / 8
+	bucketWords  = 8 // a cache line: seven entries and the number of an overflow bucket
+	entries      = bucketWords - 1
+	tableBytes   = (buckets + overflows) * bucketWords * 8
+	tagBits      = 24
+	addressBits  = 64 - tagBits
+	addressLimit = 1 << addressBits
+)
+
+// address is where a record lies: (slot * size of a segment + offset) / 8. Zero is none, for segments begin with a header.
+type address uint64
+
+// index finds addresses by hash. The upper 24 bits of a hash are an entry's tag; of these, the upper ones choose the table. The lower 14
+// choose the bucket.
+type index struct {
+	directory []uint16 // number of the table for each value of the upper depth bits
+	depth     uint
+	tables    []*table
+	count     int // entries in all tables
+}
+
+type table struct {
+	memory []byte
+	words  []uint64
+	depth  uint // how many bits all its tags share
+	used   int  // overflow buckets in use
+}
+
+func newTable(depth uint) (*table, error) {
+	p, err := allocate(tableBytes)
+	if err != nil {
+		return nil, err
+	}
+	return &table{memory: p, words: wordsOf(p), depth: depth}, nil
+}
+
+func newIndex() (*index, error) {
+	t, err := newTable(0)
+	if err != nil {
+		return nil, err
+	}
+	return &index{directory: []uint16{0}, tables: []*table{t}}, nil
+}
+
+func (x *index) close() error {
+	var errs []error
+	for _, t := range x.tables {
+		errs = append(errs, release(t.memory))
+	}
+	x.tables = nil
+	return errors.Join(errs...)
+}
+
+func (x *index) tableOf(hash uint64) *table {
+	return x.tables[x.directory[hash>>(64-x.depth)]] // a shift by 64 gives 0
+}
+
+// place is a walk along the entries that may be those of a key.
+type place struct {
+	t   *table
+	tag uint64
+	at  int // index of the word that next looks at
+}
+
+func (x *index) find(hash uint64) place {
+	return place{x.tableOf(hash), hash >> addressBits, int(hash&(buckets-1)) * bucketWords}
+}
+
+// next returns the next address with the tag. The entry is then at p.at-1.
+func (p *place) next() (address, bool) {
+	for {
+		for p.at%bucketWords < entries {
+			e := p.t.words[p.at]
+			p.at++
+			if e != 0 && e>>addressBits == p.tag {
+				return address(e & (addressLimit - 1)), true
+			}
+		}
+		link := p.t.words[p.at]
+		if link == 0 {
+			return 0, false
+		}
+		p.at = overflowWord(link)
+	}
+}
+
+// set replaces the address of the entry that next returned.
+func (p *place) set(a address) { p.t.words[p.at-1] = p.tag<<addressBits | uint64(a) }
+
+// remove takes the entry out that next returned: the last one of the chain moves into its place.
+func (x *index) remove(p *place) {
+	start := p.at - 1
+	last := start
+	for bucket := start - start%bucketWords; ; {
+		for i := range entries {
+			if p.t.words[bucket+i] != 0 {
+				last = bucket + i
+			}
+		}
+		link := p.t.words[bucket+entries]
+		if link == 0 {
+			break
+		}
+		bucket = overflowWord(link)
+	}
+	p.t.words[start] = p.t.words[last]
+	p.t.words[last] = 0
+	x.count--
+}
+
+func overflowWord(link uint64) int { return (buckets + int(link) - 1) * bucketWords }
+
+// insert adds an entry. The key has none yet.
+func (x *index) insert(hash uint64, a address) error {
+	for {
+		t := x.tableOf(hash)
+		if t.insert(int(hash&(buckets-1)), hash>>addressBits<<addressBits|uint64(a)) {
+			x.count++
+			return nil
+		}
+		if err := x.split(hash); err != nil {
+			return err
+		}
+	}
+}
+
+// insert says false if the table has no room for it.
+func (t *table) insert(bucket int, entry uint64) bool {
+	at := bucket * bucketWords
+	for {
+		for i := range entries {
+			if t.words[at+i] == 0 {
+				t.words[at+i] = entry
+				return true
+			}
+		}
+		link := t.words[at+entries]
+		if link == 0 {
+			if t.used == overflows {
+				return false
+			}
+			t.used++
+			link = uint64(t.used)
+			t.words[at+entries] = link
+		}
+		at = overflowWord(link)
+	}
+}
+
+// errCrowded cannot happen by chance: it takes hundreds of thousands of keys whose hashes share 24 bits.
+var errCrowded = errors.New("the index cannot split further")
+
+// split makes two tables of the one that hash belongs to.
+func (x *index) split(hash uint64) error {
+	number := x.directory[hash>>(64-x.depth)]
+	old := x.tables[number]
+	if old.depth == tagBits-bucketBits+4 { // 14 bits: 16,384 tables, a billion keys
+		return errCrowded
+	}
+	var half [2]*table
+	for i := range half {
+		t, err := newTable(old.depth + 1)
+		if err != nil {
+			return errors.Join(err, releaseTable(half[0]))
+		}
+		half[i] = t
+	}
+	for b := range buckets {
+		old.each(b, func(e uint64) { // cannot fail: each half gets a part of what the whole had room for
+			half[e>>(63-old.depth)&1].insert(b, e)
+		})
+	}
+	if old.depth == x.depth {
+		doubled := make([]uint16, 0, 2*len(x.directory))
+		for _, n := range x.directory {
+			doubled = append(doubled, n, n)
+		}
+		x.directory, x.depth = doubled, x.depth+1
+	}
+	x.tables[number] = half[0]
+	x.tables = append(x.tables, half[1])
+	first := slices.Index(x.directory, number)
+	span := 1 << (x.depth - old.depth)
+	for i := first + span/2; i < first+span; i++ {
+		x.directory[i] = uint16(len(x.tables) - 1)
+	}
+	return release(old.memory)
+}
+
+func releaseTable(t *table) error {
+	if t == nil {
+		return nil
+	}
+	return release(t.memory)
+}
+
+// each calls f with the entries of a bucket and of those linked to it.
+func (t *table) each(bucket int, f func(entry uint64)) {
+	for at := bucket * bucketWords; ; {
+		for i := range entries {
+			if e := t.words[at+i]; e != 0 {
+				f(e)
+			}
+		}
+		link := t.words[at+entries]
+		if link == 0 {
+			return
+		}
+		at = overflowWord(link)
+	}
+}
+
+// walk calls f with all addresses of the bucket at cursor and returns the cursor of the next bucket, 0 behind the last. The order is that
+// of hashes, so that a split between two calls repeats addresses and leaves out none.
+func (x *index) walk(cursor uint64, f func(address)) uint64 {
+	tag, bucket := cursor>>bucketBits&(1<<tagBits-1), int(cursor&(buckets-1))
+	t := x.tableOf(tag << addressBits)
+	t.each(bucket, func(e uint64) { f(address(e & (addressLimit - 1))) })
+	if bucket++; bucket < buckets {
+		return tag<<bucketBits | uint64(bucket)
+	}
+	span := uint64(1) << (tagBits - t.depth)
+	return (tag&^(span-1) + span) & (1<<tagBits - 1) << bucketBits
+}

@@ -1,0 +1,282 @@
+package engine
+
+import (
+	"cmp"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"hash/maphash"
+	"slices"
+	"time"
+
+	"usui/layer/kv/disk"
+)
+
+// Open reads the log in a folder and returns the store that it describes. The folder becomes the store's. An error that wraps
+// [ErrDamaged] says where something is missing that had been acknowledged; nothing was changed then.
+func Open(folder disk.Folder, opt Options) (_ *Store, err error) {
+	s := &Store{folder: folder, opt: opt, seed: maphash.MakeSeed()}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, s.abandon())
+		}
+	}()
+	if s.index, err = newIndex(); err != nil {
+		return nil, err
+	}
+	if s.opt.Notify == nil {
+		s.opt.Notify = func() {}
+	}
+	files, err := openSegments(folder)
+	s.slots = files.slots
+	if err != nil {
+		return nil, err
+	}
+	if err := s.recover(files); err != nil {
+		return nil, err
+	}
+	s.committer.start(s.opt.Notify)
+	s.keeper.start(s)
+	s.order()
+	return s, nil
+}
+
+// abandon closes what Open had opened.
+func (s *Store) abandon() error {
+	var err error
+	for _, g := range s.slots {
+		err = errors.Join(err, g.file.Close())
+	}
+	if s.index != nil {
+		err = errors.Join(err, s.index.close())
+	}
+	return errors.Join(err, s.folder.Close())
+}
+
+func (s *Store) recover(files segments) error {
+	start := time.Now()
+	if len(files.slots) == 0 {
+		return s.begin()
+	}
+	s.opt.SegmentBytes = len(files.slots[0].view)
+	l := logReader{segments: files, progress: s.opt.Progress}
+	if err := disk.Guard("read the log", func() error { return l.read(s.apply) }); err != nil {
+		return err
+	}
+	if err := files.settle(); err != nil {
+		return err
+	}
+	s.free, s.log = files.free, files.log[:l.last+1]
+	s.spares = slices.Clone(files.log[l.last+1:])
+	s.seq, s.durable, s.used = l.seq, l.seq, int64(l.bytes)
+	last := s.log[len(s.log)-1]
+	s.tail = last.end
+	if last.torn {
+		s.tail = s.opt.SegmentBytes // the next write goes to another one
+	}
+	s.stats.Recovered, s.stats.RecoveryTime = l.bytes, time.Since(start)
+	return nil
+}
+
+// begin makes the first segment of a new store.
+func (s *Store) begin() error {
+	if s.opt.SegmentBytes == 0 {
+		s.opt.SegmentBytes = DefaultSegment
+	}
+	if s.opt.SegmentBytes < MinSegment || s.opt.SegmentBytes > MaxSegment || s.opt.SegmentBytes%headerCopy != 0 {
+		return fmt.Errorf("segments of %d bytes: choose a multiple of %d between %d and %d", s.opt.SegmentBytes, headerCopy, MinSegment, MaxSegment)
+	}
+	g, err := s.make(0, newHeader(inLog, 1, 0))
+	if err != nil {
+		return err
+	}
+	s.slots = append(s.slots, g)
+	s.log, s.tail = s.slots[:1:1], headerSize
+	return nil
+}
+
+// Bounds of a segment's size.
+const (
+	MinSegment = 64 << 10
+	MaxSegment = 1 << 30
+)
+
+// apply repeats what a record did.
+func (s *Store) apply(r record, slot, off int) error {
+	hash := s.hash(r.key())
+	switch expire := r.expire(); {
+	case r.op() == opClear:
+		return s.forget()
+	case r.op() == opPut && (expire == 0 || expire > s.opt.Now()):
+		return s.point(hash, r.key(), s.addressOf(slot, off))
+	}
+	if p, old := s.lookup(hash, r.key()); old != nil {
+		s.drop(&p, old)
+	}
+	return nil
+}
+
+// segments are the files of a folder.
+type segments struct {
+	slots  []*segment // by slot
+	log    []*segment // those in use, in the order of the log
+	free   []*segment
+	differ []*segment // a crash came between the two copies of their header
+}
+
+func openSegments(folder disk.Folder) (f segments, err error) {
+	names, err := folder.Names()
+	if err != nil {
+		return f, err
+	}
+	for slot, name := range names {
+		if name != segmentName(slot) {
+			return f, fmt.Errorf("%w: %s is missing before %s", ErrDamaged, segmentName(slot), name)
+		}
+		file, err := folder.Open(name)
+		if err != nil {
+			return f, err
+		}
+		g := &segment{slot: slot, file: file, view: file.View()}
+		f.slots = append(f.slots, g)
+		if err := f.sort(g); err != nil {
+			return f, err
+		}
+	}
+	slices.SortFunc(f.log, func(a, b *segment) int { return cmp.Compare(a.number, b.number) })
+	for i, g := range f.log {
+		if want := f.log[0].number + uint64(i); g.number != want {
+			return f, fmt.Errorf("%w: part %d of the log is missing before %s", ErrDamaged, want, segmentName(g.slot))
+		}
+	}
+	if len(f.slots) > 0 && len(f.log) == 0 {
+		return f, fmt.Errorf("%w: none of %d files is part of the log", ErrDamaged, len(f.slots))
+	}
+	return f, nil
+}
+
+// sort reads a segment's header and files it.
+func (f *segments) sort(g *segment) error {
+	if size := len(f.slots[0].view); len(g.view) != size || size < MinSegment {
+		return fmt.Errorf("%w: %s has %d bytes, %s has %d", ErrDamaged, segmentName(g.slot), len(g.view), segmentName(0), size)
+	}
+	var differ bool
+	err := disk.Guard("read "+segmentName(g.slot), func() (err error) {
+		differ, err = g.readHeader()
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	if differ {
+		f.differ = append(f.differ, g)
+	}
+	if g.state == inLog {
+		f.log = append(f.log, g)
+	} else {
+		f.free = append(f.free, g)
+	}
+	return nil
+}
+
+// settle makes what was read durable before anyone builds on it: the page cache of a process that died may hold what no sync covered.
+func (f *segments) settle() error {
+	for _, g := range f.differ {
+		if err := g.settle(); err != nil {
+			return err
+		}
+	}
+	for _, g := range f.log {
+		if err := g.file.Sync(); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// logReader reads all records of a log.
+type logReader struct {
+	segments
+	progress func(done, total int64)
+
+	seq     uint64 // of the last record
+	known   bool   // there was a record
+	last    int    // index of the segment to append to
+	records uint64
+	bytes   uint64
+	remains int // segments that end with the remains of a batch
+}
+
+// read calls f with each record. It returns an error that wraps ErrDamaged if one is missing that had been durable.
+func (l *logReader) read(f func(r record, slot, off int) error) error {
+	if l.progress == nil {
+		l.progress = func(int64, int64) {}
+	}
+	size := int64(len(l.slots[0].view))
+	for i, g := range l.log {
+		before := l.records
+		if !l.known {
+			l.seq = max(l.seq, g.base)
+		}
+		if err := l.readSegment(g, f); err != nil {
+			return err
+		}
+		if l.records > before || g.torn {
+			l.last = i
+		}
+		l.progress(int64(i+1)*size, int64(len(l.log))*size)
+	}
+	for _, g := range l.log[:l.last] {
+		g.flushed = len(g.view)
+	}
+	return nil
+}
+
+func (l *logReader) readSegment(g *segment, f func(r record, slot, off int) error) error {
+	off := headerSize
+	g.flushed = len(g.view) // until its end is known
+	for {
+		r, ok := parse(g.view[off:], g.seed)
+		if !ok || l.known && r.seq() != l.seq+1 {
+			break
+		}
+		l.seq, l.known = r.seq(), true
+		if err := f(r, g.slot, off); err != nil {
+			return err
+		}
+		l.records++
+		l.bytes += uint64(r.padded())
+		off += r.padded()
+	}
+	g.end, g.flushed = off, off
+	return l.lookBehind(g)
+}
+
+// lookBehind tells a torn batch, which nobody was told of, from a missing record. A batch is written only after the one before it was
+// synced, so a record of a later batch proves that what is missing here had been durable.
+func (l *logReader) lookBehind(g *segment) error {
+	missing := l.seq + 1
+	for off := g.end; off+recordHeader <= len(g.view); off += alignment {
+		p := g.view[off:]
+		n := binary.LittleEndian.Uint32(p[4:])
+		if n < recordHeader || int(n) > len(p) || l.known && binary.LittleEndian.Uint64(p[8:]) <= l.seq {
+			continue // most of what is there: zeros, and records of an earlier use
+		}
+		r, ok := parse(p, g.seed)
+		if !ok {
+			continue
+		}
+		if !l.known && !g.torn { // the log's first batch: whatever its number is, it is the one that is torn
+			missing = r.batch()
+		}
+		if r.batch() > missing {
+			return fmt.Errorf("%w: %s at %#x: record %d does not check, and record %d behind it does", ErrDamaged, segmentName(g.slot), g.end, missing, r.seq())
+		}
+		g.torn = true
+		off += r.padded() - alignment
+	}
+	if g.torn {
+		l.remains++
+	}
+	return nil
+}

@@ -1,0 +1,212 @@
+package engine
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+)
+
+// How room is shared out. Values leave the last part of a segment to deletions, and the last spare to compaction: what is live in a segment
+// fits into one.
+const (
+	spares      = 2
+	reserve     = 64 // that part is one in so many
+	maxSqueezed = 4
+	retryFull   = time.Second // how often a full disk is tried again
+)
+
+// makeRoom sees to it that a record of size bytes fits into the last segment.
+func (s *Store) makeRoom(o op, size int) error {
+	if s.fits(o, size) {
+		return nil
+	}
+	if s.await() && s.rotate(1) {
+		return nil
+	}
+	return s.squeeze(o, size)
+}
+
+// fits says whether a record may go to the last segment.
+func (s *Store) fits(o op, size int) bool {
+	limit := s.opt.SegmentBytes
+	if o == opPut {
+		limit -= limit / reserve
+	}
+	return s.tail+size <= limit
+}
+
+// squeeze makes room on a full disk by compaction, if there is something to gain. It does a few segments at a time: reads wait meanwhile.
+func (s *Store) squeeze(o op, size int) error {
+	for range maxSqueezed {
+		if s.sealed != nil || len(s.log) < 2 || s.garbage() < int64(s.opt.SegmentBytes/reserve) || !s.compactOldest() {
+			break
+		}
+		if s.fits(o, size) {
+			return s.sealed
+		}
+		if s.await() && s.rotate(1) {
+			return nil
+		}
+	}
+	if s.sealed != nil {
+		return s.sealed
+	}
+	s.stats.Refused++
+	return fmt.Errorf("%w (%v)", ErrFull, s.lastNoRoom)
+}
+
+// rotate begins the next segment, if it leaves that many spares.
+func (s *Store) rotate(leave int) bool {
+	if len(s.spares) <= leave {
+		return false
+	}
+	s.wait() // the batch has to go before another segment's begins
+	s.hand()
+	if last := s.log[len(s.log)-1]; !last.torn {
+		last.end = s.tail
+	}
+	s.log = append(s.log, s.spares[0])
+	s.spares = slices.Delete(s.spares, 0, 1)
+	s.tail = headerSize
+	s.order()
+	return true
+}
+
+// task is what the keeper does to a segment.
+type task struct {
+	segment      *segment // nil: make one in that slot
+	slot         int
+	state        state
+	number, base uint64
+	err          error
+}
+
+// keeper is the goroutine that makes and frees segments.
+type keeper struct {
+	tasks, kept chan task
+	ordered     int       // tasks that will give a spare
+	freeing     int       // tasks that will give a free segment
+	failed      time.Time // when there was no room
+	lastNoRoom  error
+}
+
+const maxTasks = 8
+
+func (k *keeper) start(s *Store) {
+	k.tasks, k.kept = make(chan task, maxTasks), make(chan task, maxTasks)
+	go k.run(s.make, s.opt.Notify)
+}
+
+// run ends when tasks is closed.
+func (k *keeper) run(create func(slot int, h header) (*segment, error), notify func()) {
+	for t := range k.tasks {
+		if h := newHeader(t.state, t.number, t.base); t.segment == nil {
+			t.segment, t.err = create(t.slot, h)
+		} else {
+			t.err = t.segment.use(h)
+		}
+		k.kept <- t
+		notify()
+	}
+	close(k.kept)
+}
+
+// end ends the goroutine. Segments that it makes meanwhile are closed: no one else knows them.
+func (k *keeper) end() {
+	if k.tasks == nil {
+		return
+	}
+	close(k.tasks)
+	for t := range k.kept {
+		if t.slot >= 0 && t.segment != nil {
+			_ = t.segment.file.Close() // it holds nothing
+		}
+	}
+}
+
+// make makes the file of a new slot. The keeper calls it; it uses nothing of s that changes.
+func (s *Store) make(slot int, h header) (*segment, error) {
+	f, err := s.folder.Create(segmentName(slot), h.encodeTwice(), int64(s.opt.SegmentBytes))
+	if err != nil {
+		return nil, err
+	}
+	g := &segment{slot: slot, file: f, view: f.View()}
+	g.begin(h)
+	return g, nil
+}
+
+// full says that there was no room a short time ago.
+func (s *Store) full() bool { return !s.failed.IsZero() && time.Since(s.failed) < retryFull }
+
+// order has the keeper make a spare if there are too few. When it has, take orders the next.
+func (s *Store) order() {
+	if len(s.spares) >= spares || s.ordered > 0 || s.freeing == maxTasks || s.sealed != nil {
+		return // one at a time: should it fail, the numbers have no hole
+	}
+	t := task{state: inLog, slot: -1, base: s.durable, number: s.log[len(s.log)-1].number + 1 + uint64(len(s.spares))}
+	switch {
+	case len(s.free) > 0:
+		t.segment = s.free[len(s.free)-1]
+		s.free = s.free[:len(s.free)-1]
+	case s.full():
+		return
+	default:
+		t.slot = len(s.slots)
+		if (t.slot+1)*(s.opt.SegmentBytes/alignment) > addressLimit {
+			s.failed, s.lastNoRoom = time.Now(), errors.New("addresses end at 8 TiB")
+			return
+		}
+	}
+	s.ordered++
+	s.tasks <- t
+}
+
+// collectSegments takes what the keeper has finished.
+func (s *Store) collectSegments() {
+	for {
+		select {
+		case t := <-s.kept:
+			s.take(t)
+		default:
+			return
+		}
+	}
+}
+
+// await waits until there are enough spares or none will come.
+func (s *Store) await() bool {
+	for s.order(); len(s.spares) < spares && s.ordered+s.freeing > 0 && s.sealed == nil; s.order() {
+		s.take(<-s.kept)
+	}
+	return len(s.spares) >= spares
+}
+
+// take files a segment from the keeper where it belongs. Spares come in the order in which they were ordered.
+func (s *Store) take(t task) {
+	created := t.slot >= 0
+	switch {
+	case t.state == inLog:
+		s.ordered--
+	default:
+		s.freeing--
+	}
+	switch {
+	case t.err != nil && created:
+		s.failed = time.Now()
+		s.stats.NoRoom++
+		s.lastNoRoom = t.err
+	case t.err != nil:
+		_ = s.seal(errors.Join(errors.New("a header could not be written"), t.err)) // each later write returns it
+	case t.state == inLog:
+		if created {
+			s.slots = append(s.slots, t.segment)
+			s.failed = time.Time{}
+		}
+		s.spares = append(s.spares, t.segment)
+		s.order()
+	default:
+		s.free = append(s.free, t.segment)
+		s.order()
+	}
+}

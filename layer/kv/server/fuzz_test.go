@@ -1,0 +1,96 @@
+package server
+
+import (
+	"log/slog"
+	"net"
+	"syscall"
+	"testing"
+
+	"usui/layer/kv/disktest"
+	"usui/layer/kv/engine"
+)
+
+// FuzzCommands gives any bytes to the commands of a server, as two clients have sent them, and looks at what is left of each.
+func FuzzCommands(f *testing.F) {
+	for _, seed := range []string{
+		"SET a 1\r\nGET a\r\nSETRANGE a 5 x\r\nGETRANGE a -3 2\r\nINCRBYFLOAT a 1e3\r\n", "*3\r\n$3\r\nSET\r\n$1\r\nk\r\n$5\r\nhello\r\n",
+		"SCAN 0 MATCH [a-\\ COUNT 3\r\nKEYS *[^\r\n", "EXPIRE a 10 NX\r\nHELLO 3 AUTH a b\r\nCLIENT LIST\r\nINFO\r\n", "CONFIG GET *\r\nCOMMAND\r\nFLUSHALL\r\nRENAME a b\r\n",
+	} {
+		f.Add([]byte(seed))
+	}
+	f.Fuzz(func(t *testing.T, p []byte) {
+		s := newServer(t)
+		for id := range uint64(2) {
+			c := &client{fd: 1000 + int(id), id: id, trusted: true}
+			c.parser.MaxBulk, c.parser.MaxCommand = s.maxBulk(), 2*s.maxBulk()
+			s.execute(c, p)
+			if at := c.ready(); at > len(c.out.Out) || c.sent > at {
+				t.Errorf("%q: %d bytes of %d may be sent, %d were", p, at, len(c.out.Out), c.sent)
+			}
+		}
+		if err := s.store.Drain(); err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+// newServer makes one that nobody can reach, on a disk in memory.
+func newServer(t testing.TB) *Server {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	file, err := l.(*net.TCPListener).File()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer file.Close()
+	fd, err := syscall.Dup(int(file.Fd()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	s, err := New(Config{Listener: fd, Logger: slog.New(slog.DiscardHandler), Open: func(o engine.Options) (*engine.Store, error) {
+		o.SegmentBytes = engine.MinSegment
+		return engine.Open(disktest.New(), o)
+	}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := s.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	return s
+}
+
+func TestCommandsAllocateNothing(t *testing.T) {
+	s := newServer(t)
+	c := &client{fd: 1000, trusted: true}
+	c.parser.MaxBulk = s.maxBulk()
+	p := []byte("*3\r\n$3\r\nSET\r\n$1\r\nk\r\n$5\r\nhello\r\n*2\r\n$3\r\nGET\r\n$1\r\nk\r\n*2\r\n$4\r\nINCR\r\n$1\r\nn\r\n")
+	s.execute(c, p)
+	if n := testing.AllocsPerRun(100, func() {
+		c.out.Out, c.marks = c.out.Out[:0], c.marks[:0]
+		s.execute(c, p)
+	}); n != 0 {
+		t.Errorf("SET, GET and INCR allocate %v times, want 0", n)
+	}
+}
+
+func TestMatch(t *testing.T) {
+	for _, tt := range []struct {
+		pattern, text string
+		want          bool
+	}{
+		{"*", "", true}, {"", "", true}, {"", "a", false}, {"a*c", "abc", true}, {"a*c", "abcd", false}, {"a**c", "ac", true},
+		{"?", "", false}, {"?", "a", true}, {"[abc]", "b", true}, {"[^abc]", "b", false}, {"[a-c]x", "bx", true}, {"[c-a]", "b", true},
+		{"[a-c", "b", true}, {"\\*", "*", true}, {"\\*", "a", false}, {"[\\]]", "]", true}, {"*a*b*c", "xxaxxbxxc", true}, {"[", "[", false},
+	} {
+		if got := match([]byte(tt.pattern), []byte(tt.text)); got != tt.want {
+			t.Errorf("match(%q, %q) = %v, want %v", tt.pattern, tt.text, got, tt.want)
+		}
+	}
+}

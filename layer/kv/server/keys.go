@@ -1,0 +1,208 @@
+package server
+
+import (
+	"slices"
+	"strconv"
+
+	"usui/layer/kv/engine"
+	"usui/layer/kv/resp"
+)
+
+func keyCommands() []command {
+	return []command{
+		{"del", -2, "write", 1, -1, 1, del},
+		{"unlink", -2, "write fast", 1, -1, 1, del},
+		{"exists", -2, "readonly fast", 1, -1, 1, exists},
+		{"touch", -2, "readonly fast", 1, -1, 1, exists},
+		{"type", 2, "readonly fast", 1, 1, 1, typeOf},
+		{"keys", 2, "readonly", 0, 0, 0, keys},
+		{"scan", -2, "readonly", 0, 0, 0, scan},
+		{"randomkey", 1, "readonly", 0, 0, 0, randomKey},
+		{"rename", 3, "write", 1, 2, 1, func(k *call) { k.rename(false) }},
+		{"renamenx", 3, "write fast", 1, 2, 1, func(k *call) { k.rename(true) }},
+		{"copy", -3, "write denyoom", 1, 2, 1, copyKey},
+		{"dbsize", 1, "readonly fast", 0, 0, 0, func(k *call) { k.all(); k.w.Int(int64(k.s.store.Len())) }},
+		{"flushall", -1, "write", 0, 0, 0, flush},
+		{"flushdb", -1, "write", 0, 0, 0, flush},
+	}
+}
+
+func del(k *call) {
+	n := int64(0)
+	for _, key := range k.args[1:] {
+		was, ok := k.remove(key)
+		if !ok {
+			return
+		}
+		if was {
+			n++
+		}
+	}
+	k.w.Int(n)
+}
+
+func exists(k *call) {
+	n := int64(0)
+	for _, key := range k.args[1:] {
+		if _, ok := k.get(key); ok {
+			n++
+		}
+	}
+	k.w.Int(n)
+}
+
+func typeOf(k *call) {
+	if _, ok := k.get(k.args[1]); ok {
+		k.w.Status("string")
+	} else {
+		k.w.Status("none")
+	}
+}
+
+func keys(k *call) {
+	k.all()
+	found := k.scratch[:0]
+	n := 0
+	for cursor, first := uint64(0), true; first || cursor != 0; first = false {
+		cursor = k.s.store.Scan(cursor, 1000, func(key []byte, _ engine.Entry) {
+			if match(k.args[1], key) {
+				n++
+				found = strconv.AppendInt(append(found, '$'), int64(len(key)), 10)
+				found = append(append(append(found, "\r\n"...), key...), "\r\n"...)
+			}
+		})
+	}
+	k.w.Array(n)
+	k.w.Out = append(k.w.Out, found...)
+	k.scratch = found
+}
+
+func scan(k *call) {
+	cursor, err := strconv.ParseUint(string(k.args[1]), 10, 64)
+	if err != nil {
+		k.fail("ERR invalid cursor")
+		return
+	}
+	count, pattern, others := int64(10), []byte(nil), false
+	for i := 2; i < len(k.args); i += 2 {
+		switch a := k.args[i]; {
+		case i+1 == len(k.args):
+			k.fail(errSyntax)
+			return
+		case is(a, "COUNT"):
+			n, ok := k.integer(k.args[i+1])
+			if !ok {
+				return
+			}
+			if count = n; count < 1 {
+				k.fail(errSyntax)
+				return
+			}
+		case is(a, "MATCH"):
+			pattern = k.args[i+1]
+		case is(a, "TYPE"):
+			others = !is(k.args[i+1], "STRING")
+		default:
+			k.fail(errSyntax)
+			return
+		}
+	}
+	k.all()
+	var found [][]byte
+	next := k.s.store.Scan(cursor, int(min(count, 1<<20)), func(key []byte, _ engine.Entry) {
+		if !others && (pattern == nil || match(pattern, key)) {
+			found = append(found, key)
+		}
+	})
+	k.w.Array(2)
+	k.w.Text(strconv.FormatUint(next, 10))
+	k.w.Array(len(found))
+	for _, key := range found {
+		k.w.Bulk(key)
+	}
+}
+
+func randomKey(k *call) {
+	k.all()
+	if key, ok := k.s.store.Random(); ok {
+		k.w.Bulk(key)
+	} else {
+		k.w.Null()
+	}
+}
+
+func (k *call) rename(onlyNew bool) {
+	from, to := k.args[1], k.args[2]
+	e, ok := k.get(from)
+	if !ok {
+		k.fail(errNoKey)
+		return
+	}
+	if onlyNew {
+		if _, was := k.get(to); was {
+			k.w.Int(0)
+			return
+		}
+	}
+	if !slices.Equal(from, to) {
+		e, _ = k.get(from)
+		k.scratch = append(k.scratch[:0], e.Value...)
+		if !k.put(to, k.scratch, e.Expire) {
+			return
+		}
+		if _, ok := k.remove(from); !ok {
+			return
+		}
+	}
+	if onlyNew {
+		k.w.Int(1)
+	} else {
+		k.w.Status("OK")
+	}
+}
+
+func copyKey(k *call) {
+	replace := false
+	for i := 3; i < len(k.args); i++ {
+		switch a := k.args[i]; {
+		case is(a, "REPLACE"):
+			replace = true
+		case is(a, "DB") && i+1 < len(k.args):
+			i++
+			if n, ok := resp.ParseInt(k.args[i]); !ok || n != 0 {
+				k.fail("ERR DB index is out of range")
+				return
+			}
+		default:
+			k.fail(errSyntax)
+			return
+		}
+	}
+	if slices.Equal(k.args[1], k.args[2]) {
+		k.fail("ERR source and destination objects are the same")
+		return
+	}
+	if _, was := k.get(k.args[2]); was && !replace {
+		k.w.Int(0)
+		return
+	}
+	e, ok := k.get(k.args[1])
+	if !ok {
+		k.w.Int(0)
+		return
+	}
+	k.scratch = append(k.scratch[:0], e.Value...)
+	if k.put(k.args[2], k.scratch, e.Expire) {
+		k.w.Int(1)
+	}
+}
+
+func flush(k *call) {
+	if len(k.args) > 2 || len(k.args) == 2 && !is(k.args[1], "SYNC") && !is(k.args[1], "ASYNC") {
+		k.fail(errSyntax)
+		return
+	}
+	if k.wrote(k.s.store.Clear()) {
+		k.w.Status("OK")
+	}
+}

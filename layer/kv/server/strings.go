@@ -1,0 +1,358 @@
+package server
+
+import (
+	"math/big"
+	"strconv"
+	"strings"
+
+	"usui/layer/kv/resp"
+)
+
+func stringCommands() []command {
+	return []command{
+		{"get", 2, "readonly fast", 1, 1, 1, get},
+		{"set", -3, "write denyoom", 1, 1, 1, set},
+		{"setnx", 3, "write denyoom fast", 1, 1, 1, setNX},
+		{"setex", 4, "write denyoom", 1, 1, 1, func(k *call) { k.setFor(seconds) }},
+		{"psetex", 4, "write denyoom", 1, 1, 1, func(k *call) { k.setFor(milliseconds) }},
+		{"getset", 3, "write denyoom fast", 1, 1, 1, getSet},
+		{"getdel", 2, "write fast", 1, 1, 1, getDel},
+		{"getex", -2, "write fast", 1, 1, 1, getEx},
+		{"mget", -2, "readonly fast", 1, -1, 1, mget},
+		{"mset", -3, "write denyoom", 1, -1, 2, func(k *call) { k.setMany(false) }},
+		{"msetnx", -3, "write denyoom", 1, -1, 2, func(k *call) { k.setMany(true) }},
+		{"append", 3, "write denyoom fast", 1, 1, 1, appendTo},
+		{"strlen", 2, "readonly fast", 1, 1, 1, strlen},
+		{"incr", 2, "write denyoom fast", 1, 1, 1, func(k *call) { k.add(1) }},
+		{"decr", 2, "write denyoom fast", 1, 1, 1, func(k *call) { k.add(-1) }},
+		{"incrby", 3, "write denyoom fast", 1, 1, 1, func(k *call) { k.addBy(1) }},
+		{"decrby", 3, "write denyoom fast", 1, 1, 1, func(k *call) { k.addBy(-1) }},
+		{"incrbyfloat", 3, "write denyoom fast", 1, 1, 1, addFloat},
+		{"getrange", 4, "readonly", 1, 1, 1, getRange},
+		{"substr", 4, "readonly", 1, 1, 1, getRange},
+		{"setrange", 4, "write denyoom", 1, 1, 1, setRange},
+	}
+}
+
+func get(k *call) { k.reply(k.args[1]) }
+
+// reply answers with what a key has.
+func (k *call) reply(key []byte) bool {
+	e, ok := k.get(key)
+	if ok {
+		k.w.Bulk(e.Value)
+	} else {
+		k.w.Null()
+	}
+	return ok
+}
+
+// setOptions are what SET and GETEX may end with.
+type setOptions struct {
+	nx, xx, get, keep, persist, has bool
+	expire                          int64
+}
+
+// options reads them from the arguments behind the first n; allowed are those that are in words.
+func (k *call) options(n int, words string) (o setOptions, ok bool) {
+	var unit unit
+	var when []byte
+	for i := n; i < len(k.args); i++ {
+		a := k.args[i]
+		timed := o.has || o.keep || o.persist
+		switch u, isUnit := unitOf(a); {
+		case isUnit && !timed && i+1 < len(k.args):
+			i++
+			unit, when, o.has = u, k.args[i], true
+		case is(a, "NX") && !o.xx && strings.Contains(words, "nx"):
+			o.nx = true
+		case is(a, "XX") && !o.nx && strings.Contains(words, "nx"):
+			o.xx = true
+		case is(a, "GET") && strings.Contains(words, "get"):
+			o.get = true
+		case is(a, "KEEPTTL") && !o.has && strings.Contains(words, "keepttl"):
+			o.keep = true
+		case is(a, "PERSIST") && !o.has && strings.Contains(words, "persist"):
+			o.persist = true
+		default:
+			k.fail(errSyntax)
+			return o, false
+		}
+	}
+	if !o.has {
+		return o, true
+	}
+	o.expire, ok = k.expireTime(when, unit, true)
+	return o, ok
+}
+
+func set(k *call) {
+	o, ok := k.options(3, "nx get keepttl")
+	if !ok {
+		return
+	}
+	key := k.args[1]
+	if !o.get && !o.nx && !o.xx && !o.keep {
+		if k.put(key, k.args[2], o.expire) {
+			k.w.Status("OK")
+		}
+		return
+	}
+	start := len(k.w.Out)
+	old, was := k.get(key)
+	if o.get {
+		if was {
+			k.w.Bulk(old.Value)
+		} else {
+			k.w.Null()
+		}
+	}
+	if o.nx && was || o.xx && !was {
+		if !o.get {
+			k.w.Null()
+		}
+		return
+	}
+	if o.keep {
+		o.expire = old.Expire
+	}
+	if err := k.s.store.Put(key, k.args[2], o.expire); err != nil {
+		k.w.Out = k.w.Out[:start]
+		k.wrote(err)
+		return
+	}
+	k.wrote(nil)
+	if !o.get {
+		k.w.Status("OK")
+	}
+}
+
+func setNX(k *call) {
+	if _, was := k.get(k.args[1]); was {
+		k.w.Int(0)
+	} else if k.put(k.args[1], k.args[2], 0) {
+		k.w.Int(1)
+	}
+}
+
+func (k *call) setFor(u unit) {
+	if expire, ok := k.expireTime(k.args[2], u, true); ok && k.put(k.args[1], k.args[3], expire) {
+		k.w.Status("OK")
+	}
+}
+
+func getSet(k *call) {
+	start := len(k.w.Out)
+	k.reply(k.args[1])
+	if err := k.s.store.Put(k.args[1], k.args[2], 0); err != nil {
+		k.w.Out = k.w.Out[:start]
+		k.wrote(err)
+		return
+	}
+	k.wrote(nil)
+}
+
+func getDel(k *call) {
+	start := len(k.w.Out)
+	if !k.reply(k.args[1]) {
+		return
+	}
+	if _, err := k.s.store.Delete(k.args[1]); err != nil {
+		k.w.Out = k.w.Out[:start]
+		k.wrote(err)
+		return
+	}
+	k.wrote(nil)
+}
+
+func getEx(k *call) {
+	o, ok := k.options(2, "persist")
+	if !ok {
+		return
+	}
+	start := len(k.w.Out)
+	if !k.reply(k.args[1]) || !o.has && !o.persist {
+		return
+	}
+	old, _ := k.get(k.args[1])
+	if o.persist && old.Expire == 0 {
+		return
+	}
+	if err := k.retime(k.args[1], o.expire); err != nil {
+		k.w.Out = k.w.Out[:start]
+		k.wrote(err)
+	}
+}
+
+func mget(k *call) {
+	k.w.Array(len(k.args) - 1)
+	for _, key := range k.args[1:] {
+		k.reply(key)
+	}
+}
+
+func (k *call) setMany(onlyNew bool) {
+	if len(k.args)%2 == 0 {
+		k.fail("ERR wrong number of arguments for '" + k.c.command + "' command")
+		return
+	}
+	pairs := k.args[1:]
+	for i := 0; onlyNew && i < len(pairs); i += 2 {
+		if _, was := k.get(pairs[i]); was {
+			k.w.Int(0)
+			return
+		}
+	}
+	for i := 0; i < len(pairs); i += 2 {
+		if !k.put(pairs[i], pairs[i+1], 0) {
+			return
+		}
+	}
+	if onlyNew {
+		k.w.Int(1)
+	} else {
+		k.w.Status("OK")
+	}
+}
+
+func appendTo(k *call) {
+	e, _ := k.get(k.args[1])
+	k.scratch = append(append(k.scratch[:0], e.Value...), k.args[2]...)
+	if k.put(k.args[1], k.scratch, e.Expire) {
+		k.w.Int(int64(len(k.scratch)))
+	}
+}
+
+func strlen(k *call) {
+	e, _ := k.get(k.args[1])
+	k.w.Int(int64(len(e.Value)))
+}
+
+func (k *call) addBy(sign int64) {
+	n, ok := k.integer(k.args[2])
+	switch {
+	case !ok:
+	case sign < 0 && n == -n && n != 0: // the least number has no opposite
+		k.fail("ERR decrement would overflow")
+	default:
+		k.add(sign * n)
+	}
+}
+
+func (k *call) add(n int64) {
+	e, was := k.get(k.args[1])
+	old := int64(0)
+	if was {
+		var ok bool
+		if old, ok = resp.ParseInt(e.Value); !ok {
+			k.fail(errInteger)
+			return
+		}
+	}
+	sum := old + n
+	if n > 0 && sum < old || n < 0 && sum > old {
+		k.fail(errOverflow)
+		return
+	}
+	k.scratch = strconv.AppendInt(k.scratch[:0], sum, 10)
+	if k.put(k.args[1], k.scratch, e.Expire) {
+		k.w.Int(sum)
+	}
+}
+
+// floatPrecision is that of the long double that Redis uses on amd64.
+const floatPrecision = 64
+
+func parseFloat(p []byte) (*big.Float, bool) {
+	f, rest, err := big.ParseFloat(string(p), 10, floatPrecision, big.ToNearestEven)
+	return f, err == nil && (rest == 10 || f.IsInf()) && !strings.ContainsAny(string(p), "_pP")
+}
+
+func addFloat(k *call) {
+	e, was := k.get(k.args[1])
+	old := new(big.Float).SetPrec(floatPrecision)
+	if was {
+		var ok bool
+		if old, ok = parseFloat(e.Value); !ok {
+			k.fail("ERR value is not a valid float")
+			return
+		}
+	}
+	by, ok := parseFloat(k.args[2])
+	if !ok {
+		k.fail("ERR value is not a valid float")
+		return
+	}
+	if old.IsInf() || by.IsInf() {
+		k.fail("ERR increment would produce NaN or Infinity")
+		return
+	}
+	old.Add(old, by)
+	text := old.Text('f', 17)
+	if strings.Contains(text, ".") {
+		text = strings.TrimRight(strings.TrimRight(text, "0"), ".")
+	}
+	if text == "-0" {
+		text = "0"
+	}
+	if k.put(k.args[1], []byte(text), e.Expire) {
+		k.w.Text(text)
+	}
+}
+
+func getRange(k *call) {
+	start, ok1 := k.integer(k.args[2])
+	if !ok1 {
+		return
+	}
+	end, ok2 := k.integer(k.args[3])
+	if !ok2 {
+		return
+	}
+	e, _ := k.get(k.args[1])
+	n := int64(len(e.Value))
+	if start < 0 && end < 0 && start > end || n == 0 {
+		k.w.Text("")
+		return
+	}
+	if start < 0 {
+		start = max(0, n+start)
+	}
+	if end < 0 {
+		end = max(0, n+end)
+	}
+	if end = min(end, n-1); start > end {
+		k.w.Text("")
+		return
+	}
+	k.w.Bulk(e.Value[start : end+1])
+}
+
+func setRange(k *call) {
+	off, ok := k.integer(k.args[2])
+	if !ok {
+		return
+	}
+	if off < 0 {
+		k.fail("ERR offset is out of range")
+		return
+	}
+	e, _ := k.get(k.args[1])
+	with := k.args[3]
+	if len(with) == 0 {
+		k.w.Int(int64(len(e.Value)))
+		return
+	}
+	if off > int64(k.s.maxBulk()-len(with)) {
+		k.fail(errTooLong)
+		return
+	}
+	k.scratch = append(k.scratch[:0], e.Value...)
+	for int64(len(k.scratch)) < off+int64(len(with)) {
+		k.scratch = append(k.scratch, 0)
+	}
+	copy(k.scratch[off:], with)
+	if k.put(k.args[1], k.scratch, e.Expire) {
+		k.w.Int(int64(len(k.scratch)))
+	}
+}
