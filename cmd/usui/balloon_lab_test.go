@@ -11,6 +11,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	hostneed "usui/host/need"
 	"usui/internal/cli"
@@ -32,11 +33,12 @@ func startShell(t *testing.T, o *runOptions) *shell {
 	stdin, in := io.Pipe()
 	out, stdout := io.Pipe()
 	s := &shell{t, in, bufio.NewReader(out)}
+	ctx, stop := context.WithTimeoutCause(t.Context(), 3*time.Minute, errors.New("the guest hangs"))
 	var machine sync.WaitGroup
 	var stderr bytes.Buffer
 	machine.Go(func() {
 		env := &cli.Env{Stdin: stdin, Stdout: stdout, Stderr: &stderr}
-		if err := o.here(t.Context(), env, newEvents(env, false)); err != nil && !errors.Is(err, context.Canceled) {
+		if err := o.here(ctx, env, newEvents(env, false)); err != nil && !errors.Is(err, context.Canceled) {
 			t.Errorf("the machine ended: %v\n%s", err, stderr.Bytes())
 		}
 		stdin.Close() // what the test still has to say, nobody hears
@@ -46,6 +48,7 @@ func startShell(t *testing.T, o *runOptions) *shell {
 		in.Close()
 		out.Close()
 		machine.Wait()
+		stop()
 	})
 	if got := s.do("echo up"); got != "up" {
 		t.Fatalf("the shell says %q, want up", got)

@@ -12,6 +12,7 @@ import (
 	"regexp"
 	"runtime"
 	"strings"
+	"sync/atomic"
 	"time"
 )
 
@@ -237,14 +238,20 @@ func quote(s string) string { return "'" + strings.ReplaceAll(s, "'", `'\''`) + 
 func runInLab(ctx context.Context, o options, s shape, packages []labPackage, each func(event)) error {
 	inLab, end := context.WithCancel(ctx)
 	defer end()
+	var ending atomic.Bool
 	// The lab's kernel may stand still as a whole, so no clock inside can tell.
 	watchdog := time.AfterFunc(o.silence, func() {
 		fmt.Fprintf(os.Stderr, "testrun: nothing began or ended in the lab for %v: ending it\n", o.silence)
+		ending.Store(true)
 		end()
 	})
 	defer watchdog.Stop()
 	watched := func(e event) {
-		if e.Action != "output" {
+		switch {
+		case e.Action == "output":
+		case ending.Load():
+			return // what comes now is the end's doing
+		default:
 			watchdog.Reset(o.silence)
 		}
 		each(e)
