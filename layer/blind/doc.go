@@ -35,5 +35,9 @@
 // The targets of branches (R6) and the choice of registers (R7) are not touched, and counted: they are where most unintended terminators lie. Who can read
 // the code finds the keys of constants that he knows; blinding is for programs that cannot. A stage-one rewrite, for another engine or architecture, knows the
 // encodings of constants but not their neighbours. Four immediates of wazero's own hold or begin a terminator (8191, -1, and -2³¹ and -2⁶³ as floats): they are counted, not
-// removed. wazero's entry code and trampolines are not scanned. Stack traces of rewritten modules lack source lines.
+// removed. wazero's entry code and trampolines are not scanned.
+//
+// Not for modules of attackers yet: a block type in an overlong encoding is read otherwise than wazero reads it, so that constants behind it stay as they
+// are; a select of typed references makes wazero panic; large modules can take minutes; and a guest of [Program] can leave a folder by a symbolic link.
+// Stack traces of rewritten modules lack source lines.
 package blind

@@ -131,6 +131,9 @@ func class(where scan.Where) Class {
 
 // leaks is the error for what the policy would have kept out of code.
 func (w *rewriter) leaks(report *Report, r scan.Report) error {
+	if r.Unlisted > 0 {
+		return fmt.Errorf("%d instructions more than a scan lists are in fields for constants: they cannot all be looked at; split the module", r.Unlisted)
+	}
 	for _, o := range r.Offenders {
 		if !w.found[o.Function].enginesOwn(o) {
 			return fmt.Errorf("function %d: its code still holds an instruction of class %v in a field for constants (%v)",
