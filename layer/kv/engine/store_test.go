@@ -217,9 +217,6 @@ func TestDamageIsRefused(t *testing.T) {
 }
 
 func TestTheIndexGrows(t *testing.T) {
-	if testing.Short() {
-		t.Skip("need time: -short is set")
-	}
 	x, err := newIndex()
 	if err != nil {
 		t.Fatal(err)
