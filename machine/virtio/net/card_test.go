@@ -151,6 +151,28 @@ func (k *card) receive(t testing.TB, i int) []byte {
 	return b[:n]
 }
 
+// sends checks that a frame of the guest crosses pair i.
+func (k *card) sends(t testing.TB, i int) {
+	t.Helper()
+	want := frame(60, 2)
+	k.tx(i).Add(k.Out(want))
+	if got := k.receive(t, i); !bytes.Equal(got, want) {
+		t.Errorf("pair %d: the peer received another frame than was sent", i)
+	}
+}
+
+// receives checks that a frame for the guest crosses pair i.
+func (k *card) receives(t testing.TB, i int) {
+	t.Helper()
+	want, posted := frame(60, 3), chainsOf{}
+	k.offer(k.rx(i), posted, 1536)
+	k.rx(i).Publish()
+	k.send(t, i, want)
+	if got, _ := k.take(t, k.rx(i), posted); !bytes.Equal(got, want) {
+		t.Errorf("pair %d: the guest received another frame than was sent", i)
+	}
+}
+
 // unread is how much of what the peer of pair i sent the device has not read, as the kernel counts.
 func (k *card) unread(t testing.TB, i int) int {
 	t.Helper()
