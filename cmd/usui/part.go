@@ -4,6 +4,7 @@ import (
 	"context"
 	"flag"
 	"io"
+	"log/slog"
 	"sync"
 
 	"usui/internal/attach"
@@ -58,13 +59,18 @@ func (b *builder) attach(name string, d virtio.Device, behind io.Closer, watched
 		if b.left != nil {
 			b.left(name)
 		}
-		if err := end(); err != nil {
-			b.cfg.Log.Warn("close what was behind a device", "device", name, "error", err)
-		}
+		closeBehind(name, end, b.cfg.Log)
 	}})
 	for _, s := range watched {
 		s.device = name
 		b.sources = append(b.sources, s)
+	}
+}
+
+// closeBehind closes what was behind a device that left the machine: nothing is in flight any more.
+func closeBehind(device string, end func() error, log *slog.Logger) {
+	if err := end(); err != nil {
+		log.Warn("close what was behind a device", "device", device, "error", err)
 	}
 }
 

@@ -52,7 +52,7 @@ The options are those of "usui run". A card is plugged into a tap; user networki
 			if err := call(ctx, args[0], http.MethodPost, "/usui/devices", o, &answer); err != nil {
 				return err
 			}
-			if answer.Interface != "" && env.Stderr != nil {
+			if answer.Interface != "" {
 				fmt.Fprintf(env.Stderr, "usui: plug: a network card with address %s is plugged into the tap %s\n", answer.MAC, answer.Interface)
 			}
 			_, err := fmt.Fprintln(env.Stdout, answer.Name)
@@ -320,9 +320,7 @@ func (l *live) insert(d virtio.Device, behind io.Closer, s source) (slot int, er
 	s.device = s.Name
 	gone := func() {
 		l.forget(s.device)
-		if err := behind.Close(); err != nil { // nothing is in flight any more
-			l.log.Warn("close what was behind a device", "device", s.device, "error", err)
-		}
+		closeBehind(s.device, behind.Close, l.log)
 	}
 	l.watch(s) // before it can be gone
 	if slot, err = l.machine.Plug(vmm.Virtio{Name: s.device, Device: d, Gone: gone}); err != nil {
