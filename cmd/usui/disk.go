@@ -58,16 +58,13 @@ func parseMachineDisk(text string) (d disk, err error) {
 				return d, fmt.Errorf("%q in %q: a disk has 1 to %d queues", option, text, blk.MaxQueues)
 			}
 		case "iops":
-			d.iops, err = strconv.ParseUint(value, 10, 64)
-			if err != nil || d.iops == 0 {
-				return d, fmt.Errorf("%q in %q: want a number of requests a second", option, text)
+			if d.iops, err = countASecond(name, value, "requests"); err != nil {
+				return d, fmt.Errorf("%q: %w", text, err)
 			}
 		case "bw":
-			var size sizeValue
-			if err := size.Set(value); err != nil || size == 0 {
-				return d, fmt.Errorf("%q in %q: want bytes a second, such as bw=100M", option, text)
+			if d.bytes, err = bytesASecond(name, value); err != nil {
+				return d, fmt.Errorf("%q: %w", text, err)
 			}
-			d.bytes = uint64(size)
 		default:
 			return d, fmt.Errorf("%q in %q: no file of this name, and no option of a disk; write FILE[,ro][,queues=N][,iops=N][,bw=SIZE]", option, text)
 		}

@@ -127,29 +127,13 @@ func (c *netCard) set(name, value string) (err error) {
 	case "tx-bw":
 		c.send.bytes, err = bytesASecond(name, value)
 	case "rx-pps":
-		c.receive.frames, err = framesASecond(name, value)
+		c.receive.frames, err = countASecond(name, value, "frames")
 	case "tx-pps":
-		c.send.frames, err = framesASecond(name, value)
+		c.send.frames, err = countASecond(name, value, "frames")
 	default:
 		return fmt.Errorf("%q: a tap takes mac=, mtu=, queues=, rx-bw=, tx-bw=, rx-pps=, tx-pps= and vhost", name)
 	}
 	return err
-}
-
-func bytesASecond(name, value string) (uint64, error) {
-	var size sizeValue
-	if err := size.Set(value); err != nil || size == 0 {
-		return 0, fmt.Errorf("%s=%s: want bytes a second, such as %s=100M", name, value, name)
-	}
-	return uint64(size), nil
-}
-
-func framesASecond(name, value string) (uint64, error) {
-	n, err := strconv.ParseUint(value, 10, 64)
-	if err != nil || n == 0 {
-		return 0, fmt.Errorf("%s=%s: want a number of frames a second", name, value)
-	}
-	return n, nil
 }
 
 // String is what parseNet understands.

@@ -34,3 +34,21 @@ func (v *sizeValue) Set(text string) error {
 	*v = sizeValue(n << shift)
 	return nil
 }
+
+// bytesASecond reads the value of an option that limits bytes.
+func bytesASecond(name, value string) (uint64, error) {
+	var size sizeValue
+	if err := size.Set(value); err != nil || size == 0 {
+		return 0, fmt.Errorf("%s=%s: want bytes a second, such as %s=100M", name, value, name)
+	}
+	return uint64(size), nil
+}
+
+// countASecond reads the value of an option that limits how many of something there are.
+func countASecond(name, value, what string) (uint64, error) {
+	n, err := strconv.ParseUint(value, 10, 64)
+	if err != nil || n == 0 {
+		return 0, fmt.Errorf("%s=%s: want a number of %s a second", name, value, what)
+	}
+	return n, nil
+}
