@@ -5,6 +5,7 @@ import "strconv"
 // Table is a hash or a set.
 type Table struct {
 	kind    Kind
+	limits  *Limits
 	large   bool // Redis would have left its compact encoding
 	entries []entry
 	index   map[string]uint32 // places in entries; nil while there are few
@@ -126,25 +127,24 @@ func (t *Table) Scan(cursor uint64, count int, f func(key string, at uint64)) ui
 	return uint64(left)
 }
 
-// Sizes up to which Redis 7.0 keeps collections compact, by default (redis.conf).
-const (
-	compactHash  = 128 // hash-max-listpack-entries
-	compactBytes = 64  // hash-max-listpack-value
-	compactSet   = 512 // set-max-intset-entries
-)
-
 func (t *Table) limit() int {
-	if t.kind == Set {
-		return compactSet
+	switch t.kind {
+	case Set:
+		return t.limits.SetEntries
+	case ZSet:
+		return t.limits.ZSetEntries
 	}
-	return compactHash
+	return t.limits.HashEntries
 }
 
 func (t *Table) outgrows(key, value []byte) bool {
-	if t.kind == Set {
+	switch t.kind {
+	case Set:
 		return !isInteger(key)
+	case ZSet:
+		return len(key) > t.limits.ZSetValue
 	}
-	return len(key) > compactBytes || len(value) > compactBytes
+	return len(key) > t.limits.HashValue || len(value) > t.limits.HashValue
 }
 
 // isInteger says whether p is a 64-bit integer as Redis writes it.

@@ -90,7 +90,8 @@ func (r record) id() uint64 {
 func (r record) wellFormed() bool {
 	switch o := r.op(); {
 	case o.isElement():
-		return r.kind() != collection.String && r.kind() <= collection.ZSet && r.keyLength() >= idBytes
+		k := r.kind()
+		return k != collection.String && k <= collection.ZSet && r.keyLength() >= idBytes && k.HasKey(r.element()) && (o == opDeleteElement || k.HasValue(r.value()))
 	case r.heads():
 		return r.kind() <= collection.ZSet && len(r.value()) == idBytes
 	default:
