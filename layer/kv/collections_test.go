@@ -359,7 +359,10 @@ dbsize
 
 // orderless are commands whose replies have no order, with how many elements of a reply belong together; -1 is for those that begin with a
 // cursor.
-var orderless = map[string]int{"hgetall": 2, "hkeys": 1, "hvals": 1, "smembers": 1, "sinter": 1, "sunion": 1, "sdiff": 1, "spop": 1, "srandmember": 1, "sscan": -1, "scan": -1}
+var orderless = map[string]int{
+	"hgetall": 2, "hkeys": 1, "hvals": 1,
+	"smembers": 1, "sinter": 1, "sunion": 1, "sdiff": 1, "spop": 1, "srandmember": 1, "sscan": -1, "scan": -1,
+}
 
 // normal returns a reply with its elements in order.
 func normal(command, reply string) string {
