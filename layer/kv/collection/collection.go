@@ -19,6 +19,30 @@ func (k Kind) String() string {
 	return [...]string{"string", "hash", "set", "list", "zset"}[k]
 }
 
+// Sizes of what is not any bytes.
+const (
+	LabelBytes = 8 // the key of a list's element, by which it has its place
+	ScoreBytes = 8 // the value of a sorted set's
+)
+
+// WellFormed says whether a collection of that kind has elements with such keys and, if they are put, such values.
+func WellFormed(k Kind, key, value []byte, put bool) bool {
+	if !put && len(value) > 0 {
+		return false
+	}
+	switch k {
+	case Hash:
+		return true
+	case Set:
+		return len(value) == 0
+	case List:
+		return len(key) == LabelBytes
+	case ZSet:
+		return !put || len(value) == ScoreBytes && !math.IsNaN(scoreOf(value))
+	}
+	return false
+}
+
 // Elements is what a collection consists of. Addresses are those of records in the log; 0 is none.
 type Elements interface {
 	// Len is how many there are.
@@ -46,14 +70,6 @@ func New(k Kind, limits *Limits) Elements {
 		return &Ranking{Table: Table{kind: k, limits: limits}}
 	}
 	return nil
-}
-
-// HasKey says whether an element of that kind can have such a key.
-func (k Kind) HasKey(key []byte) bool { return k != List || len(key) == LabelBytes }
-
-// HasValue says whether an element of that kind can have such a value.
-func (k Kind) HasValue(value []byte) bool {
-	return k != ZSet || len(value) == ScoreBytes && !math.IsNaN(scoreOf(value))
 }
 
 // Limits are the sizes up to which Redis would keep collections in a compact encoding.

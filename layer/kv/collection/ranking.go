@@ -14,9 +14,6 @@ type Ranking struct {
 	order  sequence[uint32] // places in the table
 }
 
-// ScoreBytes is the length of an element's value.
-const ScoreBytes = 8
-
 // ScoreValue makes the value of an element.
 func ScoreValue(score float64) [ScoreBytes]byte {
 	var value [ScoreBytes]byte

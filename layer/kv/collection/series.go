@@ -13,9 +13,6 @@ type Series struct {
 
 type item struct{ label, at uint64 }
 
-// LabelBytes is the length of an element's key.
-const LabelBytes = 8
-
 // How labels begin, and how far apart those are of elements that are appended: 2^31 of them fit on each side.
 const (
 	middle = 1 << 63

@@ -90,8 +90,7 @@ func (r record) id() uint64 {
 func (r record) wellFormed() bool {
 	switch o := r.op(); {
 	case o.isElement():
-		k := r.kind()
-		return k != collection.String && k <= collection.ZSet && r.keyLength() >= idBytes && k.HasKey(r.element()) && (o == opDeleteElement || k.HasValue(r.value()))
+		return r.keyLength() >= idBytes && collection.WellFormed(r.kind(), r.element(), r.value(), o == opPutElement)
 	case r.heads():
 		return r.kind() <= collection.ZSet && len(r.value()) == idBytes
 	default:

@@ -177,10 +177,16 @@ func (s *Server) account(c *client) {
 	grown := now > c.memory
 	s.held += now - c.memory
 	c.memory = now
-	if grown && now > bufferBytes && s.held > s.cfg.ClientMemory || len(c.out.Out)-c.sent > outputBytes {
+	if grown && s.tooMuch(c) || len(c.out.Out)-c.sent > outputBytes {
 		s.stats.Evicted++
 		s.drop(c)
 	}
+}
+
+// tooMuch says that a client's buffers are more than it may have, or than there is.
+func (s *Server) tooMuch(c *client) bool {
+	now := cap(c.in) + cap(c.out.Out)
+	return now > bufferBytes && s.held-c.memory+now > s.cfg.ClientMemory || len(c.out.Out)-c.sent > outputBytes
 }
 
 // queue has the output sent at the end of this turn.

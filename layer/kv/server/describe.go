@@ -17,7 +17,7 @@ const compatible = "7.0.15"
 func serverCommands() []command {
 	return []command{
 		{"command", -1, "loading stale", 0, 0, 0, commandCommand},
-		{"config", -2, "admin noscript loading stale", 0, 0, 0, config},
+		{"config", -2, "", 0, 0, 0, config},
 		{"info", -1, "loading stale", 0, 0, 0, info},
 		{"time", 1, "loading stale fast", 0, 0, 0, timeNow},
 		{"wait", 3, "noscript", 0, 0, 0, wait},
@@ -254,7 +254,7 @@ func (k *call) sections() []section {
 			"keyspace_hits", s.stats.Hits, "keyspace_misses", s.stats.Misses, "expired_keys", e.Expired, "held_replies", s.stats.Held}},
 		{"Replication", []any{"role", "master", "connected_slaves", 0}},
 		{"Engine", []any{"batches", e.Batches, "syncs", e.Batches, "records", e.Records, "bytes_appended", e.BytesAppended, "bytes_compacted", e.BytesCompacted,
-			"segments", e.Segments, "segments_compacted", e.Compacted, "bytes_live", e.Live, "index_bytes", e.Index, "writes_refused", e.Refused,
+			"collections", e.Collections, "segments", e.Segments, "segments_compacted", e.Compacted, "bytes_live", e.Live, "index_bytes", e.Index, "writes_refused", e.Refused,
 			"recovered_bytes", e.Recovered, "recovery_microseconds", e.RecoveryTime.Microseconds()}},
 		keyspace,
 	}

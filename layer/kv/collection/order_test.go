@@ -313,7 +313,7 @@ func TestTheOrderOfRecordsDoesNotMatter(t *testing.T) {
 	}
 }
 
-func TestEncodings(t *testing.T) {
+func TestEncodingsFollowTheLimits(t *testing.T) {
 	long, score := strings.Repeat("x", 65), ScoreValue(1)
 	for _, tt := range []struct {
 		kind  Kind
