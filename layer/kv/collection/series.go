@@ -105,6 +105,15 @@ func (l *Series) Between(i int) (label uint64, ok bool) {
 	return low + (high-low)/2, high-low > 1
 }
 
+// Fits says whether [Series.Between] will have labels for n elements that come one behind or before the other to the i-th place.
+func (l *Series) Fits(i, n int) bool {
+	low, high := l.bounds(i, i)
+	if len := l.items.Len(); i == 0 || i == len {
+		return len == 0 || (high-low)/gap > uint64(n)
+	}
+	return n == 1 && high-low > 1
+}
+
 // bounds are the labels around the elements from low to high-1; nothing has the first or the last label of all.
 func (l *Series) bounds(low, high int) (before, behind uint64) {
 	before, behind = 0, math.MaxUint64

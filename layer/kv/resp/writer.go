@@ -69,6 +69,15 @@ func (w *Writer) Null() {
 	w.Out = append(w.Out, "$-1\r\n"...)
 }
 
+// NullArray is the absence of an array.
+func (w *Writer) NullArray() {
+	if w.V3 {
+		w.Null()
+		return
+	}
+	w.Out = append(w.Out, "*-1\r\n"...)
+}
+
 // Double is a number that is not whole.
 func (w *Writer) Double(f float64) {
 	var text [32]byte

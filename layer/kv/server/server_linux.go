@@ -49,7 +49,8 @@ type Server struct {
 	events   [256]unix.EpollEvent
 	call     call
 	nothing  collection.Table // what a key has that is not there; never written
-	deaf     bool             // the listener is out of the poll, for want of descriptors
+	noList   collection.Series
+	deaf     bool // the listener is out of the poll, for want of descriptors
 	lastID   uint64
 	now      int64 // Unix time in milliseconds at the start of this turn
 	started  int64

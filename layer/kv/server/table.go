@@ -32,7 +32,7 @@ type call struct {
 
 // table is all commands by name.
 func table() map[string]*command {
-	list := slicesOf(stringCommands(), bitCommands(), hashCommands(), setCommands(), keyCommands(), expiryCommands(), connectionCommands(), serverCommands(), absentCommands())
+	list := slicesOf(stringCommands(), bitCommands(), hashCommands(), setCommands(), listCommands(), keyCommands(), expiryCommands(), connectionCommands(), serverCommands(), absentCommands())
 	m := make(map[string]*command, len(list))
 	for i := range list {
 		m[list[i].name] = &list[i]
