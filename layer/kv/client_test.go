@@ -116,7 +116,7 @@ func (p *peer) reply() (string, error) {
 	case '%':
 		n *= 2
 		fallthrough
-	case '*', '~':
+	case '*', '~', '>':
 		for range n {
 			part, err := p.reply()
 			if err != nil {

@@ -38,6 +38,11 @@ type client struct {
 	closing bool   // ends when out is sent
 	trusted bool   // has given the password
 	command string // the last one
+
+	queue        *transaction // since MULTI; nil outside
+	watches      map[string]watch
+	watchedBytes int  // what they take
+	stale        bool // a watched key changed
 }
 
 // mark says that out waits from offset at on until a sequence number is durable.
@@ -173,7 +178,7 @@ func (s *Server) keepInput(c *client, rest []byte) {
 
 // account counts the client's memory, and disconnects it if it takes more than there is.
 func (s *Server) account(c *client) {
-	now := cap(c.in) + cap(c.out.Out)
+	now := cap(c.in) + cap(c.out.Out) + c.queue.memory() + c.watchedBytes
 	grown := now > c.memory
 	s.held += now - c.memory
 	c.memory = now
@@ -268,6 +273,7 @@ func (s *Server) drop(c *client) {
 		return
 	}
 	delete(s.clients, c.fd)
+	s.forget(c)
 	_ = unix.Close(c.fd) // it leaves the poll with that; there is nobody to tell about an error
 	c.fd = -1
 	s.held -= c.memory

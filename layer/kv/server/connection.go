@@ -137,6 +137,7 @@ func (k *call) greet(v3 bool) {
 }
 
 func reset(k *call) {
+	k.s.forget(k.c)
 	k.w.V3 = false
 	k.c.name = ""
 	k.c.trusted = k.s.cfg.Password == ""

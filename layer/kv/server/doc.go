@@ -14,6 +14,9 @@
 // mark's sequence number is durable. A read leaves one, too, if its key was written and that is not durable yet: what no crash may take back
 // is all that a client ever sees.
 //
+// A transaction is kept as it came, in memory that counts as the client's, and executed in one go. Of a watched key it is remembered what it had; the
+// engine's sequence numbers tell which of the keys that a command names it has written, so that commands need not tell.
+//
 // # Invariants
 //
 //   - Replies leave in the order of their commands, and none before what it speaks of is durable.
@@ -23,7 +26,7 @@
 //
 // # Limits
 //
-// Commands of strings, keys, expiry and connections. MSET and RENAME are not atomic across a crash: a part of their writes may be there, if
+// Commands of strings, keys, expiry, transactions and connections. MSET and RENAME are not atomic across a crash: a part of their writes may be there, if
 // they were not acknowledged. Expired keys go when they are looked up, and by a sweep of a few buckets of the index each tenth of a second.
 // Reading a value that is not in the page cache makes all wait for the disk.
 package server

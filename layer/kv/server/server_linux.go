@@ -57,12 +57,14 @@ type Server struct {
 	stopping bool
 	stop     chan struct{}
 	stats    Stats
-	commands map[string]*command
+	commands map[string]*known
+	watched  map[string][]*client // by key
+	queues   []*transaction       // empty ones
 }
 
 // New makes a server with its store.
 func New(cfg Config) (_ *Server, err error) {
-	s := &Server{cfg: cfg, poll: -1, clients: map[int]*client{}, commands: table(), stop: make(chan struct{}, 1)}
+	s := &Server{cfg: cfg, poll: -1, clients: map[int]*client{}, commands: table(), watched: map[string][]*client{}, stop: make(chan struct{}, 1)}
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, s.Close())
@@ -275,6 +277,7 @@ func (s *Server) admit(fd int, peer unix.Sockaddr) error {
 	c := &client{fd: fd, id: s.lastID, peer: address(peer), since: s.now, last: s.now, events: unix.EPOLLIN, trusted: s.cfg.Password == ""}
 	c.parser.MaxBulk, c.parser.MaxCommand = s.maxBulk(), 2*s.maxBulk()+(1<<20)
 	c.parser.Stranger = !c.trusted
+	c.out.Max = outputBytes
 	s.clients[fd] = c
 	s.stats.Accepted++
 	return nil
