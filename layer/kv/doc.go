@@ -22,7 +22,7 @@
 //
 // # Limits
 //
-// One event loop and one log: one core, and the committer's. One database. Strings only, no publishing. Values are at most a
+// One event loop and one log: one core, and the committer's. One database. Strings only. Values are at most a
 // quarter of a segment. Ordinary files: no persistent memory, no network bypass, no TLS, no replication, no metrics beside INFO. The parts say
 // theirs.
 package kv

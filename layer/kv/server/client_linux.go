@@ -43,6 +43,9 @@ type client struct {
 	watches      map[string]watch
 	watchedBytes int  // what they take
 	stale        bool // a watched key changed
+	topics       [kinds]map[string]bool
+	topicBytes   int   // what they take
+	softSince    int64 // since when more waits than outputLimit.soft; 0: it does not
 }
 
 // mark says that out waits from offset at on until a sequence number is durable.
@@ -178,7 +181,7 @@ func (s *Server) keepInput(c *client, rest []byte) {
 
 // account counts the client's memory, and disconnects it if it takes more than there is.
 func (s *Server) account(c *client) {
-	now := cap(c.in) + cap(c.out.Out) + c.queue.memory() + c.watchedBytes
+	now := cap(c.in) + cap(c.out.Out) + c.queue.memory() + c.watchedBytes + c.topicBytes
 	grown := now > c.memory
 	s.held += now - c.memory
 	c.memory = now
@@ -274,6 +277,7 @@ func (s *Server) drop(c *client) {
 	}
 	delete(s.clients, c.fd)
 	s.forget(c)
+	s.leaveAll(c)
 	_ = unix.Close(c.fd) // it leaves the poll with that; there is nobody to tell about an error
 	c.fd = -1
 	s.held -= c.memory

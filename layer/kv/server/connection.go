@@ -26,13 +26,21 @@ func connectionCommands() []command {
 }
 
 func ping(k *call) {
-	switch len(k.args) {
-	case 1:
-		k.w.Status("PONG")
-	case 2:
+	switch n := len(k.args); {
+	case n > 2:
+		k.fail("ERR wrong number of arguments for 'ping' command")
+	case k.c.listens():
+		k.w.Array(2)
+		k.w.Text("pong")
+		if n == 2 {
+			k.w.Bulk(k.args[1])
+		} else {
+			k.w.Text("")
+		}
+	case n == 2:
 		k.w.Bulk(k.args[1])
 	default:
-		k.fail("ERR wrong number of arguments for 'ping' command")
+		k.w.Status("PONG")
 	}
 }
 
@@ -138,6 +146,7 @@ func (k *call) greet(v3 bool) {
 
 func reset(k *call) {
 	k.s.forget(k.c)
+	k.s.leaveAll(k.c)
 	k.w.V3 = false
 	k.c.name = ""
 	k.c.trusted = k.s.cfg.Password == ""

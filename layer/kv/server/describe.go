@@ -250,7 +250,7 @@ func (k *call) sections() []section {
 		{"Clients", []any{"connected_clients", len(s.clients), "maxclients", s.cfg.Clients, "client_memory", s.held, "client_memory_limit", s.cfg.ClientMemory}},
 		{"Persistence", []any{"loading", 0, "aof_enabled", 1, "aof_last_write_status", sealed, "durable_sequence", s.store.Durable(), "last_sequence", s.store.Last()}},
 		{"Stats", []any{"total_connections_received", s.stats.Accepted, "total_commands_processed", s.stats.Commands, "rejected_connections", s.stats.Rejected,
-			"evicted_clients", s.stats.Evicted, "total_net_input_bytes", s.stats.BytesRead, "total_net_output_bytes", s.stats.BytesWritten,
+			"evicted_clients", s.stats.Evicted, "pubsub_channels", len(s.topics[channels]), "pubsub_patterns", len(s.topics[patterns]), "pubsubshard_channels", len(s.topics[shards]), "total_net_input_bytes", s.stats.BytesRead, "total_net_output_bytes", s.stats.BytesWritten,
 			"keyspace_hits", s.stats.Hits, "keyspace_misses", s.stats.Misses, "expired_keys", e.Expired, "held_replies", s.stats.Held}},
 		{"Replication", []any{"role", "master", "connected_slaves", 0}},
 		{"Engine", []any{"batches", e.Batches, "syncs", e.Batches, "records", e.Records, "bytes_appended", e.BytesAppended, "bytes_compacted", e.BytesCompacted,

@@ -17,16 +17,19 @@
 // A transaction is kept as it came, in memory that counts as the client's, and executed in one go. Of a watched key it is remembered what it had; the
 // engine's sequence numbers tell which of the keys that a command names it has written, so that commands need not tell.
 //
+// A message that is published is appended to the output of each subscriber, behind a mark if the publisher's own replies wait: it may speak of the
+// same writes. Subscribers are the clients whose output others fill, so that theirs has limits, those of Redis.
+//
 // # Invariants
 //
 //   - Replies leave in the order of their commands, and none before what it speaks of is durable.
-//   - A client that does not fetch its replies is not read from: its output stays below a bound and one reply.
+//   - A client that does not fetch its replies is not read from: its output stays below a bound and one reply. A subscriber is disconnected.
 //   - All memory for clients together stays below Config.ClientMemory: who would exceed it is disconnected.
 //   - In steady state a command allocates nothing.
 //
 // # Limits
 //
-// Commands of strings, keys, expiry, transactions and connections. MSET and RENAME are not atomic across a crash: a part of their writes may be there, if
+// Commands of strings, keys, expiry, transactions, publishing and connections. MSET and RENAME are not atomic across a crash: a part of their writes may be there, if
 // they were not acknowledged. Expired keys go when they are looked up, and by a sweep of a few buckets of the index each tenth of a second.
 // Reading a value that is not in the page cache makes all wait for the disk.
 package server

@@ -39,27 +39,29 @@ type Server struct {
 	poll  int
 	wake  *eventfd.FD
 
-	clients  map[int]*client // by descriptor
-	waiting  []*client       // have output that is not durable
-	unsent   []*client       // have output that may be sent
-	buffers  buffers
-	held     int // bytes of clients' buffers
-	input    [64 << 10]byte
-	events   [256]unix.EpollEvent
-	call     call
-	deaf     bool // the listener is out of the poll, for want of descriptors
-	lastID   uint64
-	now      int64 // Unix time in milliseconds at the start of this turn
-	started  int64
-	swept    int64  // when keys were last swept
-	sweeping uint64 // where to go on
-	sealed   bool   // the loop has seen to it that the store is sealed
-	stopping bool
-	stop     chan struct{}
-	stats    Stats
-	commands map[string]*known
-	watched  map[string][]*client // by key
-	queues   []*transaction       // empty ones
+	clients     map[int]*client // by descriptor
+	waiting     []*client       // have output that is not durable
+	unsent      []*client       // have output that may be sent
+	buffers     buffers
+	held        int // bytes of clients' buffers
+	input       [64 << 10]byte
+	events      [256]unix.EpollEvent
+	call        call
+	deaf        bool // the listener is out of the poll, for want of descriptors
+	lastID      uint64
+	now         int64 // Unix time in milliseconds at the start of this turn
+	started     int64
+	swept       int64  // when keys were last swept
+	sweeping    uint64 // where to go on
+	sealed      bool   // the loop has seen to it that the store is sealed
+	stopping    bool
+	stop        chan struct{}
+	stats       Stats
+	commands    map[string]*known
+	watched     map[string][]*client // by key
+	queues      []*transaction       // empty ones
+	topics      [kinds]map[string]*audience
+	pubsubLimit outputLimit
 }
 
 // New makes a server with its store.
@@ -76,6 +78,10 @@ func New(cfg Config) (_ *Server, err error) {
 	if s.cfg.ClientMemory == 0 {
 		s.cfg.ClientMemory = DefaultClientMemory
 	}
+	for of := range s.topics {
+		s.topics[of] = map[string]*audience{}
+	}
+	s.pubsubLimit = outputLimit{32 << 20, 8 << 20, 60} // Redis' own
 	s.now = time.Now().UnixMilli()
 	s.started = s.now
 	if s.wake, err = eventfd.New(); err != nil {

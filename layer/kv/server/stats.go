@@ -6,6 +6,7 @@ type Stats struct {
 	Accepted       uint64 // connections
 	Rejected       uint64 // connections, because there were too many
 	Evicted        uint64 // connections, because of their memory
+	OutputLimit    uint64 // connections, because they did not fetch what was published
 	ProtocolErrors uint64
 	BytesRead      uint64
 	BytesWritten   uint64

@@ -47,7 +47,7 @@ type known struct {
 
 // table is all commands by name.
 func table() map[string]*known {
-	list := slicesOf(stringCommands(), keyCommands(), expiryCommands(), connectionCommands(), serverCommands(), transactionCommands())
+	list := slicesOf(stringCommands(), keyCommands(), expiryCommands(), connectionCommands(), serverCommands(), transactionCommands(), pubsubCommands())
 	m := make(map[string]*known, len(list))
 	for _, c := range list {
 		flags := " " + c.flags + " "
@@ -127,6 +127,8 @@ func (k *call) refusal(cmd *known) string {
 		return "NOAUTH Authentication required."
 	case k.c.queue != nil && cmd.alone:
 		return "ERR Command not allowed inside a transaction"
+	case !cmd.listener && k.c.listens():
+		return "ERR Can't execute '" + cmd.name + "': only (P|S)SUBSCRIBE / (P|S)UNSUBSCRIBE / PING / QUIT / RESET are allowed in this context"
 	}
 	return ""
 }
