@@ -368,21 +368,3 @@ func TestQueuedCommandsAreBounded(t *testing.T) {
 		t.Errorf("client_memory = %d when they are gone, want one buffer", got)
 	}
 }
-
-// TestAVeryLongTransactionIsExecuted reads more in a transaction than a client may be owed: all of it is executed, and nothing answered.
-func TestAVeryLongTransactionIsExecuted(t *testing.T) {
-	address, _ := serveFolder(t, disktest.New(), func(c *Config) { c.SegmentBytes = 64 << 20 })
-	admin, p := connect(t, address), connect(t, address)
-	admin.must(t, "set", "big", strings.Repeat("x", 14_000_000))
-	p.must(t, "multi")
-	for range 20 { // 280 MB
-		p.must(t, "get", "big")
-	}
-	p.must(t, "incr", "n")
-	if r, err := p.do("exec"); err == nil {
-		t.Errorf("EXEC that has 280 MB to say = %.20q, want the end", r)
-	}
-	if r := admin.must(t, "get", "n"); r != "$1\r\n1\r\n" {
-		t.Errorf("a write at the end of that transaction: %q, want 1", r)
-	}
-}

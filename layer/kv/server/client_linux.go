@@ -3,6 +3,7 @@ package server
 import (
 	"errors"
 	"slices"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -21,6 +22,7 @@ type client struct {
 	fd     int // -1 once it is closed
 	id     uint64
 	peer   string
+	here   string // the address at which it came in, once it was asked for
 	name   string
 	since  int64 // Unix time in milliseconds
 	last   int64
@@ -35,10 +37,15 @@ type client struct {
 	waits   bool   // is in Server.waiting
 	queued  bool   // is in Server.unsent
 	paused  bool   // does not execute: too much output
+	stalled bool   // does not execute: CLIENT PAUSE
 	closing bool   // ends when out is sent
 	trusted bool   // has given the password
 	command string // the last one
 
+	mute           bool // wants no replies (CLIENT REPLY)
+	skip, skipNext bool // wants none to this command, to the next
+
+	need         uint64       // what the last of its replies waits for, or waited
 	queue        *transaction // since MULTI; nil outside
 	watches      map[string]watch
 	watchedBytes int  // what they take
@@ -94,7 +101,7 @@ func (s *Server) serve(c *client, events uint32) {
 
 // read takes what has arrived, once, so that nobody is served at the cost of others.
 func (s *Server) read(c *client) {
-	if c.paused || c.closing {
+	if c.paused || c.closing || c.stalled {
 		if c.events&unix.EPOLLIN == 0 { // the peer is gone, else there would be no event
 			s.drop(c)
 		}
@@ -137,6 +144,7 @@ func (s *Server) growInput(c *client) []byte {
 
 // execute does the commands that are whole in p, which is c.in or what was just read, and keeps the rest.
 func (s *Server) execute(c *client, p []byte) {
+	s.clock = time.Now()
 	for len(p) > 0 && !c.closing {
 		if len(c.out.Out)-c.sent > pauseBytes {
 			c.paused = true
@@ -152,8 +160,8 @@ func (s *Server) execute(c *client, p []byte) {
 		if n == 0 {
 			break
 		}
-		if len(args) > 0 {
-			s.do(c, args)
+		if len(args) > 0 && !s.do(c, args) {
+			break
 		}
 		p = p[n:]
 	}
@@ -254,7 +262,7 @@ func (s *Server) sendTo(c *client) {
 // interest has the poll look for what c can do next.
 func (s *Server) interest(c *client) {
 	events := uint32(0)
-	if !c.paused && !c.closing {
+	if !c.paused && !c.closing && !c.stalled {
 		events |= unix.EPOLLIN
 	}
 	if c.ready() > c.sent {

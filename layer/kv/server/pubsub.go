@@ -2,7 +2,6 @@ package server
 
 import (
 	"bytes"
-	"fmt"
 	"maps"
 	"slices"
 )
@@ -155,10 +154,7 @@ type message struct {
 // publish tells subscribers. The message waits for what the publisher's own replies wait for: it may speak of that.
 func (k *call) publish(of kind) {
 	s := k.s
-	m := message{k.args[1], k.args[2], k.need}
-	if n := len(k.c.marks); n > 0 {
-		m.need = max(m.need, k.c.marks[n-1].seq)
-	}
+	m := message{k.args[1], k.args[2], max(k.need, k.c.need)}
 	if err := s.store.Sealed(); err != nil && m.need > s.store.Durable() {
 		k.fail("MISCONF " + err.Error())
 		return
@@ -239,7 +235,7 @@ func (k *call) overcome(c *client) {
 
 func (k *call) listTopics(of kind) {
 	if len(k.args) > 3 {
-		k.fail(fmt.Sprintf("ERR unknown subcommand or wrong number of arguments for '%s'. Try PUBSUB HELP.", k.args[1][:min(len(k.args[1]), 128)]))
+		k.failSub()
 		return
 	}
 	var found [][]byte

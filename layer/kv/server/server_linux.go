@@ -2,6 +2,8 @@ package server
 
 import (
 	"context"
+	"crypto/rand"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -11,8 +13,10 @@ import (
 	"golang.org/x/sys/unix"
 
 	"usui/host/eventfd"
+	"usui/internal/metrics"
 	"usui/layer/kv/disk"
 	"usui/layer/kv/engine"
+	"usui/layer/kv/resp"
 )
 
 // Defaults of a Config.
@@ -62,11 +66,20 @@ type Server struct {
 	queues      []*transaction       // empty ones
 	topics      [kinds]map[string]*audience
 	pubsubLimit outputLimit
+	pause       pause
+	slow        slowlog
+	settings    []setting
+	runID       string            // of this start, at random
+	clock       time.Time         // when the last command ended, or the first of a buffer began
+	latency     metrics.Histogram // of commands
+	errors      map[string]uint64 // replies, by their first word
+	woke        []*client         // were stalled by a pause that has ended
+	unwanted    resp.Writer       // for replies that a client does not want
 }
 
 // New makes a server with its store.
 func New(cfg Config) (_ *Server, err error) {
-	s := &Server{cfg: cfg, poll: -1, clients: map[int]*client{}, commands: table(), watched: map[string][]*client{}, stop: make(chan struct{}, 1)}
+	s := &Server{cfg: cfg, poll: -1, clients: map[int]*client{}, commands: table(), settings: settings(), watched: map[string][]*client{}, errors: map[string]uint64{}, stop: make(chan struct{}, 1)}
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, s.Close())
@@ -81,7 +94,11 @@ func New(cfg Config) (_ *Server, err error) {
 	for of := range s.topics {
 		s.topics[of] = map[string]*audience{}
 	}
-	s.pubsubLimit = outputLimit{32 << 20, 8 << 20, 60} // Redis' own
+	s.pubsubLimit = outputLimit{32 << 20, 8 << 20, 60} // Redis' own, as those of the slow log
+	s.slow = slowlog{threshold: 10000, most: 128}
+	var id [20]byte
+	_, _ = rand.Read(id[:]) // never fails
+	s.runID = hex.EncodeToString(id[:])
 	s.now = time.Now().UnixMilli()
 	s.started = s.now
 	if s.wake, err = eventfd.New(); err != nil {
@@ -146,6 +163,7 @@ func (s *Server) turn() error {
 			}
 		}
 	}
+	s.resume()
 	s.sweep()
 	s.store.Collect()
 	s.store.Commit()
@@ -163,6 +181,8 @@ const (
 // patience is how long the loop may sleep, in milliseconds; -1 is for ever.
 func (s *Server) patience() int64 {
 	switch {
+	case s.pause.until > 0: // the nearest of all that may be due
+		return max(0, min(s.pause.until-s.now, sweepEvery))
 	case s.store.Expiring() > 0:
 		return max(0, s.swept+sweepEvery-s.now)
 	case s.deaf:

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 
 	"usui/layer/kv/engine"
 	"usui/layer/kv/resp"
@@ -42,19 +43,22 @@ type known struct {
 	steers   bool // is about the transaction itself: executed, never queued
 	listener bool // may come from a subscriber by version 2 of the protocol
 	subs     map[string]*known
+	hidden   bool   // is not kept in the slow log: what it executes is
+	secret   bool   // has passwords in its arguments
 	title    string // in upper case
+	use
 }
 
 // table is all commands by name.
 func table() map[string]*known {
-	list := slicesOf(stringCommands(), keyCommands(), expiryCommands(), connectionCommands(), serverCommands(), transactionCommands(), pubsubCommands())
+	list := slicesOf(stringCommands(), keyCommands(), expiryCommands(), connectionCommands(), serverCommands(), transactionCommands(), pubsubCommands(), clientCommands(), configCommands(), introspectionCommands(), objectCommands(), slowlogCommands())
 	m := make(map[string]*known, len(list))
 	for _, c := range list {
 		flags := " " + c.flags + " "
 		has := func(flag string) bool { return strings.Contains(flags, " "+flag+" ") }
 		n := &known{
-			command: c, title: strings.ToUpper(c.name), stranger: has("no_auth"), write: has("write"), movable: has("movablekeys"), alone: has("no_multi"),
-			steers: slices.Contains(steering, c.name), listener: slices.Contains(listening, c.name),
+			command: c, title: strings.ToUpper(c.name), stranger: has("no_auth"), write: has("write"), movable: has("movablekeys"), alone: has("no_multi"), hidden: has("skip_slowlog"),
+			steers: slices.Contains(steering, c.name), listener: slices.Contains(listening, c.name), secret: c.name == "auth" || c.name == "hello",
 		}
 		n.spreads = n.write || slices.Contains(telling, c.name)
 		of, sub, is := strings.Cut(c.name, "|")
@@ -66,6 +70,11 @@ func table() map[string]*known {
 			m[of].subs = map[string]*known{}
 		}
 		m[of].subs[sub] = n
+	}
+	for _, c := range m {
+		if c.subs != nil {
+			c.subs["help"] = &known{command: command{c.name + "|help", 2, "loading stale", 0, 0, 0, help(c)}, title: c.title + "|HELP"}
+		}
 	}
 	return m
 }
@@ -84,36 +93,55 @@ func slicesOf(lists ...[]command) (all []command) {
 	return all
 }
 
-// do executes or queues a command, and has its reply wait for what it speaks of.
-func (s *Server) do(c *client, args [][]byte) {
+// do executes or queues a command, and has its reply wait for what it speaks of. It says false if the command has to wait itself.
+func (s *Server) do(c *client, args [][]byte) bool {
 	if c.out.Out == nil {
 		c.out.Out = s.buffers.get(0)
 	}
 	k := &s.call
 	k.s, k.c, k.args, k.w, k.need, k.failed = s, c, args, &c.out, 0, false
+	if c.mute || c.skip {
+		k.w = s.nowhere(c)
+	}
 	start := len(c.out.Out)
 	cmd := k.lookup(args)
 	switch problem := k.refusal(cmd); {
-	case problem != "" && cmd != nil && cmd.name == "exec":
-		s.forget(c)
-		k.fail("EXECABORT Transaction discarded because of: " + strings.TrimPrefix(problem, "ERR "))
 	case problem != "":
-		k.fail(problem)
-		if c.queue != nil {
-			c.queue.broken = true
-		}
+		k.reject(cmd, problem)
+	case s.putsOff(c, cmd):
+		return false
 	case c.queue != nil && !cmd.steers:
 		c.queue.add(cmd, args)
 		k.w.Status("QUEUED")
 	default:
 		k.perform(cmd)
 	}
+	c.skip, c.skipNext = c.skipNext, false
 	if c.out.Over {
 		c.out.Out, c.closing = c.out.Out[:start], true // the rest of a transaction has been executed nevertheless
 		s.stats.Evicted++
-		return
+		return true
 	}
-	s.await(c, start, k.need)
+	c.need = max(c.need, k.need)
+	if len(c.out.Out) > start {
+		s.await(c, start, k.need)
+	}
+	return true
+}
+
+// reject answers a command that can neither be executed nor queued.
+func (k *call) reject(cmd *known, problem string) {
+	if cmd != nil && cmd.name == "exec" {
+		k.s.forget(k.c)
+		problem = "EXECABORT Transaction discarded because of: " + strings.TrimPrefix(problem, "ERR ")
+	}
+	if k.c.queue != nil {
+		k.c.queue.broken = true
+	}
+	if cmd != nil {
+		cmd.rejected++
+	}
+	k.fail(problem)
 }
 
 // refusal is the error of a command that can neither be executed nor queued, empty if it can.
@@ -133,15 +161,24 @@ func (k *call) refusal(cmd *known) string {
 	return ""
 }
 
-// perform executes a command.
+// perform executes a command and counts it. Its time begins where that of the one before ended.
 func (k *call) perform(cmd *known) {
-	s := k.s
+	s, args, start, before := k.s, k.args, k.s.clock, k.s.store.Last()
 	s.stats.Commands++
-	k.c.command = cmd.name
-	before := s.store.Last()
+	k.c.command, k.failed = cmd.name, false
 	cmd.run(k)
+	s.clock = time.Now()
+	took := s.clock.Sub(start)
+	cmd.calls, cmd.took = cmd.calls+1, cmd.took+took
+	if k.failed {
+		cmd.failed++
+	}
+	s.latency.Observe(took)
+	if s.slow.threshold >= 0 {
+		s.noteSlow(k.c, cmd, args, took)
+	}
 	if cmd.write && len(s.watched) > 0 && s.store.Last() != before {
-		s.touch(cmd, k.args, before)
+		s.touch(cmd, args, before)
 	}
 	if cap(k.scratch) > keptScratch {
 		k.scratch = nil
@@ -209,7 +246,14 @@ func (k *call) unknown() string {
 // fail answers with an error.
 func (k *call) fail(text string) {
 	k.failed = true
+	k.s.countError(text)
 	k.w.Error(text)
+}
+
+// failSub answers a subcommand with too many arguments.
+func (k *call) failSub() {
+	of, _, _ := strings.Cut(k.c.command, "|")
+	k.fail(fmt.Sprintf("ERR unknown subcommand or wrong number of arguments for '%s'. Try %s HELP.", k.args[1][:min(len(k.args[1]), 128)], strings.ToUpper(of)))
 }
 
 // Errors that many commands have, as Redis words them.
