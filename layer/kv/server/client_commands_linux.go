@@ -315,7 +315,7 @@ func (c *client) flags() string {
 	for _, f := range []struct {
 		set    bool
 		letter string
-	}{{c.subscriber(), "P"}, {c.queue != nil, "x"}, {c.stalled, "b"}, {c.stale, "d"}, {c.closing, "c"}, {strings.Contains(c.peer, "/") || c.peer == "unix", "U"}} {
+	}{{c.subscriber(), "P"}, {c.queue != nil, "x"}, {c.stalled, "b"}, {c.stale, "d"}, {c.closing, "c"}, {c.unix, "U"}} {
 		if f.set {
 			all += f.letter
 		}

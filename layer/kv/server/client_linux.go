@@ -24,7 +24,9 @@ type client struct {
 	peer   string
 	here   string // the address at which it came in, once it was asked for
 	name   string
-	since  int64 // Unix time in milliseconds
+	unix   bool   // came by a Unix socket
+	gone   func() // is told when the client is disconnected; may be nil
+	since  int64  // Unix time in milliseconds
 	last   int64
 	events uint32 // what the poll looks for
 
@@ -286,6 +288,9 @@ func (s *Server) drop(c *client) {
 	delete(s.clients, c.fd)
 	s.forget(c)
 	s.leaveAll(c)
+	if c.gone != nil {
+		c.gone()
+	}
 	_ = unix.Close(c.fd) // it leaves the poll with that; there is nobody to tell about an error
 	c.fd = -1
 	s.held -= c.memory

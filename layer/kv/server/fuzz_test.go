@@ -55,7 +55,7 @@ func newServer(t testing.TB) *Server {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s, err := New(Config{Listener: fd, Logger: slog.New(slog.DiscardHandler), Open: func(o engine.Options) (*engine.Store, error) {
+	s, err := New(Config{Listeners: []int{fd}, Logger: slog.New(slog.DiscardHandler), Open: func(o engine.Options) (*engine.Store, error) {
 		o.SegmentBytes = engine.MinSegment
 		return engine.Open(disktest.New(), o)
 	}})

@@ -68,17 +68,16 @@ func (s *Server) infoServer() []any {
 		"hz", 1000 / sweepEvery, "config_file", ""}
 }
 
-// port is that at which the first listener listens, 0 if it has none.
+// port is the first at which it listens, 0 if there is none.
 func (s *Server) port() int {
-	a, err := unix.Getsockname(s.cfg.Listener)
-	if err != nil {
-		return 0
-	}
-	switch a := a.(type) {
-	case *unix.SockaddrInet4:
-		return a.Port
-	case *unix.SockaddrInet6:
-		return a.Port
+	for _, fd := range s.cfg.Listeners {
+		a, _ := unix.Getsockname(fd) // a listener has one
+		switch a := a.(type) {
+		case *unix.SockaddrInet4:
+			return a.Port
+		case *unix.SockaddrInet6:
+			return a.Port
+		}
 	}
 	return 0
 }
