@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"regexp"
 	"runtime"
-	"slices"
 	"strings"
 	"testing"
 )
@@ -180,37 +179,6 @@ func TestRepliesCanBeSwitchedOff(t *testing.T) {
 		}
 		if replies[0] != replies[1] {
 			t.Errorf("%s = %q, want %q", pipeline, replies[1], replies[0])
-		}
-	}
-}
-
-var flagsOf = regexp.MustCompile(`\+[a-z_]+\r\n`)
-
-// TestCommandsAreDescribedAsByRedis compares name, arity, flags and keys of all commands that Redis 7.0 has, too.
-func TestCommandsAreDescribedAsByRedis(t *testing.T) {
-	theirs, ours := connect(t, redis(t)), connect(t, serve(t))
-	list := strings.Split(ours.must(t, "command", "list", "filterby", "pattern", "*"), "\r\n")
-	if len(list) < 100 {
-		t.Fatalf("COMMAND LIST has %d lines, want 50 commands at least", len(list))
-	}
-	newer := []string{"waitaof", "client|setinfo", "client|no-touch"}
-	for i := 2; i < len(list); i += 2 {
-		if slices.Contains(newer, list[i]) {
-			continue
-		}
-		describe := func(p *peer) string {
-			r := p.must(t, "command", "info", list[i])
-			// Behind the first 6 elements are categories, tips and key specifications, which we do not have.
-			head := regexp.MustCompile(`^(?s)\*1\r\n\*10\r\n(\$.*?\r\n:-?\d+\r\n)\*\d+\r\n((?:\+[a-z_]+\r\n)*)((?::-?\d+\r\n){3})`).FindStringSubmatch(r)
-			if head == nil {
-				return r
-			}
-			flags := flagsOf.FindAllString(head[2], -1)
-			slices.Sort(flags)
-			return head[1] + strings.Join(flags, "") + head[3]
-		}
-		if got, want := describe(ours), describe(theirs); got != want {
-			t.Errorf("COMMAND INFO %s = %q, want %q", list[i], got, want)
 		}
 	}
 }

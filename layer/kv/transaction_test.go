@@ -192,6 +192,49 @@ a: reset
 a: multi
 a: ping
 a: exec
+b: del h s s2
+a: watch h s
+b: hset h f 1
+a: multi
+a: ping
+a: exec
+a: watch h
+b: hset h f 2
+a: multi
+a: hget h f
+a: exec
+a: watch h
+b: hget h f
+b: hdel h nofield
+a: multi
+a: hdel h f
+a: exists h
+a: exec
+b: sadd s 1 2 3
+a: watch s
+b: smove s s2 1
+a: multi
+a: ping
+a: exec
+a: watch s2
+b: sunionstore s2 s s2
+a: multi
+a: ping
+a: exec
+a: watch s s2
+b: scard s
+b: sintercard 2 s s2
+b: sadd s 2
+a: multi
+a: srem s 2 3
+a: sadd s2 9
+a: rename s2 s
+a: exec
+a: watch s
+b: srem s 1 2 3 9
+a: multi
+a: ping
+a: exec
 a: set gone v px 1
 a: multi
 a: echo waits

@@ -52,6 +52,10 @@ func (w *Writer) Bulk(p []byte) {
 
 // Text is a bulk string.
 func (w *Writer) Text(s string) {
+	if w.Max > 0 && len(w.Out)+len(s) > w.Max {
+		w.Over = true
+		return
+	}
 	w.line('$', int64(len(s)))
 	w.Out = append(append(w.Out, s...), '\r', '\n')
 }

@@ -191,14 +191,25 @@ func (s *Server) keepInput(c *client, rest []byte) {
 
 // account counts the client's memory, and disconnects it if it takes more than there is.
 func (s *Server) account(c *client) {
-	now := cap(c.in) + cap(c.out.Out) + c.queue.memory() + c.watchedBytes + c.topicBytes
+	now := c.takes()
 	grown := now > c.memory
 	s.held += now - c.memory
 	c.memory = now
-	if grown && now > bufferBytes && s.held > s.cfg.ClientMemory || len(c.out.Out)-c.sent > outputBytes {
+	if grown && s.tooMuch(c) || len(c.out.Out)-c.sent > outputBytes {
 		s.stats.Evicted++
 		s.drop(c)
 	}
+}
+
+// takes is the memory for a client's buffers, and for what it has queued, watches and listens to.
+func (c *client) takes() int {
+	return cap(c.in) + cap(c.out.Out) + c.queue.memory() + c.watchedBytes + c.topicBytes
+}
+
+// tooMuch says that a client's buffers are more than it may have, or than there is.
+func (s *Server) tooMuch(c *client) bool {
+	now := c.takes()
+	return now > bufferBytes && s.held-c.memory+now > s.cfg.ClientMemory || len(c.out.Out)-c.sent > outputBytes
 }
 
 // queue has the output sent at the end of this turn.

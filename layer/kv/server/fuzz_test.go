@@ -41,6 +41,11 @@ func FuzzCommands(f *testing.F) {
 // newServer makes one that nobody can reach, on a disk in memory.
 func newServer(t testing.TB) *Server {
 	t.Helper()
+	return serverOn(t, disktest.New())
+}
+
+func newServerOn(t testing.TB, open func(engine.Options) (*engine.Store, error)) *Server {
+	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
@@ -55,10 +60,7 @@ func newServer(t testing.TB) *Server {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s, err := New(Config{Listeners: []int{fd}, Logger: slog.New(slog.DiscardHandler), Open: func(o engine.Options) (*engine.Store, error) {
-		o.SegmentBytes = engine.MinSegment
-		return engine.Open(disktest.New(), o)
-	}})
+	s, err := New(Config{Listeners: []int{fd}, Logger: slog.New(slog.DiscardHandler), Open: open})
 	if err != nil {
 		t.Fatal(err)
 	}

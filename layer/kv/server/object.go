@@ -1,11 +1,18 @@
 package server
 
-import "usui/layer/kv/resp"
+import (
+	"usui/layer/kv/engine"
+	"usui/layer/kv/resp"
+)
 
 func objectCommands() []command {
 	return []command{
 		{"object", -2, "", 0, 0, 0, nil},
-		{"object|encoding", 3, "readonly", 2, 2, 1, encoding},
+		{"object|encoding", 3, "readonly", 2, 2, 1, func(k *call) {
+			if e, ok := k.object(); ok {
+				k.w.Text(encoding(e))
+			}
+		}},
 		{"object|refcount", 3, "readonly", 2, 2, 1, func(k *call) {
 			if _, ok := k.object(); ok {
 				k.w.Int(1)
@@ -32,34 +39,29 @@ func objectCommands() []command {
 }
 
 // object reads the key that OBJECT names, and answers if there is none.
-func (k *call) object() ([]byte, bool) {
-	e, ok := k.get(k.args[2])
+func (k *call) object() (engine.Entry, bool) {
+	e, ok := k.find(k.args[2])
 	if !ok {
 		k.w.Null()
 	}
-	return e.Value, ok
+	return e, ok
 }
 
-// Lengths up to which Redis keeps a value as it says (OBJ_ENCODING_EMBSTR_SIZE_LIMIT, and the digits of a long).
-const (
-	embeddedBytes = 44
-	integerBytes  = 20
-)
+// embedded is how long a string is at most that Redis keeps beside its object (OBJ_ENCODING_EMBSTR_SIZE_LIMIT).
+const embedded = 44
 
-func encoding(k *call) {
-	value, ok := k.object()
-	if !ok {
-		return
+// encoding is Redis' name for how it would keep a value that was set as a whole. That a string was appended to is not known here.
+func encoding(e engine.Entry) string {
+	if e.Collection != nil {
+		return e.Collection.Elements.Encoding()
 	}
-	_, integer := resp.ParseInt(value)
-	switch {
-	case integer && len(value) <= integerBytes:
-		k.w.Text("int")
-	case len(value) <= embeddedBytes:
-		k.w.Text("embstr")
-	default:
-		k.w.Text("raw")
+	if _, ok := resp.ParseInt(e.Value); ok {
+		return "int"
 	}
+	if len(e.Value) <= embedded {
+		return "embstr"
+	}
+	return "raw"
 }
 
 // memoryUsage answers with what a key takes in the log.
@@ -78,10 +80,16 @@ func memoryUsage(k *call) {
 			return
 		}
 	}
-	if value, ok := k.object(); ok {
-		k.w.Int(int64(recordBytes + len(k.args[2]) + len(value)))
+	e, ok := k.object()
+	if !ok {
+		return
 	}
+	n := engine.Room(len(k.args[2]), len(e.Value))
+	if e.Collection != nil {
+		e.Collection.Elements.Each(func(key string, at uint64) bool {
+			n += engine.Room(len(key), len(k.s.store.Value(at)))
+			return true
+		})
+	}
+	k.w.Int(int64(n))
 }
-
-// recordBytes is what a record has beside key and value.
-const recordBytes = 32

@@ -15,6 +15,7 @@ import (
 
 	"usui/host/eventfd"
 	"usui/internal/metrics"
+	"usui/layer/kv/collection"
 	"usui/layer/kv/disk"
 	"usui/layer/kv/engine"
 	"usui/layer/kv/resp"
@@ -52,7 +53,8 @@ type Server struct {
 	input       [64 << 10]byte
 	events      [256]unix.EpollEvent
 	call        call
-	deaf        bool // the listener is out of the poll, for want of descriptors
+	nothing     collection.Table // what a key has that is not there; never written
+	deaf        bool             // the listener is out of the poll, for want of descriptors
 	lastID      uint64
 	now         int64 // Unix time in milliseconds at the start of this turn
 	started     int64
@@ -76,6 +78,7 @@ type Server struct {
 	clock       time.Time         // when the last command ended, or the first of a buffer began
 	latency     metrics.Histogram // of commands
 	errors      map[string]uint64 // replies, by their first word
+	apart       bool              // transactions are no groups: for the test that shows what they are good for
 	woke        []*client         // were stalled by a pause that has ended
 	unwanted    resp.Writer       // for replies that a client does not want
 }

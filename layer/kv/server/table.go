@@ -1,6 +1,7 @@
 package server
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -38,6 +39,7 @@ type known struct {
 	stranger bool // may come before the password
 	write    bool // may change keys
 	spreads  bool // may change keys or tell others
+	adds     bool // may take more room
 	movable  bool // has keys whose places depend on its arguments
 	alone    bool // may not be in a transaction
 	steers   bool // is about the transaction itself: executed, never queued
@@ -51,13 +53,14 @@ type known struct {
 
 // table is all commands by name.
 func table() map[string]*known {
-	list := slicesOf(stringCommands(), keyCommands(), expiryCommands(), connectionCommands(), serverCommands(), transactionCommands(), pubsubCommands(), clientCommands(), configCommands(), introspectionCommands(), objectCommands(), slowlogCommands())
+	list := slicesOf(stringCommands(), hashCommands(), setCommands(), keyCommands(), expiryCommands(), connectionCommands(), serverCommands(),
+		transactionCommands(), pubsubCommands(), clientCommands(), configCommands(), introspectionCommands(), objectCommands(), slowlogCommands())
 	m := make(map[string]*known, len(list))
 	for _, c := range list {
 		flags := " " + c.flags + " "
 		has := func(flag string) bool { return strings.Contains(flags, " "+flag+" ") }
 		n := &known{
-			command: c, title: strings.ToUpper(c.name), stranger: has("no_auth"), write: has("write"), movable: has("movablekeys"), alone: has("no_multi"), hidden: has("skip_slowlog"),
+			command: c, title: strings.ToUpper(c.name), stranger: has("no_auth"), write: has("write"), adds: has("denyoom"), movable: has("movablekeys"), alone: has("no_multi"), hidden: has("skip_slowlog"),
 			steers: slices.Contains(steering, c.name), listener: slices.Contains(listening, c.name), secret: c.name == "auth" || c.name == "hello",
 		}
 		n.spreads = n.write || slices.Contains(telling, c.name)
@@ -258,15 +261,17 @@ func (k *call) failSub() {
 
 // Errors that many commands have, as Redis words them.
 const (
-	errSyntax   = "ERR syntax error"
-	errInteger  = "ERR value is not an integer or out of range"
-	errOverflow = "ERR increment or decrement would overflow"
-	errNoKey    = "ERR no such key"
-	errTooLong  = "ERR string exceeds maximum allowed size (proto-max-bulk-len)"
+	errSyntax    = "ERR syntax error"
+	errInteger   = "ERR value is not an integer or out of range"
+	errOverflow  = "ERR increment or decrement would overflow"
+	errFloat     = "ERR value is not a valid float"
+	errWrongType = "WRONGTYPE Operation against a key holding the wrong kind of value"
+	errNoKey     = "ERR no such key"
+	errTooLong   = "ERR string exceeds maximum allowed size (proto-max-bulk-len)"
 )
 
-// get reads a key.
-func (k *call) get(key []byte) (engine.Entry, bool) {
+// find reads a key, whatever it has.
+func (k *call) find(key []byte) (engine.Entry, bool) {
 	k.need = max(k.need, k.s.store.Pending(key))
 	e, ok := k.s.store.Get(key)
 	if ok {
@@ -277,7 +282,16 @@ func (k *call) get(key []byte) (engine.Entry, bool) {
 	return e, ok
 }
 
-// put writes a key, and answers if that fails.
+// get reads a key that must have a string or be none. ok is false if it has something else, and that was answered.
+func (k *call) get(key []byte) (e engine.Entry, was, ok bool) {
+	if e, was = k.find(key); e.Collection != nil {
+		k.fail(errWrongType)
+		return engine.Entry{}, false, false
+	}
+	return e, was, true
+}
+
+// put writes a string, and answers if that fails.
 func (k *call) put(key, value []byte, expire int64) bool {
 	return k.wrote(k.s.store.Put(key, value, expire))
 }
@@ -304,8 +318,11 @@ func (k *call) wrote(err error) bool {
 
 // explain gives an error of the store the first word that clients know: MISCONF is that of a server whose disk has trouble.
 func explain(err error) string {
-	if strings.HasPrefix(err.Error(), engine.ErrTooLong.Error()) {
+	switch {
+	case err == engine.ErrTooLong: // one value; what wraps it says more
 		return errTooLong
+	case errors.Is(err, engine.ErrTooLong):
+		return "ERR " + err.Error()
 	}
 	return "MISCONF " + err.Error()
 }

@@ -124,6 +124,10 @@ func exec(k *call) {
 		k.w.NullArray()
 		return
 	}
+	begun, ok := k.enclose(t)
+	if !ok {
+		return
+	}
 	c.queue = nil // the commands shall not find themselves in it
 	s.unwatch(c)
 	k.w.Array(len(t.commands))
@@ -131,6 +135,9 @@ func exec(k *call) {
 		k.views = t.arguments(q, k.views[:0])
 		k.args = k.views
 		k.perform(q.cmd)
+	}
+	if begun {
+		s.store.End()
 	}
 	c.queue = t
 	k.failed, c.command = false, "exec"
