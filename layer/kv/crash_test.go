@@ -133,7 +133,7 @@ type writer struct {
 const kept = 20
 
 // pipeline is what a writer sends as its number n: after the counter and the value, two fields and two keys that must always be equal, a
-// set of the last numbers, and a hash whose key has the number in its name.
+// transaction of which that is true, too, a set of the last numbers, and a hash whose key has the number in its name.
 func (w *writer) pipeline(n int) [][]string {
 	key := func(name string, n ...any) string { return fmt.Sprint(append([]any{name, w.id}, n...)...) }
 	move := []string{"RENAME", key("m", ":", w.moved), key("m", ":", n)}
@@ -143,7 +143,8 @@ func (w *writer) pipeline(n int) [][]string {
 	return [][]string{
 		{"INCR", key("n")}, {"SET", key("v"), w.value(n)}, {"INCR", "all"},
 		{"SADD", key("s"), fmt.Sprint(n)}, {"SREM", key("s"), fmt.Sprint(n - kept)},
-		{"HSET", key("h"), "a", fmt.Sprint(n), "b", fmt.Sprint(n)}, {"MSET", key("x"), fmt.Sprint(n), key("y"), fmt.Sprint(n)}, move,
+		{"HSET", key("h"), "a", fmt.Sprint(n), "b", fmt.Sprint(n)}, {"MSET", key("x"), fmt.Sprint(n), key("y"), fmt.Sprint(n)},
+		{"MULTI"}, {"SET", key("t"), fmt.Sprint(n)}, {"HSET", key("u"), "f", fmt.Sprint(n)}, {"EXEC"}, move,
 	}
 }
 
@@ -230,6 +231,11 @@ func (w *writer) checkGroups(p *peer, n int) (whole int, err error) {
 	id := fmt.Sprint(w.id)
 	a, b, err1 := pair("HMGET", "h"+id, "a", "b")
 	x, y, err2 := pair("MGET", "x"+id, "y"+id)
+	t, err3 := p.do("GET", "t"+id)
+	u, err4 := p.do("HGET", "u"+id, "f")
+	if err := errors.Join(err3, err4); err != nil || t != u || number(t) < w.acked || number(t) > x {
+		return 0, fmt.Errorf("writer %d: a transaction wrote %q and %q, %v; want equal ones from %d to %d", w.id, t, u, err, w.acked, x)
+	}
 	if err := errors.Join(err1, err2); err != nil || a != b || a < w.acked || a > n || x != y || x < w.acked || x > a {
 		return 0, fmt.Errorf("writer %d: HSET wrote %d and %d, MSET %d and %d, %v; want equal ones from %d to %d", w.id, a, b, x, y, err, w.acked, n)
 	}
@@ -252,7 +258,7 @@ func (w *writer) checkGroups(p *peer, n int) (whole int, err error) {
 	if w.moved = 0; len(found) > 0 {
 		w.moved = found[0]
 	}
-	return x, nil
+	return number(t), nil
 }
 
 // number is the number at the start of a bulk reply, 0 for none.

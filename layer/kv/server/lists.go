@@ -11,7 +11,7 @@ import (
 	"usui/layer/kv/resp"
 )
 
-func listCommands() []command {
+func listTypeCommands() []command {
 	return []command{
 		{"lpush", -3, "write denyoom fast", 1, 1, 1, func(k *call) { k.push(head, true) }},
 		{"rpush", -3, "write denyoom fast", 1, 1, 1, func(k *call) { k.push(tail, true) }},
