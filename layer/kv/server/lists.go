@@ -22,6 +22,11 @@ func listTypeCommands() []command {
 		{"lmpop", -4, "write movablekeys", 0, 0, 0, lmpop},
 		{"lmove", 5, "write denyoom", 1, 2, 1, lmove},
 		{"rpoplpush", 3, "write denyoom", 1, 2, 1, func(k *call) { k.moveElement(k.args[1], k.args[2], tail, head) }},
+		{"blpop", -3, "write noscript blocking", 1, -2, 1, func(k *call) { k.blockingPop(head) }},
+		{"brpop", -3, "write noscript blocking", 1, -2, 1, func(k *call) { k.blockingPop(tail) }},
+		{"blmpop", -5, "write blocking movablekeys", 0, 0, 0, blmpop},
+		{"blmove", 6, "write denyoom noscript blocking", 1, 2, 1, blmove},
+		{"brpoplpush", 4, "write denyoom noscript blocking", 1, 2, 1, func(k *call) { k.blockingMove(tail, head, k.args[3]) }},
 		{"llen", 2, "readonly fast", 1, 1, 1, llen},
 		{"lrange", 4, "readonly", 1, 1, 1, lrange},
 		{"lindex", 3, "readonly", 1, 1, 1, lindex},
@@ -369,6 +374,46 @@ func lmpop(k *call) {
 	}
 }
 
+func blmpop(k *call) {
+	until, ok := k.deadline(k.args[1])
+	if !ok {
+		return
+	}
+	m, ok := k.several(k.args[2:], k.side)
+	if !ok {
+		return
+	}
+	k.popOrBlock(m.keys, until, func(k *call, key []byte, c *engine.Collection) { k.takeSeveral(key, c, m) })
+}
+
+// blockingPop is BLPOP and BRPOP.
+func (k *call) blockingPop(from side) {
+	last := len(k.args) - 1
+	until, ok := k.deadline(k.args[last])
+	if !ok {
+		return
+	}
+	k.popOrBlock(k.args[1:last], until, func(k *call, key []byte, c *engine.Collection) {
+		k.take(key, c, 1, from, func(l *collection.Series) {
+			k.w.Array(2)
+			k.w.Bulk(key)
+			k.element(l, from.of(l.Len()))
+		})
+	})
+}
+
+// popOrBlock serves from the first of keys that has a list, or waits until one has.
+func (k *call) popOrBlock(keys [][]byte, until int64, serve func(k *call, key []byte, c *engine.Collection)) {
+	key, c, ok := k.firstList(keys)
+	switch {
+	case !ok:
+	case c == nil:
+		k.block(keys, collection.List, until, serve)
+	default:
+		serve(k, key, c)
+	}
+}
+
 // takeSeveral answers as LMPOP does.
 func (k *call) takeSeveral(key []byte, c *engine.Collection, m several) {
 	count := min(m.count, c.Elements.Len())
@@ -386,6 +431,36 @@ func lmove(k *call) {
 	}
 	if to, ok := k.side(k.args[4]); ok {
 		k.moveElement(k.args[1], k.args[2], from, to)
+	}
+}
+
+func blmove(k *call) {
+	from, ok := k.side(k.args[3])
+	if !ok {
+		return
+	}
+	if to, ok := k.side(k.args[4]); ok {
+		k.blockingMove(from, to, k.args[5])
+	}
+}
+
+// blockingMove is BLMOVE and BRPOPLPUSH.
+func (k *call) blockingMove(from, to side, timeout []byte) {
+	until, ok := k.deadline(timeout)
+	if !ok {
+		return
+	}
+	c, _, ok := k.list(k.args[1])
+	switch {
+	case !ok:
+	case c != nil:
+		k.carry(k.args[1], c, k.args[2], from, to)
+	case k.enclosed:
+		k.w.Null()
+	default:
+		k.block(k.args[1:2], collection.List, until, func(k *call, key []byte, c *engine.Collection) {
+			k.carry(key, c, k.args[2], from, to)
+		})
 	}
 }
 
