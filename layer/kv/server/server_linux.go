@@ -77,6 +77,9 @@ type Server struct {
 	blocking    blocking
 	slow        slowlog
 	settings    []setting
+	limits      *collection.Limits // of compact encodings
+	listSize    int                // list-max-listpack-size and list-compress-depth, which lists have no use for
+	listDepth   int
 	runID       string            // of this start, at random
 	clock       time.Time         // when the last command ended, or the first of a buffer began
 	latency     metrics.Histogram // of commands
@@ -88,7 +91,7 @@ type Server struct {
 
 // New makes a server with its store.
 func New(cfg Config) (_ *Server, err error) {
-	s := &Server{cfg: cfg, poll: -1, clients: map[int]*client{}, commands: table(), settings: settings(), watched: map[string][]*client{}, blocking: blocking{queues: map[string]*queue{}}, errors: map[string]uint64{}, stop: make(chan struct{}, 1), questions: make(chan question, 16), ended: make(chan struct{})}
+	s := &Server{cfg: cfg, poll: -1, clients: map[int]*client{}, commands: table(), settings: settings(), limits: collection.DefaultLimits(), listSize: -2, watched: map[string][]*client{}, blocking: blocking{queues: map[string]*queue{}}, errors: map[string]uint64{}, stop: make(chan struct{}, 1), questions: make(chan question, 16), ended: make(chan struct{})}
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, s.Close())
@@ -116,6 +119,7 @@ func New(cfg Config) (_ *Server, err error) {
 	s.store, err = cfg.Open(engine.Options{
 		Notify: func() { _ = s.wake.Signal() }, // fails only once the server is closed
 		Now:    func() int64 { return s.now },
+		Limits: s.limits,
 	})
 	if err != nil {
 		return nil, err
