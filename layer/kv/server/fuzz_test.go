@@ -15,6 +15,8 @@ func FuzzCommands(f *testing.F) {
 	for _, seed := range []string{
 		"SET a 1\r\nGET a\r\nSETRANGE a 5 x\r\nGETRANGE a -3 2\r\nINCRBYFLOAT a 1e3\r\n", "*3\r\n$3\r\nSET\r\n$1\r\nk\r\n$5\r\nhello\r\n",
 		"SCAN 0 MATCH [a-\\ COUNT 3\r\nKEYS *[^\r\n", "EXPIRE a 10 NX\r\nHELLO 3 AUTH a b\r\nCLIENT LIST\r\nINFO\r\n", "CONFIG GET *\r\nCOMMAND\r\nFLUSHALL\r\nRENAME a b\r\n",
+		"HSET h f 1 g 2\r\nHINCRBY h f 3\r\nHGETALL h\r\nHRANDFIELD h -3 WITHVALUES\r\nHSCAN h 0 MATCH f*\r\nHDEL h f g\r\nCOPY h i\r\n",
+		"SADD s a b c\r\nSADD t b\r\nSMOVE s t a\r\nSINTERSTORE u s t\r\nSPOP s 2\r\nSINTERCARD 2 s t LIMIT 1\r\nSDIFF t s\r\nOBJECT ENCODING t\r\nGET t\r\n",
 	} {
 		f.Add([]byte(seed))
 	}
@@ -77,6 +79,20 @@ func TestCommandsAllocateNothing(t *testing.T) {
 		s.execute(c, p)
 	}); n != 0 {
 		t.Errorf("SET, GET and INCR allocate %v times, want 0", n)
+	}
+}
+
+func TestCollectionsInSteadyStateAllocateNothing(t *testing.T) {
+	s := newServer(t)
+	c := &client{fd: 1000, trusted: true}
+	c.parser.MaxBulk = s.maxBulk()
+	p := []byte("HSET h f 1 g 2\r\nHGET h f\r\nHINCRBY h n 1\r\nSADD s a\r\nSISMEMBER s a\r\nHGETALL h\r\nSMEMBERS s\r\n")
+	s.execute(c, p)
+	if n := testing.AllocsPerRun(100, func() {
+		c.out.Out, c.marks = c.out.Out[:0], c.marks[:0]
+		s.execute(c, p)
+	}); n != 0 {
+		t.Errorf("commands of hashes and sets allocate %v times, want 0", n)
 	}
 }
 
