@@ -36,6 +36,7 @@ type client struct {
 	queued  bool   // is in Server.unsent
 	paused  bool   // does not execute: too much output
 	closing bool   // ends when out is sent
+	endless bool   // ends now: a reply was broken off
 	trusted bool   // has given the password
 	command string // the last one
 }
@@ -177,7 +178,7 @@ func (s *Server) account(c *client) {
 	grown := now > c.memory
 	s.held += now - c.memory
 	c.memory = now
-	if grown && s.tooMuch(c) || len(c.out.Out)-c.sent > outputBytes {
+	if c.endless || grown && s.tooMuch(c) || len(c.out.Out)-c.sent > outputBytes {
 		s.stats.Evicted++
 		s.drop(c)
 	}

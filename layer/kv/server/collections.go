@@ -149,8 +149,13 @@ func (k *call) give(key []byte, e engine.Entry, expire int64) error {
 	return k.s.store.Put(key, k.scratch, expire)
 }
 
-// full says that the reply is longer than any client may have it, or memory allows: the rest is of no use, for the client will be disconnected.
-func (k *call) full() bool { return k.s.tooMuch(k.c) }
+// full says that the reply is longer than any client may have it, or than memory allows. Then the rest is of no use: the client is disconnected.
+func (k *call) full() bool {
+	if k.s.tooMuch(k.c) {
+		k.c.endless, k.c.closing = true, true
+	}
+	return k.c.endless
+}
 
 // chosen calls f with count of n numbers, each at most once, by chance.
 func chosen(n, count int, f func(i int)) {
