@@ -168,7 +168,7 @@ func TestNothingIsAcknowledgedAfterAFailedSync(t *testing.T) {
 	if r, err := writer.reply(); err == nil {
 		t.Errorf("the write whose sync failed was answered with %q, want the connection's end", r)
 	}
-	for _, command := range [][]string{{"set", "a", "1"}, {"del", "old"}, {"get", "new"}, {"flushall"}, {"incr", "old"}, {"dbsize"}} {
+	for _, command := range [][]string{{"set", "a", "1"}, {"del", "old"}, {"get", "new"}, {"flushall"}, {"incr", "old"}, {"hset", "h", "a", "1"}, {"sunionstore", "s", "t"}, {"mset", "a", "1"}, {"rename", "old", "b"}, {"dbsize"}} {
 		if r, err := admin.do(command...); !strings.HasPrefix(r, "-MISCONF ") {
 			t.Errorf("%q = %q, %v after a failed sync; want MISCONF", command, r, err)
 		}
