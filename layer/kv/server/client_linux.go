@@ -197,7 +197,9 @@ func (s *Server) account(c *client) {
 	s.held += now - c.memory
 	c.memory = now
 	if grown && s.tooMuch(c) || len(c.out.Out)-c.sent > outputBytes {
-		s.stats.Evicted++
+		if !c.closing { // else that was counted
+			s.stats.Evicted++
+		}
 		s.drop(c)
 	}
 }
