@@ -38,7 +38,7 @@ func WellFormed(k Kind, key, value []byte, put bool) bool {
 	case List:
 		return len(key) == LabelBytes
 	case ZSet:
-		return !put || len(value) == ScoreBytes && !math.IsNaN(scoreOf(value))
+		return !put || len(value) == ScoreBytes && !math.IsNaN(ScoreOf(value))
 	}
 	return false
 }

@@ -16,12 +16,16 @@ type Ranking struct {
 
 // ScoreValue makes the value of an element.
 func ScoreValue(score float64) [ScoreBytes]byte {
+	if score == 0 {
+		score = 0 // and not -0, as in Redis' compact encoding
+	}
 	var value [ScoreBytes]byte
 	binary.LittleEndian.PutUint64(value[:], math.Float64bits(score))
 	return value
 }
 
-func scoreOf(value []byte) float64 { return math.Float64frombits(binary.LittleEndian.Uint64(value)) }
+// ScoreOf is the score in such a value.
+func ScoreOf(value []byte) float64 { return math.Float64frombits(binary.LittleEndian.Uint64(value)) }
 
 // rank is how many elements are before a member with that score.
 func (z *Ranking) rank(score float64, key string) int {
@@ -33,10 +37,9 @@ func (z *Ranking) rank(score float64, key string) int {
 
 // Set implements [Elements].
 func (z *Ranking) Set(key, value []byte, at uint64) (old uint64) {
-	score := scoreOf(value)
+	score := ScoreOf(value)
 	i := z.Table.place(key)
 	if i >= 0 && z.scores[i] == score {
-		z.scores[i] = score // -0 is 0, and not the same
 		return z.Table.Set(key, value, at)
 	}
 	if i >= 0 {

@@ -1,6 +1,9 @@
 package collection
 
-import "strconv"
+import (
+	"slices"
+	"strconv"
+)
 
 // Table is a hash or a set.
 type Table struct {
@@ -35,6 +38,19 @@ func (t *Table) place(key []byte) int {
 	}
 	return -1
 }
+
+// Place is the number by which [Table.At] has an element.
+func (t *Table) Place(key string) (i int, found bool) {
+	if t.index != nil {
+		i, found := t.index[key]
+		return int(i), found
+	}
+	i = slices.IndexFunc(t.entries, func(e entry) bool { return e.key == key })
+	return i, i >= 0
+}
+
+// Kind is what it is a table of.
+func (t *Table) Kind() Kind { return t.kind }
 
 // Len implements [Elements].
 func (t *Table) Len() int { return len(t.entries) }

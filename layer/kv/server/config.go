@@ -44,13 +44,13 @@ func settings() []setting {
 		{"client-output-buffer-limit", (*Server).outputLimits, setOutputLimits, ""},
 		fixed("databases", "1", started),
 		limit("hash-max-listpack-entries", func(l *collection.Limits) *int { return &l.HashEntries }),
-		limit("hash-max-listpack-value", func(l *collection.Limits) *int { return &l.HashValue }),
+		limitBytes("hash-max-listpack-value", func(l *collection.Limits) *int { return &l.HashValue }),
 		limit("hash-max-ziplist-entries", func(l *collection.Limits) *int { return &l.HashEntries }),
-		limit("hash-max-ziplist-value", func(l *collection.Limits) *int { return &l.HashValue }),
+		limitBytes("hash-max-ziplist-value", func(l *collection.Limits) *int { return &l.HashValue }),
 		fixed("latency-monitor-threshold", "0", "there is no latency monitor; see SLOWLOG, and the histograms of --metrics-listen"),
-		number("list-compress-depth", 0, math.MaxInt32, func(s *Server) *int { return &s.listDepth }),
-		number("list-max-listpack-size", math.MinInt32, math.MaxInt32, func(s *Server) *int { return &s.listSize }),
-		number("list-max-ziplist-size", math.MinInt32, math.MaxInt32, func(s *Server) *int { return &s.listSize }),
+		wholeNumber("list-compress-depth", 0, math.MaxInt32, func(s *Server) *int { return &s.listDepth }),
+		wholeNumber("list-max-listpack-size", math.MinInt32, math.MaxInt32, func(s *Server) *int { return &s.listSize }),
+		wholeNumber("list-max-ziplist-size", math.MinInt32, math.MaxInt32, func(s *Server) *int { return &s.listSize }),
 		{"maxclients", func(s *Server) string { return fmt.Sprint(s.cfg.Clients) }, setNumber(1, math.MaxInt32, func(s *Server, n int64) { s.cfg.Clients = int(n) }), ""},
 		fixed("maxmemory", "0", "data is on disk, and nothing is evicted"),
 		{"maxmemory-clients", func(s *Server) string { return fmt.Sprint(s.cfg.ClientMemory) }, nil, started},
@@ -65,20 +65,33 @@ func settings() []setting {
 		fixed("tcp-keepalive", "300", started),
 		fixed("timeout", "0", "idle clients take no memory and stay"),
 		limit("zset-max-listpack-entries", func(l *collection.Limits) *int { return &l.ZSetEntries }),
-		limit("zset-max-listpack-value", func(l *collection.Limits) *int { return &l.ZSetValue }),
+		limitBytes("zset-max-listpack-value", func(l *collection.Limits) *int { return &l.ZSetValue }),
 		limit("zset-max-ziplist-entries", func(l *collection.Limits) *int { return &l.ZSetEntries }),
-		limit("zset-max-ziplist-value", func(l *collection.Limits) *int { return &l.ZSetValue }),
+		limitBytes("zset-max-ziplist-value", func(l *collection.Limits) *int { return &l.ZSetValue }),
 	}
 }
 
-// number is a setting that is a whole number and changes nothing but itself.
-func number(name string, least, most int64, of func(*Server) *int) setting {
+// wholeNumber is a setting that is a whole number and changes nothing but itself.
+func wholeNumber(name string, least, most int64, of func(*Server) *int) setting {
 	return setting{name, func(s *Server) string { return fmt.Sprint(*of(s)) }, setNumber(least, most, func(s *Server, n int64) { *of(s) = int(n) }), ""}
 }
 
 // limit is one up to which OBJECT ENCODING tells of a compact encoding. It has two names, as in Redis.
 func limit(name string, of func(*collection.Limits) *int) setting {
-	return number(name, 0, math.MaxInt32, func(s *Server) *int { return of(s.limits) })
+	return wholeNumber(name, 0, math.MaxInt32, func(s *Server) *int { return of(s.limits) })
+}
+
+// limitBytes is limit for a number of bytes.
+func limitBytes(name string, of func(*collection.Limits) *int) setting {
+	l := limit(name, of)
+	l.set = func(s *Server, value string) (func(), string) {
+		n, ok := memorySize(value)
+		if !ok {
+			return nil, "argument must be a memory value"
+		}
+		return func() { *of(s.limits) = n }, ""
+	}
+	return l
 }
 
 // setNumber makes the set of a setting that is a whole number.

@@ -349,10 +349,10 @@ func (k *call) several(args [][]byte, side func([]byte) (side, bool)) (m several
 	return m, true
 }
 
-// firstList finds the first of keys that has a list. c is nil if none has; ok is false if one has something else.
-func (k *call) firstList(keys [][]byte) (key []byte, c *engine.Collection, ok bool) {
+// first finds the first of keys that has a collection of that kind. c is nil if none has; ok is false if one has something else.
+func (k *call) first(keys [][]byte, kind collection.Kind) (key []byte, c *engine.Collection, ok bool) {
 	for _, key := range keys {
-		if c, _, ok = k.list(key); !ok || c != nil {
+		if c, ok = k.collection(key, kind); !ok || c != nil {
 			return key, c, ok
 		}
 	}
@@ -364,7 +364,7 @@ func lmpop(k *call) {
 	if !ok {
 		return
 	}
-	key, c, ok := k.firstList(m.keys)
+	key, c, ok := k.first(m.keys, collection.List)
 	switch {
 	case !ok:
 	case c == nil:
@@ -383,7 +383,7 @@ func blmpop(k *call) {
 	if !ok {
 		return
 	}
-	k.popOrBlock(m.keys, until, func(k *call, key []byte, c *engine.Collection) { k.takeSeveral(key, c, m) })
+	k.popOrBlock(m.keys, collection.List, until, func(k *call, key []byte, c *engine.Collection) { k.takeSeveral(key, c, m) })
 }
 
 // blockingPop is BLPOP and BRPOP.
@@ -393,7 +393,7 @@ func (k *call) blockingPop(from side) {
 	if !ok {
 		return
 	}
-	k.popOrBlock(k.args[1:last], until, func(k *call, key []byte, c *engine.Collection) {
+	k.popOrBlock(k.args[1:last], collection.List, until, func(k *call, key []byte, c *engine.Collection) {
 		k.take(key, c, 1, from, func(l *collection.Series) {
 			k.w.Array(2)
 			k.w.Bulk(key)
@@ -402,13 +402,13 @@ func (k *call) blockingPop(from side) {
 	})
 }
 
-// popOrBlock serves from the first of keys that has a list, or waits until one has.
-func (k *call) popOrBlock(keys [][]byte, until int64, serve func(k *call, key []byte, c *engine.Collection)) {
-	key, c, ok := k.firstList(keys)
+// popOrBlock serves from the first of keys that has a collection of that kind, or waits until one has.
+func (k *call) popOrBlock(keys [][]byte, kind collection.Kind, until int64, serve func(k *call, key []byte, c *engine.Collection)) {
+	key, c, ok := k.first(keys, kind)
 	switch {
 	case !ok:
 	case c == nil:
-		k.block(keys, collection.List, until, serve)
+		k.block(keys, kind, until, serve)
 	default:
 		serve(k, key, c)
 	}

@@ -56,6 +56,7 @@ type Server struct {
 	call        call
 	nothing     collection.Table // what a key has that is not there; never written
 	noList      collection.Series
+	noRanking   collection.Ranking
 	deaf        bool // the listener is out of the poll, for want of descriptors
 	lastID      uint64
 	now         int64 // Unix time in milliseconds at the start of this turn

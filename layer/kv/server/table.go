@@ -32,6 +32,7 @@ type call struct {
 	enclosed bool   // is part of a transaction
 	name     [32]byte
 	scratch  []byte   // for values that are put together
+	value    []byte   // for a score
 	views    [][]byte // arguments of queued commands
 }
 
@@ -55,7 +56,7 @@ type known struct {
 
 // table is all commands by name.
 func table() map[string]*known {
-	list := slicesOf(stringCommands(), bitCommands(), hashCommands(), setCommands(), listTypeCommands(), keyCommands(), expiryCommands(), connectionCommands(), serverCommands(),
+	list := slicesOf(stringCommands(), bitCommands(), hashCommands(), setCommands(), listTypeCommands(), zsetCommands(), keyCommands(), expiryCommands(), connectionCommands(), serverCommands(),
 		transactionCommands(), pubsubCommands(), clientCommands(), configCommands(), introspectionCommands(), objectCommands(), slowlogCommands(), absentCommands())
 	m := make(map[string]*known, len(list))
 	for _, c := range list {
