@@ -406,7 +406,7 @@ zadd big 1 a 2 b
 object encoding big
 zadd big 1 c
 object encoding big
-zadd big 1e17 d 5 e -0 f inf g
+zadd big 1e17 d 5 e inf g
 zscan big 0
 config set zset-max-listpack-entries 128
 config get list-max-listpack-size
