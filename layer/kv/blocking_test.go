@@ -1,6 +1,12 @@
 package kv
 
-import "testing"
+import (
+	"bytes"
+	"fmt"
+	"runtime"
+	"strings"
+	"testing"
+)
 
 // TestBlockedClientsAreServedAsByRedis has clients wait for lists in all ways there are.
 func TestBlockedClientsAreServedAsByRedis(t *testing.T) {
@@ -184,4 +190,105 @@ a: blpop l 0
 a: blmove l m left left 0
 a: exec
 `)
+}
+
+// TestAServedClientWaitsForTheDisk has a client wait for an element whose push and pop are not durable for a while.
+func TestAServedClientWaitsForTheDisk(t *testing.T) {
+	g := newGate()
+	address, stop := serveFolder(t, g, nil)
+	admin, waiting, writer := connect(t, address), connect(t, address), connect(t, address)
+	if err := blocks(admin, waiting, "blmove", "from", "to", "left", "left", "0"); err != nil {
+		t.Fatal(err)
+	}
+	held := admin.info(t, "held_replies")
+	g.shut(true)
+	writer.Write(encode("rpush", "from", "x"))
+	<-g.entered
+	waitForHeld(t, admin, held+2)
+	if !waiting.silent() {
+		t.Error("a client was served before its element was durable")
+	}
+	g.shut(false)
+	g.result <- nil
+	if r, err := waiting.reply(); r != "$1\r\nx\r\n" {
+		t.Errorf("once it is durable: %q, %v; want the element", r, err)
+	}
+	stop()
+}
+
+// TestWhoLeavesTakesNothing has clients leave while they are blocked, or be sent away.
+func TestWhoLeavesTakesNothing(t *testing.T) {
+	address := serve(t)
+	admin := connect(t, address)
+	for name, leave := range map[string]func(p *peer){
+		"closes":                 func(p *peer) { p.Close() },
+		"sends more, and closes": func(p *peer) { p.Write([]byte(strings.Repeat("PING\r\n", 10000))); p.Close() },
+		"is killed":              func(*peer) { admin.must(t, "client", "kill", "type", "normal", "skipme", "yes") },
+	} {
+		p := connect(t, address)
+		if err := blocks(admin, p, "blpop", "l", "m", "1000000"); err != nil {
+			t.Fatal(err)
+		}
+		for leave(p); admin.info(t, "blocked_clients") > 0; {
+			runtime.Gosched()
+		}
+		admin.must(t, "rpush", "l", "x")
+		if r := admin.must(t, "lpop", "l"); r != "$1\r\nx\r\n" {
+			t.Errorf("one that was blocked %s: LPOP = %q, want the element", name, r)
+		}
+	}
+}
+
+// TestBlockedClientsAreBounded has a client send a lot while it is blocked.
+func TestBlockedClientsAreBounded(t *testing.T) {
+	address := serve(t)
+	admin, p := connect(t, address), connect(t, address)
+	if err := blocks(admin, p, "brpop", "l", "0"); err != nil {
+		t.Fatal(err)
+	}
+	const pings = 1_000_000
+	started := make(chan bool)
+	go func() { // ends when all is read
+		p.Write(encode("ping"))
+		close(started)
+		p.Write(bytes.Repeat(encode("ping"), pings-1))
+	}()
+	<-started
+	for range 200 {
+		if n := admin.info(t, "client_memory"); n > 1<<20 {
+			t.Fatalf("client_memory = %d while a client is blocked that sends, want little", n)
+		}
+	}
+	admin.must(t, "rpush", "l", "x")
+	if r, err := p.reply(); r != "*2\r\n$1\r\nl\r\n$1\r\nx\r\n" {
+		t.Fatalf("BRPOP = %q, %v; want the element", r, err)
+	}
+	for i := range pings {
+		if r, err := p.reply(); r != "+PONG\r\n" {
+			t.Fatalf("PING %d = %q, %v", i, r, err)
+		}
+	}
+}
+
+// TestUnblockIsThatOfRedis names clients by the numbers that they have.
+func TestUnblockIsThatOfRedis(t *testing.T) {
+	theirs, ours := redis(t), serve(t)
+	talk := func(address string) (all string) {
+		admin, p := connect(t, address), connect(t, address)
+		id := strings.Trim(p.must(t, "client", "id"), ":\r\n")
+		for _, how := range [][]string{nil, {"timeout"}, {"error"}} {
+			for _, what := range []string{"blpop l 0", "blmove l m left left 0", "bzmpop 0 1 z min", "bzpopmax z 1000"} {
+				if err := blocks(admin, p, strings.Fields(what)...); err != nil {
+					t.Fatal(err)
+				}
+				all += admin.must(t, append([]string{"client", "unblock", id}, how...)...)
+				r, err := p.reply()
+				all += fmt.Sprint(what, r, err)
+			}
+		}
+		return all + admin.must(t, "client", "unblock", id)
+	}
+	if got, want := talk(ours), talk(theirs); got != want {
+		t.Errorf("CLIENT UNBLOCK: %q, want %q", got, want)
+	}
 }

@@ -86,6 +86,13 @@ func (e *edit) insert(i int, value []byte) {
 	e.put(key[:], value)
 }
 
+// removeLabel takes an element out.
+func (e *edit) removeLabel(label uint64) {
+	key := collection.Label(label)
+	e.k.value = append(e.k.value[:0], key[:]...)
+	e.remove(e.k.value)
+}
+
 // errCrowded is that of a list with more elements than labels that are far enough from each other.
 var errCrowded = errors.New("a list has at most 2147483648 elements")
 
@@ -131,8 +138,7 @@ func (k *call) spread(c *engine.Collection, i int) bool {
 	e := edit{k: k, c: c}
 	for range values {
 		old, _ := l.At(low)
-		key := collection.Label(old)
-		e.remove(key[:])
+		e.removeLabel(old)
 	}
 	for j, value := range values {
 		if low+j == i {
@@ -210,8 +216,7 @@ func (k *call) cut(key []byte, c *engine.Collection, spans ...span) (ok bool) {
 	for i := len(spans) - 1; i >= 0; i-- {
 		for j := spans[i].high - 1; j >= spans[i].low; j-- {
 			label, _ := l.At(j)
-			at := collection.Label(label)
-			e.remove(at[:])
+			e.removeLabel(label)
 		}
 	}
 	return e.finish()
@@ -515,7 +520,7 @@ func (k *call) carry(source []byte, c *engine.Collection, target []byte, from, t
 	if !ok {
 		return
 	}
-	if out.remove(key[:]); out.finish() {
+	if out.removeLabel(label); out.finish() {
 		k.w.Bulk(k.scratch)
 	}
 }

@@ -32,7 +32,7 @@ type call struct {
 	enclosed bool   // is part of a transaction
 	name     [32]byte
 	scratch  []byte   // for values that are put together
-	value    []byte   // for a score
+	value    []byte   // for a score or a label
 	views    [][]byte // arguments of queued commands
 }
 
