@@ -29,7 +29,9 @@ func randomLists(random *rand.Rand) []func() []string {
 		func() []string { return []string{"rpush", key(), strings.Repeat("x", random.IntN(20000))} },
 		func() []string { return []string{"lpop", key()} },
 		func() []string { return []string{"rpop", key(), fmt.Sprint(random.IntN(50))} },
-		func() []string { return []string{"lmpop", "2", key(), key(), side(), "count", fmt.Sprint(1 + random.IntN(20))} },
+		func() []string {
+			return []string{"lmpop", "2", key(), key(), side(), "count", fmt.Sprint(1 + random.IntN(20))}
+		},
 		func() []string { return []string{"blmpop", "0.001", "2", key(), "long", side()} },
 		func() []string { return []string{"lmove", key(), key(), side(), side()} },
 		func() []string { return []string{"rpoplpush", key(), key()} },
@@ -38,7 +40,9 @@ func randomLists(random *rand.Rand) []func() []string {
 		func() []string { return []string{"lrange", key(), number(), number()} },
 		func() []string { return []string{"lindex", key(), index()} },
 		func() []string { return []string{"lset", key(), index(), number()} },
-		func() []string { return []string{"linsert", key(), []string{"before", "after"}[random.IntN(2)], number(), number()} },
+		func() []string {
+			return []string{"linsert", key(), []string{"before", "after"}[random.IntN(2)], number(), number()}
+		},
 		func() []string { return []string{"linsert", key(), "before", "0", "y"} },
 		func() []string { return []string{"lrem", key(), fmt.Sprint(random.IntN(7) - 3), number()} },
 		func() []string { return []string{"lpos", key(), number(), "rank", fmt.Sprint(1 + random.IntN(5))} },
@@ -85,20 +89,28 @@ func randomZSets(random *rand.Rand) []func() []string {
 		func() []string { return []string{"zcount", key(), limit(), limit()} },
 		func() []string { return []string{"zrange", key(), rank(), rank(), "withscores"} },
 		func() []string { return []string{"zrevrange", key(), rank(), rank()} },
-		func() []string { return []string{"zrange", key(), limit(), limit(), "byscore", "limit", fmt.Sprint(random.IntN(10)), fmt.Sprint(random.IntN(10) - 1)} },
+		func() []string {
+			return []string{"zrange", key(), limit(), limit(), "byscore", "limit", fmt.Sprint(random.IntN(10)), fmt.Sprint(random.IntN(10) - 1)}
+		},
 		func() []string { return []string{"zrevrangebyscore", key(), limit(), limit(), "withscores"} },
 		func() []string { return []string{"zrangestore", "z2", key(), rank(), rank(), option("rev", "rev")} },
 		func() []string { return []string{"zremrangebyrank", key(), rank(), rank()} },
-		func() []string { return []string{"zremrangebyscore", key(), fmt.Sprint(random.IntN(100)), fmt.Sprint(random.IntN(100))} },
+		func() []string {
+			return []string{"zremrangebyscore", key(), fmt.Sprint(random.IntN(100)), fmt.Sprint(random.IntN(100))}
+		},
 		func() []string { return []string{"zpopmin", key()} },
 		func() []string { return []string{"zpopmax", key(), fmt.Sprint(random.IntN(20))} },
 		func() []string { return []string{"zmpop", "2", key(), key(), option("min", "max"), "count", "3"} },
 		func() []string { return []string{"bzpopmin", key(), "0.001"} },
 		func() []string { return []string{"sadd", "set", member(), member()} },
 		func() []string { return []string{"zunion", "2", any(), any(), "withscores"} },
-		func() []string { return []string{"zinter", "2", any(), any(), "weights", score(), "2", "aggregate", option("sum", "min", "max"), "withscores"} },
+		func() []string {
+			return []string{"zinter", "2", any(), any(), "weights", score(), "2", "aggregate", option("sum", "min", "max"), "withscores"}
+		},
 		func() []string { return []string{"zdiff", "2", any(), any(), "withscores"} },
-		func() []string { return []string{"zunionstore", "z2", "3", any(), any(), any(), "weights", "1", "0.5", score()} },
+		func() []string {
+			return []string{"zunionstore", "z2", "3", any(), any(), any(), "weights", "1", "0.5", score()}
+		},
 		func() []string { return []string{"zinterstore", "z1", "2", any(), any()} },
 		func() []string { return []string{"zdiffstore", "z0", "2", any(), any()} },
 		func() []string { return []string{"zintercard", "2", any(), any(), "limit", "5"} },

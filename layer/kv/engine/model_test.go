@@ -408,7 +408,9 @@ func (m *model) compare(s *Store, seq uint64) error {
 	want, seen := m.upTo(seq), map[string]bool{}
 	maps.DeleteFunc(want, func(_ string, o *object) bool { return o.expire != 0 && o.expire <= m.now })
 	for cursor, first := uint64(0), true; first || cursor != 0; first = false {
-		cursor = s.Scan(cursor, 1, func(k []byte, e Entry) { seen[string(k)] = reflect.DeepEqual(read(s, e), want[string(k)]) && inOrder(s, e) })
+		cursor = s.Scan(cursor, 1, func(k []byte, e Entry) {
+			seen[string(k)] = reflect.DeepEqual(read(s, e), want[string(k)]) && inOrder(s, e)
+		})
 	}
 	for k, o := range want {
 		e, ok := s.Get([]byte(k))
