@@ -260,7 +260,7 @@ func (o *runOptions) commandSession(ctx context.Context, b *builder) (err error)
 		return err
 	}
 	defer conns.Close()
-	b.attach("console", device, nil)
+	b.attach("console", device, nil, portSources(device)...)
 	m, err := start(ctx, *b.cfg)
 	if err != nil {
 		return err
@@ -325,6 +325,14 @@ func guestPorts(log *slog.Logger) (attach.Conns, *console.Console, error) {
 	}
 	device, err := console.New(console.Config{Ports: ports, Log: log})
 	return conns, device, err
+}
+
+// portSources are a console's ports, to be watched.
+func portSources(d *console.Console) (list []source) {
+	for i, p := range d.Stats().Ports {
+		list = append(list, source{Kind: "console", Name: p.Name, stats: func() any { return d.Stats().Ports[i] }})
+	}
+	return list
 }
 
 // commandRun is one command in the default guest.

@@ -83,6 +83,7 @@ func TestLabTopAndMetrics(t *testing.T) {
 	for _, want := range []string{
 		`usui_blk_bytes_read_total{machine="web",device="disk0"} 4`, `usui_machine_kernel_total{machine="web",counter="exits"} `,
 		`usui_machine_exits_total{machine="web",cause="`, "# TYPE usui_blk_reads_total counter\n",
+		`usui_rng_fill_seconds_count{machine="web",device="rng"} `, `usui_blk_read_seconds_bucket{machine="web",device="disk0",le="`,
 	} {
 		if !strings.Contains(string(text), want) {
 			t.Errorf("the metrics do not hold %q:\n%s", want, text)

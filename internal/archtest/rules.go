@@ -35,19 +35,20 @@ func (p place) allows(file string) bool {
 
 // owners are the outside modules with the folders that may import them. RATIONALE.md has a line on each.
 var owners = map[string]place{
-	"github.com/google/go-cmp":        testFiles,
-	"github.com/klauspost/compress":   {folders: []string{"machine/boot", "internal/initrd"}},
-	"github.com/pierrec/lz4/v4":       {folders: []string{"machine/boot"}},
-	"github.com/rogpeppe/go-internal": testFiles,
-	"github.com/spf13/cobra":          {folders: []string{"internal/cli"}},
-	"github.com/spf13/pflag":          {folders: []string{"internal/cli"}},
-	"github.com/tetratelabs/wazero":   {folders: []string{"layer/blind", "cmd/usui-blind"}},
-	"github.com/ulikunitz/xz":         {folders: []string{"machine/boot", "internal/initrd"}},
-	"golang.org/x/arch":               testFiles,
-	"golang.org/x/sys":                {folders: []string{"machine", "host", "internal", "cmd"}, suffixes: []string{"_linux.go", "_darwin.go"}},
-	"golang.org/x/term":               {folders: []string{"cmd/usui"}},
-	"gvisor.dev/gvisor":               {folders: []string{"host/netstack"}},
-	"honnef.co/go/tools":              {}, // a tool: run, never imported
+	"github.com/google/go-cmp":          testFiles,
+	"github.com/klauspost/compress":     {folders: []string{"machine/boot", "internal/initrd"}},
+	"github.com/pierrec/lz4/v4":         {folders: []string{"machine/boot"}},
+	"github.com/rogpeppe/go-internal":   testFiles,
+	"github.com/anishathalye/porcupine": testFiles,
+	"github.com/spf13/cobra":            {folders: []string{"internal/cli"}},
+	"github.com/spf13/pflag":            {folders: []string{"internal/cli"}},
+	"github.com/tetratelabs/wazero":     {folders: []string{"layer/blind", "cmd/usui-blind"}},
+	"github.com/ulikunitz/xz":           {folders: []string{"machine/boot", "internal/initrd"}},
+	"golang.org/x/arch":                 testFiles,
+	"golang.org/x/sys":                  {folders: []string{"machine", "host", "internal", "cmd"}, suffixes: []string{"_linux.go", "_darwin.go"}},
+	"golang.org/x/term":                 {folders: []string{"cmd/usui"}},
+	"gvisor.dev/gvisor":                 {folders: []string{"host/netstack"}},
+	"honnef.co/go/tools":                {}, // a tool: run, never imported
 }
 
 // knownTo are packages of the standard library or of ours that only some files may import.

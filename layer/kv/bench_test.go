@@ -90,22 +90,29 @@ func BenchmarkBesideRedis(b *testing.B) {
 
 func contestants(b *testing.B) []*contestant {
 	b.Helper()
-	v, err := startVictim(b, b.TempDir(), measure)
-	if err != nil {
-		b.Fatal(err)
-	}
-	b.Cleanup(func() {
-		v.Process.Kill()
-		if err := killed(v); err != nil {
-			b.Error(err)
-		}
-	})
+	v := startMeasured(b)
 	all := []*contestant{{name: "usui", pid: v.Process.Pid, port: portOf(v.address)}}
 	for _, sync := range []string{"always", "everysec"} {
 		address, pid := startRedis(b, "--save", "", "--appendonly", "yes", "--appendfsync", sync)
 		all = append(all, &contestant{name: sync, pid: pid, port: portOf(address)})
 	}
 	return all
+}
+
+// startMeasured starts a store in a process of its own, as users have it.
+func startMeasured(t testing.TB) *victim {
+	t.Helper()
+	v, err := startVictim(t, t.TempDir(), measure)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		v.Process.Kill()
+		if err := killed(v); err != nil {
+			t.Error(err)
+		}
+	})
+	return v
 }
 
 func portOf(address string) string {

@@ -42,3 +42,12 @@ type Changing interface {
 	// to make the driver read the configuration again. Nothing is lost if there is no driver yet.
 	OnChange(changed func())
 }
+
+// Announcing is a [Device] that others find by where it is, such as a network card.
+type Announcing interface {
+	Device
+
+	// Announce has the driver tell its surroundings where it is. It may be called from any goroutine at any time, after Stop, too; a driver
+	// that cannot, or is not there, is not asked.
+	Announce()
+}

@@ -120,6 +120,7 @@ type slots struct {
 // device is what is in a slot. slots.mu guards all that changes.
 type device struct {
 	Attached
+	model    virtio.Device
 	function *pci.Function
 	onGone   func()        // nil: nobody wants to know
 	gone     chan struct{} // closed when the device has left
@@ -145,7 +146,7 @@ func (s *slots) add(f *pci.Function, v Virtio) error {
 // enter notes who is in a slot. The caller holds mu.
 func (s *slots) enter(slot int, f *pci.Function, v Virtio, state State) {
 	s.devices[slot] = &device{
-		Attached: Attached{slot, v.Name, state}, function: f, onGone: v.Gone, gone: make(chan struct{}),
+		Attached: Attached{slot, v.Name, state}, model: v.Device, function: f, onGone: v.Gone, gone: make(chan struct{}),
 	}
 }
 
@@ -319,6 +320,21 @@ func (s *slots) list() (list []Attached) {
 	for _, d := range s.devices {
 		if d != nil {
 			list = append(list, d.Attached)
+		}
+	}
+	return list
+}
+
+// announcing lists the devices that announce themselves. They are called without mu: the guest may eject one meanwhile, which they bear.
+func (s *slots) announcing() (list []virtio.Announcing) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, d := range s.devices {
+		if d == nil {
+			continue
+		}
+		if a, ok := d.model.(virtio.Announcing); ok {
+			list = append(list, a)
 		}
 	}
 	return list

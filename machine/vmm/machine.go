@@ -347,8 +347,15 @@ func (m *Machine) Pause(ctx context.Context) error {
 	return nil
 }
 
-// Resume lets paused vCPUs go on.
-func (m *Machine) Resume() { m.ask(run) }
+// Resume lets paused vCPUs go on. After a pause, devices that announce themselves do so: switches may have forgotten them meanwhile.
+func (m *Machine) Resume() {
+	if m.ask(run) != pause {
+		return
+	}
+	for _, d := range m.slots.announcing() {
+		d.Announce()
+	}
+}
 
 // park is called by a vCPU that was kicked: it stands still while a pause is wished and says whether to go on.
 func (m *Machine) park() (goOn bool) {

@@ -10,6 +10,7 @@ import (
 	"runtime"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 
 	"usui/host/need"
@@ -301,6 +302,53 @@ func TestPauseStopsTheGuestAndResumeLetsItGoOn(t *testing.T) {
 	run.Wait()
 	if err := m.Pause(t.Context()); err == nil {
 		t.Error("Pause() of a machine that has ended = nil, want an error")
+	}
+}
+
+// herald is a device that is to announce itself.
+type herald struct {
+	*rng.Rng
+	asked atomic.Int64
+}
+
+func (h *herald) Announce() { h.asked.Add(1) }
+
+func TestDevicesAnnounceThemselvesAfterAPause(t *testing.T) {
+	var h, late herald
+	h.Rng, late.Rng = rng.New(), rng.New()
+	m := newMachine(t, vmm.Config{Virtio: []vmm.Virtio{{Name: "card", Device: &h}, {Name: "rng", Device: rng.New()}}}, counter)
+	ctx, cancel := context.WithCancel(t.Context())
+	var run sync.WaitGroup
+	run.Go(func() {
+		if _, err := m.Run(ctx); !errors.Is(err, context.Canceled) {
+			t.Errorf("Run() = %v, want context.Canceled", err)
+		}
+	})
+	m.Resume() // of a machine that runs
+	for i := range int64(3) {
+		if n := h.asked.Load(); n != i {
+			t.Fatalf("asked %d times after %d pauses", n, i)
+		}
+		if err := m.Pause(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		m.Resume()
+	}
+	if _, err := m.Plug(vmm.Virtio{Name: "late", Device: &late}); err != nil {
+		t.Fatal(err)
+	}
+	if err := m.Pause(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	m.Resume()
+	if n := late.asked.Load(); n != 1 {
+		t.Errorf("the device that was plugged in was asked %d times, want once", n)
+	}
+	cancel()
+	run.Wait()
+	m.Resume() // of a machine that has ended
+	if n := h.asked.Load(); n != 4 {
+		t.Errorf("asked %d times after 4 pauses", n)
 	}
 }
 

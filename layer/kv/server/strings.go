@@ -31,6 +31,7 @@ func stringCommands() []command {
 		{"getrange", 4, "readonly", 1, 1, 1, getRange},
 		{"substr", 4, "readonly", 1, 1, 1, getRange},
 		{"setrange", 4, "write denyoom", 1, 1, 1, setRange},
+		{"lcs", -3, "readonly", 1, 1, 1, lcs},
 	}
 }
 

@@ -31,7 +31,7 @@ type call struct {
 
 // table is all commands by name.
 func table() map[string]*command {
-	list := slicesOf(stringCommands(), keyCommands(), expiryCommands(), connectionCommands(), serverCommands())
+	list := slicesOf(stringCommands(), bitCommands(), keyCommands(), expiryCommands(), connectionCommands(), serverCommands(), absentCommands())
 	m := make(map[string]*command, len(list))
 	for i := range list {
 		m[list[i].name] = &list[i]

@@ -3,6 +3,7 @@ package balloon
 import (
 	"encoding/binary"
 	"slices"
+	"time"
 
 	"usui/machine/guestmem"
 	"usui/machine/virtio"
@@ -98,7 +99,9 @@ func (d *Balloon) take(pages []uint32) {
 
 // release gives neighbouring pages of one region back to the host.
 func (d *Balloon) release(first, n uint64) {
+	start := time.Now()
 	released, err := d.space.mem.Release(first<<pageShift, n<<pageShift)
+	d.counters.time.Observe(time.Since(start))
 	if err != nil {
 		d.failed(err)
 		return

@@ -1,6 +1,10 @@
 package balloon
 
-import "sync/atomic"
+import (
+	"sync/atomic"
+
+	"usui/internal/metrics"
+)
 
 // Stats counts what a balloon did.
 type Stats struct {
@@ -17,11 +21,15 @@ type Stats struct {
 	Outside       uint64 // numbers of pages that the guest does not have
 	Answers       uint64 // statistics that came
 	Wakeups       uint64 // kicks that woke a queue's goroutine
+
+	// How long the host took to take memory back, or to find nothing to take, or to fail.
+	Release metrics.Latency
 }
 
 type counters struct {
 	inflated, deflated, reported, hinted, released atomic.Uint64
 	releases, errors, outside, answers, wakeups    atomic.Uint64
+	time                                           metrics.Histogram
 }
 
 // Stats returns the counters as they are now.
@@ -31,6 +39,6 @@ func (d *Balloon) Stats() Stats {
 		TargetBytes: d.Target(), ActualBytes: d.Actual(),
 		InflatedBytes: c.inflated.Load(), DeflatedBytes: c.deflated.Load(), ReportedBytes: c.reported.Load(), HintedBytes: c.hinted.Load(),
 		ReleasedBytes: c.released.Load(), Releases: c.releases.Load(), Errors: c.errors.Load(), Outside: c.outside.Load(),
-		Answers: c.answers.Load(), Wakeups: c.wakeups.Load(),
+		Answers: c.answers.Load(), Wakeups: c.wakeups.Load(), Release: c.time.Snapshot(),
 	}
 }

@@ -473,8 +473,8 @@ func TestHostCloseComesAfterTheLastByte(t *testing.T) {
 	}
 	g.expect("1 open 0")
 	g.write(1, []byte("into the void"))
-	if s := d.Stats().Ports[0]; s.Dropped != 13 || s.FromGuest != 0 || s.ToGuest != uint64(len(data)) {
-		t.Errorf("Stats = %+v, want %d bytes to the guest and 13 dropped", s, len(data))
+	if s := d.Stats().Ports[0]; s.Dropped != 13 || s.FromGuest != 0 || s.ToGuest != uint64(len(data)) || s.Write.Count() != 1 {
+		t.Errorf("Stats = %+v, want %d bytes to the guest, and one write, with 13 bytes dropped", s, len(data))
 	}
 }
 

@@ -5,6 +5,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"usui/internal/metrics"
 	"usui/machine/virtio"
 )
 
@@ -34,6 +35,7 @@ type port struct {
 	deaf bool // of the transmitting goroutine: the host takes no more
 
 	toGuest, fromGuest, dropped atomic.Uint64
+	time                        metrics.Histogram
 }
 
 // start serves the port's queues until Stop.
@@ -137,7 +139,9 @@ func (p *port) transmit(c *virtio.Chain) uint32 {
 
 // write returns how many bytes the host took. Less than all of them: it takes no more, or Stop set a deadline.
 func (p *port) write(b []byte) int {
+	start := time.Now()
 	n, err := p.Conn.Write(b)
+	p.time.Observe(time.Since(start))
 	if err != nil && !p.device.stopping.Load() {
 		p.deaf = true
 		p.device.log.Debug("console: write to the host's end", "port", p.Name, "error", err)

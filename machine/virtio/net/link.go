@@ -25,8 +25,7 @@ func (d *Net) unplug(why error) {
 	}
 }
 
-// Announce asks the driver to tell the network where the guest is now (gratuitous ARP), after a resume or a migration. It may be
-// called from any goroutine. A driver that cannot, or is not there, is not asked.
+// Announce implements [virtio.Announcing]: the driver is asked to tell the network where the guest is now (gratuitous ARP).
 func (d *Net) Announce() {
 	if d.accepted.Load()&FeatureGuestAnnounce != 0 {
 		d.announcing.Store(true)

@@ -5,7 +5,9 @@ import (
 	"fmt"
 	"sync"
 	"sync/atomic"
+	"time"
 
+	"usui/internal/metrics"
 	"usui/machine/virtio"
 )
 
@@ -23,6 +25,7 @@ type Rng struct {
 	running  sync.WaitGroup
 
 	requests, bytes atomic.Uint64
+	time            metrics.Histogram
 }
 
 // New makes the device.
@@ -77,10 +80,12 @@ func (d *Rng) serve() {
 		case err != nil:
 			return
 		case ok:
+			start := time.Now()
 			n := fill(c.In)
 			q.Push(c.Head, uint32(n))
-			d.requests.Add(1)
+			d.time.Observe(time.Since(start))
 			d.bytes.Add(uint64(n))
+			d.requests.Add(1)
 		default:
 			q.Notify()
 			if !q.Arm() && !q.Wait() {
@@ -104,9 +109,14 @@ func fill(bufs [][]byte) int {
 }
 
 // Stats counts what the device gave.
-type Stats struct{ Requests, Bytes uint64 }
+type Stats struct {
+	Requests, Bytes uint64
+
+	// From when a request was taken off the queue until it was filled.
+	Fill metrics.Latency
+}
 
 // Stats returns the counters as they are now.
-func (d *Rng) Stats() Stats { return Stats{d.requests.Load(), d.bytes.Load()} }
+func (d *Rng) Stats() Stats { return Stats{d.requests.Load(), d.bytes.Load(), d.time.Snapshot()} }
 
 var _ virtio.Device = (*Rng)(nil)

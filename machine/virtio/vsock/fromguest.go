@@ -1,6 +1,8 @@
 package vsock
 
 import (
+	"time"
+
 	"golang.org/x/sys/unix"
 
 	"usui/machine/virtio"
@@ -20,8 +22,10 @@ func (m *mux) serveTx() (busy bool) {
 			return false
 		}
 		m.dev.counters.packetsFromGuest.Add(1)
+		start := time.Now()
 		m.packet(&m.out)
 		m.tx.Push(m.out.Head, 0)
+		m.dev.counters.time.Observe(time.Since(start))
 	}
 	return true
 }

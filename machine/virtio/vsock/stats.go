@@ -1,6 +1,10 @@
 package vsock
 
-import "sync/atomic"
+import (
+	"sync/atomic"
+
+	"usui/internal/metrics"
+)
 
 // Stats counts what a device did.
 type Stats struct {
@@ -18,6 +22,9 @@ type Stats struct {
 	Unusable                         uint64 // buffers without room for a packet
 	TimedOut                         uint64 // clients that asked for no port, and connections that the guest neither took nor left
 	Wakeups                          uint64 // times that the device's goroutine slept and was woken
+
+	// From when a packet was taken off the guest's queue until a socket of the host had it, or the device for it.
+	Take metrics.Latency
 }
 
 // counters are Stats as they grow.
@@ -25,6 +32,7 @@ type counters struct {
 	packetsToGuest, packetsFromGuest, bytesToGuest, bytesFromGuest atomic.Uint64
 	opened, refused, open, resets, creditUpdates, creditRequests   atomic.Uint64
 	stalls, violations, dropped, unusable, timedOut, wakeups       atomic.Uint64
+	time                                                           metrics.Histogram
 }
 
 // Stats returns the counters as they are now.
@@ -36,6 +44,6 @@ func (d *Vsock) Stats() Stats {
 		Opened: c.opened.Load(), Refused: c.refused.Load(), Open: c.open.Load(),
 		Resets: c.resets.Load(), CreditUpdates: c.creditUpdates.Load(), CreditRequests: c.creditRequests.Load(),
 		Stalls: c.stalls.Load(), Violations: c.violations.Load(), Dropped: c.dropped.Load(), Unusable: c.unusable.Load(),
-		TimedOut: c.timedOut.Load(), Wakeups: c.wakeups.Load(),
+		TimedOut: c.timedOut.Load(), Wakeups: c.wakeups.Load(), Take: c.time.Snapshot(),
 	}
 }

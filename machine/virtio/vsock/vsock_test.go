@@ -243,7 +243,8 @@ func TestStreamsKeepTheirBytes(t *testing.T) {
 			if want := sha256.Sum256(stream(2, size)); !bytes.Equal(got.Sum(nil), want[:]) {
 				t.Error("the host got other bytes")
 			}
-			if st := g.dev.Stats(); st.BytesFromGuest != size || st.BytesToGuest != size || st.Violations != 0 {
+			g.Stop()
+			if st := g.dev.Stats(); st.BytesFromGuest != size || st.BytesToGuest != size || st.Violations != 0 || st.Take.Count() != st.PacketsFromGuest {
 				t.Errorf("Stats = %+v", st)
 			}
 		})
