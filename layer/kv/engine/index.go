@@ -28,6 +28,7 @@ type index struct {
 	depth     uint
 	tables    []*table
 	count     int // entries in all tables
+	pool      pool
 }
 
 type table struct {
@@ -37,8 +38,8 @@ type table struct {
 	used   int  // overflow buckets in use
 }
 
-func newTable(depth uint) (*table, error) {
-	p, err := allocate(tableBytes)
+func (x *index) newTable(depth uint) (*table, error) {
+	p, err := x.pool.take()
 	if err != nil {
 		return nil, err
 	}
@@ -46,20 +47,18 @@ func newTable(depth uint) (*table, error) {
 }
 
 func newIndex() (*index, error) {
-	t, err := newTable(0)
+	x := &index{directory: []uint16{0}}
+	t, err := x.newTable(0)
 	if err != nil {
 		return nil, err
 	}
-	return &index{directory: []uint16{0}, tables: []*table{t}}, nil
+	x.tables = []*table{t}
+	return x, nil
 }
 
 func (x *index) close() error {
-	var errs []error
-	for _, t := range x.tables {
-		errs = append(errs, release(t.memory))
-	}
 	x.tables = nil
-	return errors.Join(errs...)
+	return x.pool.close()
 }
 
 func (x *index) tableOf(hash uint64) *table {
@@ -71,6 +70,12 @@ type place struct {
 	t   *table
 	tag uint64
 	at  int // index of the word that next looks at
+}
+
+// touch reads the bucket of a hash, so that it is in a cache when find comes. Reads of several buckets overlap, where finds would wait for
+// one after the other.
+func (x *index) touch(hash uint64) uint64 {
+	return x.tableOf(hash).words[int(hash&(buckets-1))*bucketWords]
 }
 
 func (x *index) find(hash uint64) place {
@@ -170,9 +175,12 @@ func (x *index) split(hash uint64) error {
 	}
 	var half [2]*table
 	for i := range half {
-		t, err := newTable(old.depth + 1)
+		t, err := x.newTable(old.depth + 1)
 		if err != nil {
-			return errors.Join(err, releaseTable(half[0]))
+			if i > 0 {
+				x.pool.give(half[0].memory)
+			}
+			return err
 		}
 		half[i] = t
 	}
@@ -195,14 +203,8 @@ func (x *index) split(hash uint64) error {
 	for i := first + span/2; i < first+span; i++ {
 		x.directory[i] = uint16(len(x.tables) - 1)
 	}
-	return release(old.memory)
-}
-
-func releaseTable(t *table) error {
-	if t == nil {
-		return nil
-	}
-	return release(t.memory)
+	x.pool.give(old.memory)
+	return nil
 }
 
 // each calls f with the entries of a bucket and of those linked to it.

@@ -78,6 +78,7 @@ type Store struct {
 	busy          bool  // flight is with the committer
 	sealed        error // why no write is accepted
 
+	touched uint64               // see replay
 	pending [pendingSlots]uint64 // last sequence number of a key with such a hash
 
 	committer
