@@ -269,14 +269,7 @@ func split(line string) []string {
 
 func TestAnswersAreThoseOfRedis(t *testing.T) {
 	a, b := connect(t, redis(t)), connect(t, serve(t))
-	for line := range strings.Lines(strings.TrimSpace(conversation)) {
-		words := split(strings.TrimSuffix(line, "\n"))
-		want, err1 := a.do(words...)
-		got, err2 := b.do(words...)
-		if got != want || fmt.Sprint(err1) != fmt.Sprint(err2) {
-			t.Errorf("%s = %q, %v; want %q, %v", strings.TrimSpace(line), got, err2, want, err1)
-		}
-	}
+	converse(t, a, b, conversation)
 	for _, p := range []*peer{a, b} {
 		if r, err := p.reply(); err == nil {
 			t.Errorf("after QUIT: %q, want the end", r)

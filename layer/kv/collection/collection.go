@@ -17,6 +17,27 @@ func (k Kind) String() string {
 	return [...]string{"string", "hash", "set", "list", "zset"}[k]
 }
 
+// Sizes of what is not any bytes.
+const (
+	LabelBytes = 8 // the key of a list's element, by which it has its place
+	ScoreBytes = 8 // the value of a sorted set's
+)
+
+// WellFormed says whether a collection of that kind has elements with such keys and, if they are put, such values.
+func WellFormed(k Kind, key, value []byte, put bool) bool {
+	switch k {
+	case Hash:
+		return put || len(value) == 0
+	case Set:
+		return len(value) == 0
+	case List:
+		return len(key) == LabelBytes && (put || len(value) == 0)
+	case ZSet:
+		return put == (len(value) == ScoreBytes) && (put || len(value) == 0)
+	}
+	return false
+}
+
 // Elements is what a collection consists of. Addresses are those of records in the log; 0 is none.
 type Elements interface {
 	// Len is how many there are.

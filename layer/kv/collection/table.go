@@ -112,18 +112,14 @@ func (t *Table) Each(f func(key string, at uint64) bool) {
 // At returns one of the elements, by a number from 0 to Len()-1 that changes with each removal.
 func (t *Table) At(i int) (key string, at uint64) { return t.entries[i].key, t.entries[i].at }
 
-// Scan calls f with count elements, or all that are left from cursor on, and returns where to go on, 0 at the end. 0 begins. An element that
-// is there from the first call to the last is met at least once.
-func (t *Table) Scan(cursor uint64, count int, f func(key string, at uint64)) uint64 {
-	left := len(t.entries)
-	if cursor > 0 && cursor < uint64(left) {
-		left = int(cursor)
+// Scan returns which elements a scan meets that goes on at cursor: count of them, or all that are left, from At(low) to At(high-1). It goes on
+// at low; 0 is the beginning and the end. An element that is there from the first call to the last is met at least once.
+func (t *Table) Scan(cursor uint64, count int) (low, high int) {
+	high = len(t.entries)
+	if cursor > 0 && cursor < uint64(high) {
+		high = int(cursor)
 	}
-	for ; left > 0 && count > 0; count-- {
-		left--
-		f(t.entries[left].key, t.entries[left].at)
-	}
-	return uint64(left)
+	return max(0, high-count), high
 }
 
 // Sizes up to which Redis 7.0 keeps collections compact, by default (redis.conf).

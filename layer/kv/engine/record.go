@@ -90,7 +90,7 @@ func (r record) id() uint64 {
 func (r record) wellFormed() bool {
 	switch o := r.op(); {
 	case o.isElement():
-		return r.kind() != collection.String && r.kind() <= collection.ZSet && r.keyLength() >= idBytes
+		return r.keyLength() >= idBytes && collection.WellFormed(r.kind(), r.element(), r.value(), o == opPutElement)
 	case r.heads():
 		return r.kind() <= collection.ZSet && len(r.value()) == idBytes
 	default:

@@ -156,7 +156,10 @@ func (k *call) bitField(readOnly bool) {
 		k.fail("ERR BITFIELD_RO only supports the GET subcommand")
 		return
 	}
-	e, _ := k.get(k.args[1])
+	e, _, ok := k.get(k.args[1])
+	if !ok {
+		return
+	}
 	value := e.Value
 	if end > 0 {
 		k.long(e.Value, (end+7)/8)

@@ -60,7 +60,10 @@ func setBit(k *call) {
 		k.fail("ERR bit is not an integer or out of range")
 		return
 	}
-	e, _ := k.get(k.args[1])
+	e, _, ok := k.get(k.args[1])
+	if !ok {
+		return
+	}
 	old := bitAt(e.Value, at)
 	if at>>3 < int64(len(e.Value)) && int64(old) == bit {
 		k.w.Int(bit)
@@ -74,8 +77,11 @@ func setBit(k *call) {
 }
 
 func getBit(k *call) {
-	if at, ok := k.bitOffset(k.args[2], 0); ok {
-		e, _ := k.get(k.args[1])
+	at, ok := k.bitOffset(k.args[2], 0)
+	if !ok {
+		return
+	}
+	if e, _, ok := k.get(k.args[1]); ok {
 		k.w.Int(int64(bitAt(e.Value, at)))
 	}
 }
@@ -129,9 +135,11 @@ func countBits(p []byte, from, to int64) (n int64) {
 }
 
 func bitCount(k *call) {
-	e, ok := k.get(k.args[1])
-	if !ok { // whatever the other arguments are
-		k.w.Int(0)
+	e, was, ok := k.get(k.args[1])
+	if !was {
+		if ok { // whatever the other arguments are
+			k.w.Int(0)
+		}
 		return
 	}
 	from, to := int64(0), int64(len(e.Value))*8-1
@@ -190,9 +198,11 @@ func bitPos(k *call) {
 		k.fail("ERR The bit argument must be 1 or 0.")
 		return
 	}
-	e, was := k.get(k.args[1])
-	if !was { // zeros without end, whatever the other arguments are
-		k.w.Int(-bit)
+	e, was, ok := k.get(k.args[1])
+	if !was {
+		if ok { // zeros without end, whatever the other arguments are
+			k.w.Int(-bit)
+		}
 		return
 	}
 	n := int64(len(e.Value))
@@ -245,7 +255,10 @@ func bitOp(k *call) {
 	}
 	result := k.scratch[:0]
 	for i, key := range k.args[3:] {
-		e, _ := k.get(key)
+		e, _, ok := k.get(key)
+		if !ok {
+			return
+		}
 		if i == 0 {
 			result = append(result, e.Value...)
 			continue

@@ -15,13 +15,13 @@ import (
 func connectionCommands() []command {
 	return []command{
 		{"ping", -1, "fast", 0, 0, 0, ping},
-		{"echo", 2, "fast", 0, 0, 0, func(k *call) { k.w.Bulk(k.args[1]) }},
+		{"echo", 2, "loading stale fast", 0, 0, 0, func(k *call) { k.w.Bulk(k.args[1]) }},
 		{"select", 2, "loading stale fast", 0, 0, 0, selectDB},
-		{"hello", -1, "noscript loading stale fast no_auth", 0, 0, 0, hello},
-		{"auth", -2, "noscript loading stale fast no_auth", 0, 0, 0, auth},
-		{"client", -2, "noscript loading stale", 0, 0, 0, clientCommand},
-		{"quit", -1, "noscript loading stale fast no_auth", 0, 0, 0, func(k *call) { k.w.Status("OK"); k.c.closing = true }},
-		{"reset", 1, "noscript loading stale fast no_auth", 0, 0, 0, reset},
+		{"hello", -1, "noscript loading stale fast no_auth allow_busy", 0, 0, 0, hello},
+		{"auth", -2, "noscript loading stale fast no_auth allow_busy", 0, 0, 0, auth},
+		{"client", -2, "", 0, 0, 0, clientCommand},
+		{"quit", -1, "noscript loading stale fast no_auth allow_busy", 0, 0, 0, func(k *call) { k.w.Status("OK"); k.c.closing = true }},
+		{"reset", 1, "noscript loading stale fast no_auth allow_busy", 0, 0, 0, reset},
 	}
 }
 

@@ -17,7 +17,7 @@ const compatible = "7.0.15"
 func serverCommands() []command {
 	return []command{
 		{"command", -1, "loading stale", 0, 0, 0, commandCommand},
-		{"config", -2, "admin noscript loading stale", 0, 0, 0, config},
+		{"config", -2, "", 0, 0, 0, config},
 		{"info", -1, "loading stale", 0, 0, 0, info},
 		{"time", 1, "loading stale fast", 0, 0, 0, timeNow},
 		{"wait", 3, "noscript", 0, 0, 0, wait},

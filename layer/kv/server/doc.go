@@ -14,6 +14,10 @@
 // mark's sequence number is durable. A read leaves one, too, if its key was written and that is not durable yet: what no crash may take back
 // is all that a client ever sees.
 //
+// A command that reads a collection asks the engine for the key, and what package collection has for the elements; their values are in the log
+// ([engine.Store.Value]). One that changes a collection makes an edit, which puts elements in and takes them out, and finishes it: a change of
+// what is there is a group, while something new is written element by element and appears with its key at the end.
+//
 // # Invariants
 //
 //   - Replies leave in the order of their commands, and none before what it speaks of is durable.
@@ -23,7 +27,8 @@
 //
 // # Limits
 //
-// Commands of strings, keys, expiry and connections. MSET and RENAME are not atomic across a crash: a part of their writes may be there, if
-// they were not acknowledged. Expired keys go when they are looked up, and by a sweep of a few buckets of the index each tenth of a second.
+// Commands of strings, hashes, sets, keys, expiry and connections. What a command changes in one collection or in several keys is one group of
+// the engine, at most a quarter of a segment long: what is longer is refused, unless it makes something new. DEL of several keys is not atomic
+// across a crash: some may be gone, if it was not acknowledged. The order of elements is not that of Redis. Expired keys go when they are looked up, and by a sweep of a few buckets of the index each tenth of a second.
 // Reading a value that is not in the page cache makes all wait for the disk.
 package server

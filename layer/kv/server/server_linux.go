@@ -11,6 +11,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"usui/host/eventfd"
+	"usui/layer/kv/collection"
 	"usui/layer/kv/disk"
 	"usui/layer/kv/engine"
 )
@@ -47,7 +48,8 @@ type Server struct {
 	input    [64 << 10]byte
 	events   [256]unix.EpollEvent
 	call     call
-	deaf     bool // the listener is out of the poll, for want of descriptors
+	nothing  collection.Table // what a key has that is not there; never written
+	deaf     bool             // the listener is out of the poll, for want of descriptors
 	lastID   uint64
 	now      int64 // Unix time in milliseconds at the start of this turn
 	started  int64

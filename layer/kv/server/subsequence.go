@@ -74,8 +74,12 @@ func longest(a, b []byte) (common []byte, matches []stretch) {
 // lcs answers with the longest common subsequence of two values. It takes time and memory by the product of their lengths, so that is bounded as
 // Redis bounds it: by the longest argument.
 func lcs(k *call) {
-	a, _ := k.get(k.args[1])
-	b, _ := k.get(k.args[2])
+	a, _ := k.find(k.args[1])
+	b, _ := k.find(k.args[2])
+	if a.Collection != nil || b.Collection != nil {
+		k.fail("ERR The specified keys must contain string values")
+		return
+	}
 	o, ok := k.lcsOptions()
 	if !ok {
 		return

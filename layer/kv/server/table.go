@@ -1,6 +1,7 @@
 package server
 
 import (
+	"errors"
 	"fmt"
 	"strings"
 
@@ -31,7 +32,8 @@ type call struct {
 
 // table is all commands by name.
 func table() map[string]*command {
-	list := slicesOf(stringCommands(), bitCommands(), keyCommands(), expiryCommands(), connectionCommands(), serverCommands(), absentCommands())
+	list := slicesOf(stringCommands(), bitCommands(), hashCommands(), setCommands(), keyCommands(), expiryCommands(), connectionCommands(),
+		serverCommands(), absentCommands())
 	m := make(map[string]*command, len(list))
 	for i := range list {
 		m[list[i].name] = &list[i]
@@ -129,15 +131,17 @@ func (k *call) fail(text string) {
 
 // Errors that many commands have, as Redis words them.
 const (
-	errSyntax   = "ERR syntax error"
-	errInteger  = "ERR value is not an integer or out of range"
-	errOverflow = "ERR increment or decrement would overflow"
-	errNoKey    = "ERR no such key"
-	errTooLong  = "ERR string exceeds maximum allowed size (proto-max-bulk-len)"
+	errSyntax    = "ERR syntax error"
+	errInteger   = "ERR value is not an integer or out of range"
+	errOverflow  = "ERR increment or decrement would overflow"
+	errFloat     = "ERR value is not a valid float"
+	errWrongType = "WRONGTYPE Operation against a key holding the wrong kind of value"
+	errNoKey     = "ERR no such key"
+	errTooLong   = "ERR string exceeds maximum allowed size (proto-max-bulk-len)"
 )
 
-// get reads a key.
-func (k *call) get(key []byte) (engine.Entry, bool) {
+// find reads a key, whatever it has.
+func (k *call) find(key []byte) (engine.Entry, bool) {
 	k.need = max(k.need, k.s.store.Pending(key))
 	e, ok := k.s.store.Get(key)
 	if ok {
@@ -148,7 +152,16 @@ func (k *call) get(key []byte) (engine.Entry, bool) {
 	return e, ok
 }
 
-// put writes a key, and answers if that fails.
+// get reads a key that must have a string or be none. ok is false if it has something else, and that was answered.
+func (k *call) get(key []byte) (e engine.Entry, was, ok bool) {
+	if e, was = k.find(key); e.Collection != nil {
+		k.fail(errWrongType)
+		return engine.Entry{}, false, false
+	}
+	return e, was, true
+}
+
+// put writes a string, and answers if that fails.
 func (k *call) put(key, value []byte, expire int64) bool {
 	return k.wrote(k.s.store.Put(key, value, expire))
 }
@@ -175,8 +188,11 @@ func (k *call) wrote(err error) bool {
 
 // explain gives an error of the store the first word that clients know: MISCONF is that of a server whose disk has trouble.
 func explain(err error) string {
-	if strings.HasPrefix(err.Error(), engine.ErrTooLong.Error()) {
+	switch {
+	case err == engine.ErrTooLong: // one value; what wraps it says more
 		return errTooLong
+	case errors.Is(err, engine.ErrTooLong):
+		return "ERR " + err.Error()
 	}
 	return "MISCONF " + err.Error()
 }
