@@ -14,8 +14,10 @@ const (
 	entries      = bucketWords - 1
 	tableBytes   = (buckets + overflows) * bucketWords * 8
 	tagBits      = 24
-	addressBits  = 64 - tagBits
+	tagShift     = 64 - tagBits
+	addressBits  = tagShift - 1
 	addressLimit = 1 << addressBits
+	expires      = addressLimit // the bit between tag and address
 )
 
 // address is where a record lies: (slot * size of a segment + offset) / 8. Zero is none, for segments begin with a header.
@@ -79,7 +81,7 @@ func (x *index) touch(hash uint64) uint64 {
 }
 
 func (x *index) find(hash uint64) place {
-	return place{x.tableOf(hash), hash >> addressBits, int(hash&(buckets-1)) * bucketWords}
+	return place{x.tableOf(hash), hash >> tagShift, int(hash&(buckets-1)) * bucketWords}
 }
 
 // next returns the next address with the tag. The entry is then at p.at-1.
@@ -88,8 +90,8 @@ func (p *place) next() (address, bool) {
 		for p.at%bucketWords < entries {
 			e := p.t.words[p.at]
 			p.at++
-			if e != 0 && e>>addressBits == p.tag {
-				return address(e & (addressLimit - 1)), true
+			if e != 0 && e>>tagShift == p.tag {
+				return addressIn(e), true
 			}
 		}
 		link := p.t.words[p.at]
@@ -100,8 +102,19 @@ func (p *place) next() (address, bool) {
 	}
 }
 
-// set replaces the address of the entry that next returned.
-func (p *place) set(a address) { p.t.words[p.at-1] = p.tag<<addressBits | uint64(a) }
+// set replaces the entry that next returned.
+func (p *place) set(a address, expiring bool) { p.t.words[p.at-1] = entryOf(p.tag, a, expiring) }
+
+// entryOf is an entry: a tag, whether the record has an expiry, and its address.
+func entryOf(tag uint64, a address, expiring bool) uint64 {
+	e := tag<<tagShift | uint64(a)
+	if expiring {
+		e |= expires
+	}
+	return e
+}
+
+func addressIn(entry uint64) address { return address(entry & (addressLimit - 1)) }
 
 // remove takes the entry out that next returned: the last one of the chain moves into its place.
 func (x *index) remove(p *place) {
@@ -127,10 +140,10 @@ func (x *index) remove(p *place) {
 func overflowWord(link uint64) int { return (buckets + int(link) - 1) * bucketWords }
 
 // insert adds an entry. The key has none yet.
-func (x *index) insert(hash uint64, a address) error {
+func (x *index) insert(hash uint64, a address, expiring bool) error {
 	for {
 		t := x.tableOf(hash)
-		if t.insert(int(hash&(buckets-1)), hash>>addressBits<<addressBits|uint64(a)) {
+		if t.insert(int(hash&(buckets-1)), entryOf(hash>>tagShift, a, expiring)) {
 			x.count++
 			return nil
 		}
@@ -226,9 +239,22 @@ func (t *table) each(bucket int, f func(entry uint64)) {
 // walk calls f with all addresses of the bucket at cursor and returns the cursor of the next bucket, 0 behind the last. The order is that
 // of hashes, so that a split between two calls repeats addresses and leaves out none.
 func (x *index) walk(cursor uint64, f func(address)) uint64 {
+	return x.walkEntries(cursor, func(e uint64) { f(addressIn(e)) })
+}
+
+// walkExpiring is walk for what has an expiry. Records are not touched, which may be on disk only.
+func (x *index) walkExpiring(cursor uint64, f func(address)) uint64 {
+	return x.walkEntries(cursor, func(e uint64) {
+		if e&expires != 0 {
+			f(addressIn(e))
+		}
+	})
+}
+
+func (x *index) walkEntries(cursor uint64, f func(entry uint64)) uint64 {
 	tag, bucket := cursor>>bucketBits&(1<<tagBits-1), int(cursor&(buckets-1))
-	t := x.tableOf(tag << addressBits)
-	t.each(bucket, func(e uint64) { f(address(e & (addressLimit - 1))) })
+	t := x.tableOf(tag << tagShift)
+	t.each(bucket, f)
 	if bucket++; bucket < buckets {
 		return tag<<bucketBits | uint64(bucket)
 	}

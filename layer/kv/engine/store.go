@@ -129,14 +129,16 @@ func (s *Store) Put(key, value []byte, expire int64) error {
 
 // point makes the index lead to a record that was just read or appended.
 func (s *Store) point(hash uint64, key []byte, a address) error {
-	if err := s.enter(hash, s.at(a)); err != nil { // first: what it replaces may have the same collection
+	now := s.at(a)
+	if err := s.enter(hash, now); err != nil { // first: what it replaces may have the same collection
 		return err
 	}
 	p, old := s.lookup(hash, key)
+	expiring := now.expire() != 0
 	if old != nil {
 		s.leave(old)
-		p.set(a)
-	} else if err := s.index.insert(hash, a); err != nil {
+		p.set(a, expiring)
+	} else if err := s.index.insert(hash, a, expiring); err != nil {
 		return s.seal(err)
 	}
 	return nil
@@ -233,13 +235,21 @@ func (s *Store) Scan(cursor uint64, count int, f func(key []byte, e Entry)) uint
 	}
 }
 
-// Sweep looks up keys from cursor on, so that expired ones go, and returns where to go on.
-func (s *Store) Sweep(cursor uint64, n int) uint64 {
+// sweepRecords is how many records a sweep looks at, roughly: they may be on disk only.
+const sweepRecords = 1000
+
+// Sweep removes what has expired in up to n buckets of the index from cursor on, and returns where to go on, and how many keys went of how many
+// that have an expiry.
+func (s *Store) Sweep(cursor uint64, n int) (next uint64, gone, of int) {
 	var dead []address
 	now := s.opt.Now()
 	for range n {
-		cursor = s.index.walk(cursor, func(a address) {
-			if e := s.at(a).expire(); e != 0 && e <= now {
+		if of >= sweepRecords {
+			break
+		}
+		cursor = s.index.walkExpiring(cursor, func(a address) {
+			of++
+			if s.at(a).expire() <= now {
 				dead = append(dead, a)
 			}
 		})
@@ -247,7 +257,7 @@ func (s *Store) Sweep(cursor uint64, n int) uint64 {
 	for _, a := range dead {
 		s.Get(s.at(a).key())
 	}
-	return cursor
+	return cursor, len(dead), of
 }
 
 // Random returns any key, or false if there is none. The choice is not even: it is that of a place in the index.

@@ -148,10 +148,12 @@ func (s *Server) turn() error {
 	return nil
 }
 
-// How often keys are swept, in milliseconds, and how many buckets of the index each time.
+// How often keys are swept, in milliseconds; how many buckets of the index at a time, and how many times at most: one more while a tenth or
+// more of what can expire has. A sweep of buckets without an expiry reads 256 KiB in order, and no records.
 const (
 	sweepEvery   = 100
-	sweepBuckets = 200
+	sweepBuckets = 4096
+	sweepRounds  = 16
 )
 
 // patience is how long the loop may sleep, in milliseconds; -1 is for ever.
@@ -171,8 +173,12 @@ func (s *Server) sweep() {
 		return
 	}
 	s.swept = s.now
-	if s.store.Expiring() > 0 {
-		s.sweeping = s.store.Sweep(s.sweeping, sweepBuckets)
+	for rounds := sweepRounds; rounds > 0 && s.store.Expiring() > 0; rounds-- {
+		var gone, of int
+		s.sweeping, gone, of = s.store.Sweep(s.sweeping, sweepBuckets)
+		if gone*10 <= of {
+			break
+		}
 	}
 	if s.deaf && s.watch(unix.EPOLL_CTL_ADD, s.cfg.Listener, unix.EPOLLIN) == nil {
 		s.deaf = false
