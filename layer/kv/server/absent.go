@@ -3,8 +3,8 @@ package server
 // absentCommands are those by which a client makes sure that there is nothing of what this server never has.
 func absentCommands() []command {
 	return []command{
-		{"function", -2, "noscript", 0, 0, 0, function},
-		{"script", -2, "noscript", 0, 0, 0, script},
+		{"function", -2, "", 0, 0, 0, function},
+		{"script", -2, "", 0, 0, 0, script},
 	}
 }
 

@@ -32,7 +32,7 @@ func stringCommands() []command {
 		{"getrange", 4, "readonly", 1, 1, 1, getRange},
 		{"substr", 4, "readonly", 1, 1, 1, getRange},
 		{"setrange", 4, "write denyoom", 1, 1, 1, setRange},
-		{"lcs", -3, "readonly", 1, 1, 1, lcs},
+		{"lcs", -3, "readonly", 1, 2, 1, lcs},
 	}
 }
 
