@@ -25,15 +25,18 @@ const (
 
 // WellFormed says whether a collection of that kind has elements with such keys and, if they are put, such values.
 func WellFormed(k Kind, key, value []byte, put bool) bool {
+	if !put && len(value) > 0 {
+		return false
+	}
 	switch k {
 	case Hash:
-		return put || len(value) == 0
+		return true
 	case Set:
 		return len(value) == 0
 	case List:
-		return len(key) == LabelBytes && (put || len(value) == 0)
+		return len(key) == LabelBytes
 	case ZSet:
-		return put == (len(value) == ScoreBytes) && (put || len(value) == 0)
+		return !put || len(value) == ScoreBytes
 	}
 	return false
 }

@@ -124,8 +124,11 @@ func (k *call) give(key []byte, e engine.Entry, expire int64) error {
 	return k.s.store.Put(key, k.scratch, expire)
 }
 
-// full says that the reply is longer than any client may have it: the rest is of no use, for the client will be disconnected.
-func (k *call) full() bool { return len(k.w.Out)-k.c.sent > outputBytes }
+// full says that the reply is longer than any client may have it, or memory allows: the rest is of no use, for the client will be disconnected.
+func (k *call) full() bool {
+	k.w.Over = k.w.Over || len(k.w.Out) > outputBytes || k.s.tooMuch(k.c)
+	return k.w.Over
+}
 
 // chosen calls f with count of n numbers, each at most once, by chance.
 func chosen(n, count int, f func(i int)) {

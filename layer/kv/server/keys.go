@@ -16,7 +16,6 @@ func keyCommands() []command {
 		{"exists", -2, "readonly fast", 1, -1, 1, exists},
 		{"touch", -2, "readonly fast", 1, -1, 1, exists},
 		{"type", 2, "readonly fast", 1, 1, 1, typeOf},
-		{"object", -2, "", 0, 0, 0, object},
 		{"keys", 2, "readonly", 0, 0, 0, keys},
 		{"scan", -2, "readonly", 0, 0, 0, scan},
 		{"randomkey", 1, "readonly", 0, 0, 0, randomKey},

@@ -181,7 +181,7 @@ func spop(k *call) {
 	}
 }
 
-// pop takes count members out by chance and answers with them. If what goes is too much for a group, what stays is written anew.
+// pop takes count members out by chance and answers with them. If they are too many for a group, what stays is written anew.
 func (k *call) pop(c *engine.Collection, count int, many bool) {
 	t := c.Elements.(*collection.Table)
 	taken := make([]string, 0, count)
@@ -191,19 +191,15 @@ func (k *call) pop(c *engine.Collection, count int, many bool) {
 		taken = append(taken, key)
 		r.add(len(key), 0)
 	})
-	var e edit
-	switch ok := true; {
+	ok := false
+	switch {
 	case count == t.Len():
-		if _, ok = k.remove(k.args[1]); !ok {
-			return
-		}
+		_, ok = k.remove(k.args[1])
 	case r.bytes > k.s.store.MaxValue():
-		e = k.rest(t, taken)
+		e := k.rest(t, taken)
 		ok = e.finish()
-		if !ok {
-			return
-		}
 	default:
+		var e edit
 		if e, ok = k.reduce(k.args[1], c, r); !ok {
 			return
 		}
@@ -211,9 +207,10 @@ func (k *call) pop(c *engine.Collection, count int, many bool) {
 			k.scratch = append(k.scratch[:0], key...)
 			e.remove(k.scratch)
 		}
-		if !e.finish() {
-			return
-		}
+		ok = e.finish()
+	}
+	if !ok {
+		return
 	}
 	if many {
 		k.w.Set(len(taken))
