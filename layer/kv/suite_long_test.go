@@ -85,7 +85,7 @@ func TestLongRedisSuite(t *testing.T) {
 	}
 }
 
-var suiteLine = regexp.MustCompile(`^\[(ok|err|exception)\]: (.*?)( \(\d+ ms\))?$`)
+var suiteLine = regexp.MustCompile(`^\[(ok|err|exception)\]: (.*?)( \(\d+ ms\)| in tests/\S+\.tcl)?$`)
 
 // runSuite runs one unit and returns what its tests came to, by name. A test whose name comes twice has failed if one of them did.
 func runSuite(t *testing.T, tclsh, suite, unit, address string) map[string]outcome {
@@ -114,7 +114,7 @@ func runSuite(t *testing.T, tclsh, suite, unit, address string) map[string]outco
 		if m == nil {
 			continue
 		}
-		name := strings.TrimSuffix(m[2], " in "+c.Dir)
+		name := m[2]
 		if o := outcome(m[1]); o != passed || outcomes[name] == "" {
 			outcomes[name] = o
 		}
