@@ -196,7 +196,9 @@ func (s *Server) account(c *client) {
 	s.held += now - c.memory
 	c.memory = now
 	if grown && s.tooMuch(c) || len(c.out.Out)-c.sent > outputBytes {
-		s.stats.Evicted++
+		if !c.closing { // else it is counted, or leaves anyway
+			s.stats.Evicted++
+		}
 		s.drop(c)
 	}
 }
