@@ -65,7 +65,7 @@ func (s *Store) Close() error { return s.server.Close() }
 
 // check verifies every record in a folder and says what it found.
 func check(path string) (string, error) {
-	folder, err := disk.Open(path, engine.IsOurs)
+	folder, err := disk.Open(path, engine.IsOurs, disk.Ordinary)
 	if err != nil {
 		return "", err
 	}

@@ -17,6 +17,8 @@ var ErrInjected = errors.New("injected failure")
 
 // Disk is a disk in memory. It implements [disk.Folder].
 type Disk struct {
+	persistent bool // files are persistent memory
+
 	mu    sync.Mutex
 	files map[string]*file // guarded by mu
 
@@ -31,6 +33,13 @@ type Disk struct {
 
 // New returns an empty disk.
 func New() *Disk { return &Disk{files: map[string]*file{}} }
+
+// NewMemory returns empty persistent memory: it stores words, by package disk's own code for that, and a Sync is a fence.
+func NewMemory() *Disk {
+	d := New()
+	d.persistent = true
+	return d
+}
 
 type file struct {
 	d       *Disk
@@ -66,15 +75,26 @@ func (d *Disk) Create(name string, head []byte, size int64) (disk.File, error) {
 	copy(f.view, head)
 	copy(f.durable, head)
 	d.files[name] = f
-	return f, nil
+	return d.give(f), nil
 }
+
+// give is f as the medium has it.
+func (d *Disk) give(f *file) disk.File {
+	if d.persistent {
+		return disk.OnMemory(words{f})
+	}
+	return f
+}
+
+// Immediate implements [disk.Folder].
+func (d *Disk) Immediate() bool { return d.persistent }
 
 // Open implements [disk.Folder].
 func (d *Disk) Open(name string) (disk.File, error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if f := d.files[name]; f != nil {
-		return f, nil
+		return d.give(f), nil
 	}
 	return nil, fmt.Errorf("open %s: %w", name, fs.ErrNotExist)
 }
@@ -134,6 +154,7 @@ func (d *Disk) Crash(seed uint64) *Disk {
 	defer d.mu.Unlock()
 	random := rand.New(rand.NewPCG(seed, 1))
 	left := New()
+	left.persistent = d.persistent
 	for _, name := range slices.Sorted(maps.Keys(d.files)) {
 		f := d.files[name]
 		content := slices.Clone(f.durable)
