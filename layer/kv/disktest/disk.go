@@ -45,7 +45,7 @@ type file struct {
 	d       *Disk
 	name    string
 	view    []byte // what a reader sees
-	durable []byte // what a crash leaves for certain
+	durable []byte // what a crash leaves for certain; nil: what is in view, as long as nothing was written
 	pending []write
 }
 
@@ -71,9 +71,8 @@ func (d *Disk) Create(name string, head []byte, size int64) (disk.File, error) {
 	if d.files[name] != nil {
 		return nil, fmt.Errorf("create %s: %w", name, fs.ErrExist)
 	}
-	f := &file{d: d, name: name, view: make([]byte, size), durable: make([]byte, size)}
+	f := &file{d: d, name: name, view: make([]byte, size)}
 	copy(f.view, head)
-	copy(f.durable, head)
 	d.files[name] = f
 	return d.give(f), nil
 }
@@ -116,6 +115,9 @@ func (f *file) WriteAt(p []byte, off int64) (int, error) {
 	if off < 0 || off+int64(len(p)) > int64(len(f.view)) {
 		return 0, fmt.Errorf("write %d bytes at %d of %s: beyond its end", len(p), off, f.name)
 	}
+	if f.durable == nil {
+		f.durable = slices.Clone(f.view)
+	}
 	copy(f.view[off:], p)
 	f.pending = append(f.pending, write{off, slices.Clone(p)})
 	return len(p), nil
@@ -157,7 +159,11 @@ func (d *Disk) Crash(seed uint64) *Disk {
 	left.persistent = d.persistent
 	for _, name := range slices.Sorted(maps.Keys(d.files)) {
 		f := d.files[name]
-		content := slices.Clone(f.durable)
+		kept := f.durable
+		if kept == nil {
+			kept = f.view
+		}
+		content := slices.Clone(kept)
 		keep := random.Float64() // some crashes keep nearly all, some nearly nothing
 		for _, w := range f.pending {
 			for start := 0; start < len(w.p); {
@@ -168,7 +174,7 @@ func (d *Disk) Crash(seed uint64) *Disk {
 				start = end
 			}
 		}
-		left.files[name] = &file{d: left, name: name, view: content, durable: slices.Clone(content)}
+		left.files[name] = &file{d: left, name: name, view: content}
 	}
 	return left
 }
@@ -179,7 +185,9 @@ func (d *Disk) Corrupt(name string, off int64) {
 	defer d.mu.Unlock()
 	f := d.files[name]
 	f.view[off] ^= 0x40
-	f.durable[off] ^= 0x40
+	if f.durable != nil {
+		f.durable[off] ^= 0x40
+	}
 }
 
 // Content returns a copy of what a reader of that file sees, for tests that look at bytes.
