@@ -12,7 +12,7 @@
 // executes commands into a batch in memory; a committer makes one batch durable at a time, with one write and one sync, while the loop
 // fills the next. A reply waits in its connection until the batch is durable that it speaks of, and so does the reply to a read that
 // saw what is not durable yet. So there is one sync for as many clients as come while the last one lasted, and reads of other keys wait for
-// none.
+// none. Where the disk is persistent memory, making a batch durable is one copy and one fence, and the loop does that itself.
 //
 // # Invariants
 //
@@ -23,6 +23,6 @@
 // # Limits
 //
 // One event loop and one log: one core, and the committer's. One database. Strings only, no transactions, no publishing. Values are at most a
-// quarter of a segment. Ordinary files: no persistent memory, no network bypass, no TLS, no replication, no metrics beside INFO. The parts say
+// quarter of a segment. Ordinary files and fsdax files: no devdax, no network bypass, no TLS, no replication, no metrics beside INFO. The parts say
 // theirs.
 package kv
