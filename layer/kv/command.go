@@ -40,6 +40,9 @@ in a file, so that it is not seen in the list of processes:
   usui kv serve --dir /var/lib/kv --tls-listen :6380 --tls-cert kv.crt --tls-key kv.key
   redis-cli -p 6380 --tls --cacert ca.crt set greeting hello
 
+A folder on a DAX file system is in persistent memory: then a write is one copy and one fence of the processor, without a system call.
+--medium fsdax insists on that, --medium file does without; a store can change from one to the other.
+
 On a full disk writes are refused with MISCONF and what to do; reads and deletions go on, and writes again when there is room. After an
 error of the disk nothing more is written: restart, and what was acknowledged is there. SIGINT and SIGTERM end the server in order.`,
 	Setup: func(f *flag.FlagSet) cli.Run {
@@ -54,6 +57,7 @@ error of the disk nothing more is written: restart, and what was acknowledged is
 		f.StringVar(&o.passwordFile, "password-file", "", "clients have to give the password that is in `FILE`")
 		f.IntVar(&o.clients, "max-clients", server.DefaultClients, "serve at most `N` connections")
 		f.IntVar(&o.memory, "client-memory", server.DefaultClientMemory>>20, "use at most `MIB` for the buffers of all clients")
+		f.StringVar(&o.medium, "medium", string(disk.Auto), "write through `MEDIUM`: file, fsdax (persistent memory), or auto, which finds out")
 		f.IntVar(&o.segment, "segment", engine.DefaultSegment>>20, "make the files of a new store `MIB` long; a value fits into a quarter of one")
 		return o.serve
 	},
@@ -87,10 +91,10 @@ that is missing is named, and the exit status is 1.
 }
 
 type options struct {
-	dir, listen, passwordFile string
-	metrics                   string
-	tls                       TLS
-	clients, memory, segment  int
+	dir, listen, passwordFile, medium string
+	metrics                           string
+	tls                               TLS
+	clients, memory, segment          int
 }
 
 func (o *options) serve(ctx context.Context, env *cli.Env, args []string) (err error) {
@@ -105,13 +109,21 @@ func (o *options) serve(ctx context.Context, env *cli.Env, args []string) (err e
 	if err := o.checkNetwork(); err != nil {
 		return err
 	}
+	medium, err := disk.ParseMedium(o.medium)
+	if err != nil {
+		return cli.UsageError("--medium: %v", err)
+	}
 	password, err := readPassword(o.passwordFile)
 	if err != nil {
 		return err
 	}
-	folder, err := disk.Open(o.dir, engine.IsOurs)
+	folder, err := disk.Open(o.dir, engine.IsOurs, medium)
 	if err != nil {
 		return err
+	}
+	where := ""
+	if folder.Immediate() {
+		where = " in persistent memory"
 	}
 	s, err := New(Config{
 		Listen: o.listen, TLS: o.tls, Metrics: o.metrics, Folder: folder, SegmentBytes: o.segment << 20, Password: password, Clients: o.clients, ClientMemory: o.memory << 20,
@@ -121,11 +133,11 @@ func (o *options) serve(ctx context.Context, env *cli.Env, args []string) (err e
 		return fmt.Errorf("%s: %w", o.dir, err)
 	}
 	defer func() { err = errors.Join(err, s.Close()) }()
-	where := s.Address()
+	at := s.Address()
 	if a := s.SecureAddress(); a != "" {
-		where += ", by TLS at " + a
+		at += ", by TLS at " + a
 	}
-	if _, err := fmt.Fprintf(env.Stdout, "serving %s at %s\n", o.dir, where); err != nil {
+	if _, err := fmt.Fprintf(env.Stdout, "serving %s%s at %s\n", o.dir, where, at); err != nil {
 		return err
 	}
 	return s.Run(ctx)

@@ -12,7 +12,7 @@
 // executes commands into a batch in memory; a committer makes one batch durable at a time, with one write and one sync, while the loop
 // fills the next. A reply waits in its connection until the batch is durable that it speaks of, and so does the reply to a read that
 // saw what is not durable yet. So there is one sync for as many clients as come while the last one lasted, and reads of other keys wait for
-// none.
+// none. Where the disk is persistent memory, making a batch durable is one copy and one fence, and the loop does that itself.
 //
 // A connection by TLS is carried by two goroutines to one end of a pair of sockets; the loop has the other end as any client's.
 //
@@ -26,6 +26,5 @@
 // # Limits
 //
 // One event loop and one log: one core, and the committer's. One database. Strings, hashes and sets. Values are at most a quarter of a segment,
-// and so is what one command or transaction writes. Fields and members live in memory. Ordinary files: no persistent memory, no network bypass,
-// no replication. A connection by TLS takes about 50 KiB beside what is counted for clients. The parts say theirs.
+// and so is what one command or transaction writes. Fields and members live in memory. No network bypass, no replication. A connection by TLS takes about 50 KiB beside what is counted for clients. The parts say theirs.
 package kv

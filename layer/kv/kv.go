@@ -130,7 +130,7 @@ func (s *Store) Close() error {
 
 // check verifies every record in a folder and says what it found.
 func check(path string) (string, error) {
-	folder, err := disk.Open(path, engine.IsOurs)
+	folder, err := disk.Open(path, engine.IsOurs, disk.Ordinary)
 	if err != nil {
 		return "", err
 	}

@@ -41,7 +41,7 @@ func cpuTime(b *testing.B) time.Duration {
 func BenchmarkOpen(b *testing.B) {
 	dir := b.TempDir()
 	open := func() *Store {
-		folder, err := disk.Open(dir, IsOurs)
+		folder, err := disk.Open(dir, IsOurs, disk.Ordinary)
 		if err != nil {
 			b.Fatal(err)
 		}
