@@ -22,7 +22,6 @@ import (
 	"github.com/tetratelabs/wazero/sys"
 
 	"usui/layer/blind/scan"
-	"usui/layer/blind/terminator"
 	"usui/layer/blind/wasm"
 )
 
@@ -95,7 +94,7 @@ func newVariant(tb testing.TB, program []byte, p Policy) *variant {
 	ctx := context.Background()
 	v := &variant{policy: p}
 	var err error
-	if v.runtime, err = newCompiler(ctx, AllFeatures); err != nil {
+	if v.runtime, err = newCompiler(ctx, compilerConfig(AllFeatures), true); err != nil {
 		tb.Fatal(err)
 	}
 	if _, err = wasi_snapshot_preview1.Instantiate(ctx, v.runtime.Runtime); err != nil {
@@ -109,9 +108,9 @@ func newVariant(tb testing.TB, program []byte, p Policy) *variant {
 		tb.Fatal(err)
 	}
 	v.rewriting = time.Since(start)
-	if v.rewriter.scans() {
-		v.module, v.report, err = v.rewriter.scanned(func(module []byte, _ bool) (scan.Report, error) {
-			compiled, found, err := v.runtime.compile(ctx, module, terminator.Light)
+	if v.rewriter.o.scans() {
+		v.module, v.report, err = v.rewriter.scanned(ctx, func(module []byte, _ bool) (scan.Report, error) {
+			compiled, found, err := v.runtime.compile(ctx, module, v.rewriter.search())
 			if err != nil {
 				return found, err
 			}
@@ -127,7 +126,7 @@ func newVariant(tb testing.TB, program []byte, p Policy) *variant {
 	}
 	v.compiling = time.Since(start)
 	start = time.Now()
-	found, err := v.runtime.scanCode(terminator.Light)
+	found, err := v.runtime.scanCode(scan.Options{})
 	if err != nil {
 		tb.Fatal(err)
 	}

@@ -8,7 +8,6 @@ import (
 	"testing"
 
 	"usui/layer/blind/scan"
-	"usui/layer/blind/terminator"
 )
 
 // publicModules are programs of four compilers, as wazero publishes them.
@@ -69,7 +68,7 @@ func TestMemoryOfARewrite(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := w.treatAll(); err != nil {
+	if err := w.treatAll(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 	if _, _, err := w.assemble(nil); err != nil {
@@ -85,12 +84,12 @@ func TestMemoryOfARewrite(t *testing.T) {
 func scanned(t *testing.T, module []byte) scan.Report {
 	t.Helper()
 	ctx := context.Background()
-	c, err := newCompiler(ctx, AllFeatures)
+	c, err := newCompiler(ctx, compilerConfig(AllFeatures), true)
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer c.close(ctx)
-	compiled, report, err := c.compile(ctx, module, terminator.Light)
+	compiled, report, err := c.compile(ctx, module, scan.Options{})
 	if err != nil {
 		t.Fatal(err)
 	}
