@@ -8,8 +8,6 @@ import (
 	"io"
 	"math"
 	"os"
-	"os/exec"
-	"path/filepath"
 	"slices"
 	"strings"
 	"syscall"
@@ -75,14 +73,7 @@ func BenchmarkPolicies(b *testing.B) {
 // buildKernels builds testdata/kernels for WASI.
 func buildKernels(tb testing.TB) []byte {
 	tb.Helper()
-	out := filepath.Join(tb.TempDir(), "kernels.wasm")
-	build := exec.Command("go", "build", "-o", out, ".")
-	build.Dir = filepath.Join("testdata", "kernels")
-	build.Env = append(os.Environ(), "GOOS=wasip1", "GOARCH=wasm")
-	if text, err := build.CombinedOutput(); err != nil {
-		tb.Fatalf("build the kernels: %v\n%s", err, text)
-	}
-	program, err := os.ReadFile(out)
+	program, err := os.ReadFile(buildGuest(tb, "kernels"))
 	if err != nil {
 		tb.Fatal(err)
 	}

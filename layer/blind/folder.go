@@ -178,8 +178,8 @@ func (d *folder) Rename(from, to string) wazerosys.Errno {
 
 // inParent calls do with the path of name in descriptors, by way of its parent: calls that do not follow a link at the end of a path do not leave that.
 func (d *folder) inParent(name string, do func(string) wazerosys.Errno) wazerosys.Errno {
-	name = strings.TrimRight(inside(name), "/")
-	dir, base := path.Split(name)
+	trimmed := strings.TrimRight(inside(name), "/")
+	dir, base := path.Split(trimmed)
 	if base == "." || base == ".." {
 		return wazerosys.EINVAL
 	}
@@ -188,7 +188,10 @@ func (d *folder) inParent(name string, do func(string) wazerosys.Errno) wazerosy
 		return errnoOf(err)
 	}
 	defer parent.Close()
-	return do(path.Join(strconv.Itoa(int(parent.Fd())), base))
+	if strings.HasSuffix(name, "/") {
+		base += "/" // which says that it is a folder
+	}
+	return do(fmt.Sprintf("%d/%s", parent.Fd(), base))
 }
 
 // errnoOf turns an error of os into a number. What no system call refused, os.Root did, because the path leads out.
