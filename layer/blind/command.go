@@ -31,7 +31,7 @@ are xored with random keys, which lie in private globals.
   usui blind rewrite app.wasm -o blinded.wasm
   usui blind rewrite app.wasm -o blinded.wasm --report
   usui blind rewrite app.wasm -o blinded.wasm --arch arm64
-  usui blind rewrite app.wasm -o - | wasmtime -     (- is standard output)
+  usui blind rewrite app.wasm -o - | engine /dev/stdin
 
 The output holds the keys: only you can read it (mode 0600). Do not share it, and write a fresh one for each use; "usui blind run"
 does so by itself, and keeps it in memory. OUT is made or replaced as a whole. A pipe or a device is written to; a folder, a

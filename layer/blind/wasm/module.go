@@ -51,7 +51,7 @@ type Module struct {
 	Functions         []Func
 
 	sections []section
-	params   []int    // how many each type has
+	params   []uint32 // how many each type has
 	declared []uint32 // types of the module's own functions
 }
 
@@ -112,7 +112,9 @@ func (m *Module) parse(id Section, body []byte) error {
 	case Import:
 		m.parseImports(r)
 	case Function:
-		for range r.count(1) {
+		n := r.count(1)
+		m.declared = make([]uint32, 0, n)
+		for range n {
 			m.declared = append(m.declared, r.u32())
 		}
 	case Table:
@@ -151,6 +153,7 @@ func (m *Module) parse(id Section, body []byte) error {
 }
 
 func (m *Module) parseTypes(r *reader) {
+	m.params = make([]uint32, 0, r.left()/3) // the shortest type has three bytes
 	r.elements(2, func() {
 		form := r.byte()
 		if form != recursive {
@@ -172,7 +175,7 @@ func (m *Module) parseType(r *reader, form byte) {
 			r.valueType()
 		}
 		r.elements(1, r.valueType)
-		m.params = append(m.params, int(params))
+		m.params = append(m.params, params)
 	case 0x4f, 0x50, 0x5e, 0x5f: // sub-types, arrays, structures
 		r.fail(fmt.Errorf("type %#x is of the garbage-collection proposal, which is not supported", form))
 	default:
@@ -226,7 +229,9 @@ func (r *reader) limits() {
 }
 
 func (m *Module) parseCode(r *reader) {
-	for range r.count(2) {
+	n := r.count(3)
+	m.Functions = make([]Func, 0, min(int(n), len(m.declared)))
+	for range n {
 		i := len(m.Functions)
 		body := &reader{bytes: r.take(r.u32())}
 		if r.err != nil {
@@ -238,7 +243,7 @@ func (m *Module) parseCode(r *reader) {
 			return
 		}
 		if t := m.declared[i]; uint64(t) < uint64(len(m.params)) {
-			f.Params = m.params[t]
+			f.Params = int(m.params[t])
 		} else {
 			r.fail(fmt.Errorf("function %d has type %d of %d", m.ImportedFunctions+i, t, len(m.params)))
 			return
