@@ -29,6 +29,8 @@ type keys struct {
 	random io.Reader
 	base   uint32 // index of the first one's global
 
+	padding uint32 // globals that hold nothing, in front of the first one's
+
 	list []key
 	next int // where the last search ended: each key has its turn
 }
@@ -70,7 +72,7 @@ func (k *keys) some() error {
 }
 
 func (k *keys) keep(value uint64) key {
-	c := key{value, k.base + uint32(len(k.list))}
+	c := key{value, k.base + k.padding + uint32(len(k.list))}
 	k.list = append(k.list, c)
 	return c
 }

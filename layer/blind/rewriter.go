@@ -85,6 +85,9 @@ var stub = wasm.Body{Code: []byte{byte(wasm.OpUnreachable), byte(wasm.OpEnd)}}
 // assemble writes the module; if only is not nil, with stubs in place of all functions but those.
 func (w *rewriter) assemble(only map[int]bool) ([]byte, Report, error) {
 	out := wasm.NewRewriter(w.m)
+	for range w.keys.padding {
+		out.AddGlobal(0)
+	}
 	for _, k := range w.keys.list {
 		out.AddGlobal(k.value)
 	}

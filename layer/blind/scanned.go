@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 
 	"usui/layer/blind/scan"
 	"usui/layer/blind/terminator"
@@ -37,7 +38,15 @@ func (w *rewriter) scanned(ctx context.Context, compile compileFunc) ([]byte, Re
 		changed := w.learn(found)
 		if len(changed) == 0 || round == maxRounds {
 			w.classify(&report, found)
-			return module, report, w.leaks(&report, found)
+			err := w.leaks(&report, found)
+			if err != nil && w.keys.padding == 0 && slices.ContainsFunc(found.Offenders, inDisplacement) {
+				if err := w.moveKeys(ctx); err != nil {
+					return nil, report, err
+				}
+				round = 0
+				continue
+			}
+			return module, report, err
 		}
 		n, err := w.improve(ctx, changed, compile)
 		if err != nil {
@@ -45,6 +54,27 @@ func (w *rewriter) scanned(ctx context.Context, compile compileFunc) ([]byte, Re
 		}
 		partial += n
 	}
+}
+
+// keyPadding is how many globals move the keys' away from offsets that hold a terminator. wazero takes 16 bytes for a global, so that up to 32 in a row are at
+// offsets with c2 or c3 in their second byte.
+const keyPadding = 64
+
+// inDisplacement reports whether an offender may be the offset of a global.
+func inDisplacement(o scan.Offender) bool {
+	return o.Where.First == scan.Disp || o.Where.Last == scan.Disp
+}
+
+// moveKeys begins again with globals in front of the keys'.
+func (w *rewriter) moveKeys(ctx context.Context) error {
+	w.keys.padding = keyPadding
+	for i := range w.keys.list {
+		w.keys.list[i].global += keyPadding
+	}
+	clear(w.functions)
+	clear(w.found)
+	w.seen = Stats{Functions: w.seen.Functions}
+	return w.treatAll(ctx)
 }
 
 // look compiles a module and scans its code, which must be there.
@@ -159,7 +189,11 @@ func (w *rewriter) leaks(report *Report, r scan.Report) error {
 		if o.Function < 0 {
 			where = "between functions"
 		}
-		return fmt.Errorf("%s: code still holds an instruction of class %v in a field for constants (%v)", where, o.Class, o.Where)
+		hint := ""
+		if inDisplacement(o) {
+			hint = "; if it is the place of a global, give the module 64 more of them"
+		}
+		return fmt.Errorf("%s: code still holds an instruction of class %v in a field for constants (%v)%s", where, o.Class, o.Where, hint)
 	}
 	if n := report.Residual[Frame]; n > 0 && !w.o.LargeFrames {
 		return fmt.Errorf("%d offsets in large stack frames hold control-flow instructions; split the functions, or accept large frames", n)

@@ -10,6 +10,7 @@ import (
 	"usui/layer/blind/scan"
 	"usui/layer/blind/terminator"
 	"usui/layer/blind/wasm"
+	"usui/layer/blind/wasmtest"
 )
 
 // TestLeaks holds what is an error of a scan's report.
@@ -95,5 +96,21 @@ func TestTwoReadingsAreRefused(t *testing.T) {
 		if err := validate(t.Context(), one(0, nil, []byte(tt.code)), AllFeatures); err != nil {
 			t.Errorf("%s: the module does not show what it should: %v", tt.name, err)
 		}
+	}
+}
+
+// TestKeysBehindManyGlobals: where offsets of the keys' own globals hold returns, the keys move.
+func TestKeysBehindManyGlobals(t *testing.T) {
+	for _, n := range []int{3095, 3104, 3110, 3128, 3230, 3310} {
+		m := wasmtest.Module{Funcs: []wasmtest.Func{{Name: "f", Type: wasmtest.Type{Results: []wasm.ValType{wasm.I32}}, Code: wasm.AppendI32(nil, 0xc3050f)}}}
+		for range n {
+			m.Globals = append(m.Globals, []byte("\x7e\x01\x42\x00\x0b"))
+		}
+		rewritten := rewriteAndScan(t, m.Bytes(), Options{})
+		callOn(t, rewritten, func(engine string, results []uint64, err error) {
+			if err != nil || results[0] != 0xc3050f {
+				t.Errorf("%d globals: %s: f() = %x, %v", n, engine, results, err)
+			}
+		})
 	}
 }
