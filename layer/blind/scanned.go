@@ -184,19 +184,23 @@ func (w *rewriter) leaks(report *Report, r scan.Report) error {
 	if r.Unlisted > 0 {
 		return fmt.Errorf("%d instructions more than a scan lists are in fields for constants: they cannot all be looked at; split the module", r.Unlisted)
 	}
-	for _, o := range r.Offenders {
-		where := fmt.Sprintf("function %d", w.m.ImportedFunctions+o.Function)
-		if o.Function < 0 {
-			where = "between functions"
-		}
-		hint := ""
-		if inDisplacement(o) {
-			hint = "; if it is the place of a global, give the module 64 more of them"
-		}
-		return fmt.Errorf("%s: code still holds an instruction of class %v in a field for constants (%v)%s", where, o.Class, o.Where, hint)
+	if len(r.Offenders) > 0 {
+		return w.leak(r.Offenders[0])
 	}
 	if n := report.Residual[Frame]; n > 0 && !w.o.LargeFrames {
 		return fmt.Errorf("%d offsets in large stack frames hold control-flow instructions; split the functions, or accept large frames", n)
 	}
 	return nil
+}
+
+// leak is the error for one offender.
+func (w *rewriter) leak(o scan.Offender) error {
+	where, hint := "between functions", ""
+	if o.Function >= 0 {
+		where = fmt.Sprintf("function %d", w.m.ImportedFunctions+o.Function)
+	}
+	if inDisplacement(o) {
+		hint = "; if it is the place of a global, put 64 others in front of it"
+	}
+	return fmt.Errorf("%s: code still holds an instruction of class %v in a field for constants (%v)%s", where, o.Class, o.Where, hint)
 }
