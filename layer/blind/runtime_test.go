@@ -55,9 +55,9 @@ func leftFolders(t *testing.T) []string {
 	return left
 }
 
-// slow is a module that takes wazero's compiler a second or more.
+// slow is a module that takes wazero's compiler a quarter of a second or more.
 func slow() []byte {
-	const labels = 20_000
+	const labels = 10_000
 	var code []byte
 	for range 4 {
 		code = append(code, byte(wasm.OpBlock), 0x40)
@@ -82,11 +82,11 @@ func TestCompilingStopsWithItsContext(t *testing.T) {
 		want error
 	}{
 		{"time", func() (context.Context, context.CancelFunc) {
-			return context.WithTimeoutCause(t.Context(), 50*time.Millisecond, cause)
+			return context.WithTimeoutCause(t.Context(), 20*time.Millisecond, cause)
 		}, cause},
 		{"signal", func() (context.Context, context.CancelFunc) {
 			ctx, cancel := context.WithCancelCause(t.Context())
-			time.AfterFunc(50*time.Millisecond, func() { cancel(errors.New("a signal")) })
+			time.AfterFunc(20*time.Millisecond, func() { cancel(errors.New("a signal")) })
 			return ctx, func() { cancel(nil) }
 		}, context.Canceled},
 	} {
@@ -105,7 +105,7 @@ func TestCompilingStopsWithItsContext(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer r.Close(context.Background())
-	ctx, stop := context.WithTimeout(t.Context(), 50*time.Millisecond)
+	ctx, stop := context.WithTimeout(t.Context(), 20*time.Millisecond)
 	defer stop()
 	if _, _, err := r.Blind(ctx, module); !errors.Is(err, context.DeadlineExceeded) {
 		t.Errorf("Blind: %v, want %v", err, context.DeadlineExceeded)
