@@ -64,7 +64,8 @@ never written to a disk. What it may use of this machine is what the flags give 
   usui blind run --dir /srv/data:/data:ro --timeout 30s app.wasm
 
 The program cannot leave its folders: a symbolic link that leads out of one, be it there or made by the program, and every absolute
-link, answers "operation not permitted". In a folder that is read-only (:ro) nothing can be changed.
+link, answers "operation not permitted". In a folder that is read-only (:ro)
+nothing can be changed.
 
 The exit status is the program's; of one that a byte cannot hold, the low eight bits, or 1 if they are 0. Blinding and scanning take longer than compiling once; --policy none shows what it costs.` + policies,
 	Setup: func(f *flag.FlagSet) cli.Run {
@@ -152,7 +153,7 @@ func (o *rewriteOptions) check(args []string) error {
 		return cli.UsageError("the module and a report cannot both go to standard output: name a file behind -o")
 	}
 	if _, err := terminator.ParseArch(o.withDefaults().Arch); err != nil {
-		return cli.UsageError("--arch %v", err)
+		return cli.UsageError("%v", err)
 	}
 	if a, err := os.Stat(args[0]); err == nil {
 		if b, err := os.Stat(o.out); err == nil && os.SameFile(a, b) {

@@ -32,9 +32,9 @@ func openFolders(dirs []Dir) (folders, error) {
 			return folders{}, errors.Join(fmt.Errorf("name a folder that is there, not %q: %w", d.Host, errors.Unwrap(err)), f.close())
 		}
 		f.roots = append(f.roots, root)
-		var mount wazerosys.FS = &folder{root: root, readOnly: d.ReadOnly}
+		var mount wazerosys.FS = &folder{root: root}
 		if d.ReadOnly {
-			mount = &sysfs.ReadFS{FS: mount}
+			mount = &readOnlyFolder{sysfs.ReadFS{FS: mount}}
 		}
 		f.config = f.config.(sysfs.FSConfig).WithSysFSMount(mount, d.Guest)
 	}
@@ -53,18 +53,11 @@ func (f folders) close() error {
 // open. os.Root walks each path, and wazero's own file system then works on what was found, by its descriptor.
 type folder struct {
 	wazerosys.UnimplementedFS
-	root     *os.Root
-	readOnly bool
+	root *os.Root
 }
 
 // OpenFile implements [wazerosys.FS].
 func (d *folder) OpenFile(name string, flag wazerosys.Oflag, perm fs.FileMode) (wazerosys.File, wazerosys.Errno) {
-	if d.readOnly {
-		if flag&wazerosys.O_TRUNC != 0 { // which also a file that is opened for reading obeys
-			return nil, wazerosys.EROFS
-		}
-		flag &^= wazerosys.O_CREAT | wazerosys.O_EXCL
-	}
 	name = inside(name)
 	if flag&wazerosys.O_NOFOLLOW != 0 {
 		if info, err := d.root.Lstat(name); err == nil && info.Mode()&fs.ModeSymlink != 0 {
@@ -82,6 +75,17 @@ func (d *folder) OpenFile(name string, flag wazerosys.Oflag, perm fs.FileMode) (
 		return nil, errno
 	}
 	return openFile{f.(wazerosys.PollableFile), found}, 0
+}
+
+// readOnlyFolder is a folder in which nothing can be changed.
+type readOnlyFolder struct{ sysfs.ReadFS }
+
+// OpenFile implements [wazerosys.FS]. wazero's own has "not implemented" for an answer, and forgets that opening for reading may truncate or make a file.
+func (d *readOnlyFolder) OpenFile(name string, flag wazerosys.Oflag, perm fs.FileMode) (wazerosys.File, wazerosys.Errno) {
+	if flag&(wazerosys.O_WRONLY|wazerosys.O_RDWR|wazerosys.O_TRUNC) != 0 {
+		return nil, wazerosys.EROFS
+	}
+	return d.ReadFS.OpenFile(name, flag&^(wazerosys.O_CREAT|wazerosys.O_EXCL), perm)
 }
 
 // descriptors is this process's descriptors as files: opening one opens what it refers to, wherever that is by now (proc_pid_fd(5)).

@@ -11,6 +11,7 @@ import (
 
 	"github.com/tetratelabs/wazero"
 	wazerosys "github.com/tetratelabs/wazero/experimental/sys"
+	"github.com/tetratelabs/wazero/experimental/sysfs"
 	"github.com/tetratelabs/wazero/imports/wasi_snapshot_preview1"
 )
 
@@ -70,9 +71,14 @@ func TestReadOnlyFolders(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer root.Close()
-	d := &folder{root: root, readOnly: true}
-	if _, errno := d.OpenFile("f", wazerosys.O_RDONLY|wazerosys.O_TRUNC, 0); errno != wazerosys.EROFS {
-		t.Errorf("open and truncate: %v, want %v", errno, wazerosys.EROFS)
+	d := &readOnlyFolder{sysfs.ReadFS{FS: &folder{root: root}}}
+	for _, flag := range []wazerosys.Oflag{wazerosys.O_RDONLY | wazerosys.O_TRUNC, wazerosys.O_WRONLY, wazerosys.O_RDWR | wazerosys.O_CREAT} {
+		if _, errno := d.OpenFile("f", flag, 0o600); errno != wazerosys.EROFS {
+			t.Errorf("open with flags %#x: %v, want %v", flag, errno, wazerosys.EROFS)
+		}
+	}
+	if errno := d.Unlink("f"); errno != wazerosys.EROFS {
+		t.Errorf("unlink: %v, want %v", errno, wazerosys.EROFS)
 	}
 	if _, errno := d.OpenFile("new", wazerosys.O_RDONLY|wazerosys.O_CREAT, 0o600); errno != wazerosys.ENOENT {
 		t.Errorf("open and create: %v, want %v", errno, wazerosys.ENOENT)
