@@ -70,7 +70,7 @@ func TestWhatIsTooMuchForAGroup(t *testing.T) {
 	address, stop := serveFolder(t, folder, nil)
 	p := connect(t, address)
 	p.must(t, "sadd", "set", "first")
-	p.must(t, "expire", "set", "1000")
+	p.must(t, "expireat", "set", "33177117420")
 	pairs := []string{"hset", "hash"}
 	for i := range 6000 {
 		pairs = append(pairs, fmt.Sprint("field:", i), fmt.Sprint("value:", i))
@@ -81,11 +81,11 @@ func TestWhatIsTooMuchForAGroup(t *testing.T) {
 	}{
 		{many(0, 10_000, "sadd", "set"), ":10000\r\n"},
 		{[]string{"scard", "set"}, ":10001\r\n"},
-		{[]string{"ttl", "set"}, ":1000\r\n"},
+		{[]string{"expiretime", "set"}, ":33177117420\r\n"},
 		{many(0, 8_000, "srem", "set"), ":8000\r\n"},
 		{[]string{"scard", "set"}, ":2001\r\n"},
 		{many(0, 10_000, "sadd", "set"), ":8000\r\n"},
-		{[]string{"ttl", "set"}, ":1000\r\n"},
+		{[]string{"expiretime", "set"}, ":33177117420\r\n"},
 		{[]string{"hset", "hash", "field:1", "old", "other", "kept"}, ":2\r\n"},
 		{pairs, ":5999\r\n"},
 		{[]string{"hmget", "hash", "field:1", "field:5999", "other"}, "*3\r\n$7\r\nvalue:1\r\n$10\r\nvalue:5999\r\n$4\r\nkept\r\n"},
