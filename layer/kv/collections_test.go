@@ -361,7 +361,7 @@ dbsize
 // cursor.
 var orderless = map[string]int{
 	"hgetall": 2, "hkeys": 1, "hvals": 1,
-	"smembers": 1, "sinter": 1, "sunion": 1, "sdiff": 1, "spop": 1, "srandmember": 1, "sscan": -1, "scan": -1,
+	"smembers": 1, "sinter": 1, "sunion": 1, "sdiff": 1, "spop": 1, "srandmember": 1, "sscan": -1, "zscan": -1, "scan": -1,
 }
 
 // normal returns a reply with its elements in order.

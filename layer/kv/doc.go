@@ -25,6 +25,7 @@
 //
 // # Limits
 //
-// One event loop and one log: one core, and the committer's. One database. Strings, hashes and sets. Values are at most a quarter of a segment,
-// and so is what one command or transaction writes. Fields and members live in memory. No network bypass, no replication. A connection by TLS takes about 50 KiB beside what is counted for clients. The parts say theirs.
+// One event loop and one log: one core, and the committer's. One database. No streams, no scripts. Values are at most a quarter of a segment,
+// and so is what MSET or a transaction writes. Fields and members live in memory. No network bypass, no
+// replication. A connection by TLS takes about 50 KiB beside what is counted for clients. The parts say theirs.
 package kv

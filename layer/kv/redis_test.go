@@ -350,10 +350,14 @@ func randomCommands(random *rand.Rand) []func() []string {
 
 // TestRandomCommandsAnswerAsRedis sends commands of few keys in long pipelines.
 func TestRandomCommandsAnswerAsRedis(t *testing.T) {
-	a, b := connect(t, redis(t)), connect(t, serve(t))
 	random := rand.New(rand.NewPCG(1, 2))
-	commands := randomCommands(random)
-	for range 300 {
+	randomly(t, random, connect(t, redis(t)), connect(t, serve(t)), randomCommands(random), 300)
+}
+
+// randomly tells both the same, in so many pipelines, and compares.
+func randomly(t *testing.T, random *rand.Rand, a, b *peer, commands []func() []string, pipelines int) {
+	t.Helper()
+	for range pipelines {
 		var pipeline []byte
 		var sent [][]string
 		for range 1 + random.IntN(40) {
@@ -379,7 +383,7 @@ func TestRandomCommandsAnswerAsRedis(t *testing.T) {
 		want, got := replies(a), replies(b)
 		for i, c := range sent {
 			if normal(c[0], got[i]) != normal(c[0], want[i]) {
-				t.Fatalf("%.60q = %.60q, want %.60q", c, got[i], want[i])
+				t.Fatalf("%.60q = %.200q, want %.200q", c, got[i], want[i])
 			}
 		}
 	}

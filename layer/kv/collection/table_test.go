@@ -10,7 +10,7 @@ import (
 // TestATableIsAMap does anything to a table and to a map, and compares.
 func TestATableIsAMap(t *testing.T) {
 	random := rand.New(rand.NewPCG(1, 1))
-	table, want := New(Hash).(*Table), map[string]uint64{}
+	table, want := New(Hash, DefaultLimits()).(*Table), map[string]uint64{}
 	for i := range uint64(200_000) {
 		key := fmt.Append(nil, random.IntN(1+int(i%3000)))
 		old, next := want[string(key)], i+1
@@ -47,7 +47,7 @@ func TestATableIsAMap(t *testing.T) {
 func TestAScanMeetsAllThatStays(t *testing.T) {
 	for seed := range uint64(200) {
 		random := rand.New(rand.NewPCG(seed, 1))
-		table := New(Set).(*Table)
+		table := New(Set, DefaultLimits()).(*Table)
 		for i := range 100 {
 			table.Set(fmt.Append(nil, "stays", i), nil, 1)
 			table.Set(fmt.Append(nil, "goes", i), nil, 1)
@@ -72,7 +72,7 @@ func TestAScanMeetsAllThatStays(t *testing.T) {
 			}
 		}
 	}
-	table := New(Set).(*Table)
+	table := New(Set, DefaultLimits()).(*Table)
 	if low, high := table.Scan(1<<63, 10); low != 0 || high != 0 {
 		t.Errorf("Scan of nothing = %d, %d; want none", low, high)
 	}
@@ -85,7 +85,7 @@ func TestATableGivesMemoryBack(t *testing.T) {
 		runtime.ReadMemStats(&m)
 		return m.HeapAlloc
 	}
-	table := New(Set).(*Table)
+	table := New(Set, DefaultLimits()).(*Table)
 	before := used()
 	const n = 200_000
 	for i := range n {
@@ -102,7 +102,8 @@ func TestATableGivesMemoryBack(t *testing.T) {
 }
 
 func TestEncodings(t *testing.T) {
-	long := make([]byte, compactBytes+1)
+	limits := DefaultLimits()
+	long := make([]byte, limits.HashValue+1)
 	for _, tt := range []struct {
 		kind Kind
 		fill func(t *Table)
@@ -112,16 +113,16 @@ func TestEncodings(t *testing.T) {
 		{Hash, func(t *Table) { t.Set([]byte("f"), long[1:], 1) }, "listpack"},
 		{Hash, func(t *Table) { t.Set([]byte("f"), long, 1); t.Set([]byte("f"), nil, 1) }, "hashtable"},
 		{Hash, func(t *Table) { t.Set(long, nil, 1); t.Remove(long) }, "hashtable"},
-		{Hash, func(t *Table) { numbers(t, compactHash) }, "listpack"},
-		{Hash, func(t *Table) { numbers(t, compactHash+1) }, "hashtable"},
-		{Set, func(t *Table) { numbers(t, compactSet) }, "intset"},
-		{Set, func(t *Table) { numbers(t, compactSet+1) }, "hashtable"},
+		{Hash, func(t *Table) { numbers(t, limits.HashEntries) }, "listpack"},
+		{Hash, func(t *Table) { numbers(t, limits.HashEntries+1) }, "hashtable"},
+		{Set, func(t *Table) { numbers(t, limits.SetEntries) }, "intset"},
+		{Set, func(t *Table) { numbers(t, limits.SetEntries+1) }, "hashtable"},
 		{Set, func(t *Table) { t.Set([]byte("-9223372036854775808"), nil, 1) }, "intset"},
 		{Set, func(t *Table) { t.Set([]byte("9223372036854775808"), nil, 1) }, "hashtable"},
 		{Set, func(t *Table) { t.Set([]byte("01"), nil, 1) }, "hashtable"},
 		{Set, func(t *Table) { t.Set(nil, nil, 1) }, "hashtable"},
 	} {
-		table := New(tt.kind).(*Table)
+		table := New(tt.kind, limits).(*Table)
 		if tt.fill(table); table.Encoding() != tt.want {
 			t.Errorf("Encoding() = %s of a %v with %d elements, want %s", table.Encoding(), tt.kind, table.Len(), tt.want)
 		}

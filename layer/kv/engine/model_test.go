@@ -218,22 +218,64 @@ func (m *model) putMany() (map[string]*object, error) {
 	})
 }
 
+// element is one that a collection of that kind may have.
+func (m *model) element(kind collection.Kind) (key, value string) {
+	n := m.random.IntN(30)
+	switch kind {
+	case collection.Hash:
+		return fmt.Sprint("e", n), m.value()
+	case collection.List:
+		label := collection.Label(uint64(n) << 40)
+		return string(label[:]), m.value()
+	case collection.ZSet:
+		score := collection.ScoreValue(float64(m.random.IntN(10)))
+		return fmt.Sprint("e", n), string(score[:])
+	}
+	return fmt.Sprint("e", n), ""
+}
+
+// inOrder says whether what keeps an order is in that of the records.
+func inOrder(s *Store, e Entry) bool {
+	if e.Collection == nil {
+		return true
+	}
+	switch elements := e.Collection.Elements.(type) {
+	case *collection.Series:
+		last := uint64(0)
+		for i := range elements.Len() {
+			label, _ := elements.At(i)
+			if i > 0 && label <= last {
+				return false
+			}
+			last = label
+		}
+	case *collection.Ranking:
+		last := ""
+		for i := range elements.Len() {
+			key, score := elements.Ranked(i)
+			now := fmt.Sprintf("%20.3f %s", score, key)
+			if now <= last || score != collection.ScoreOf(s.Value(elements.Find([]byte(key)))) {
+				return false
+			}
+			last = now
+		}
+	}
+	return true
+}
+
 // edit puts elements into a collection and takes some out, as HSET and HDEL; it makes and deletes the key where that is needed.
 func (m *model) edit(key string) (map[string]*object, error) {
 	old := m.get(key)
 	if old != nil && old.elements == nil {
 		return nil, nil
 	}
-	next := &object{kind: collection.Hash + collection.Kind(m.random.IntN(2)), elements: map[string]string{}}
+	next := &object{kind: collection.Hash + collection.Kind(m.random.IntN(4)), elements: map[string]string{}}
 	if old != nil {
 		next.kind, next.expire, next.elements = old.kind, old.expire, maps.Clone(old.elements)
 	}
 	puts, room := map[string]string{}, 2*Room(len(key), 0)
 	for range m.random.IntN(8) {
-		k, v := fmt.Sprint("e", m.random.IntN(30)), ""
-		if next.kind == collection.Hash {
-			v = m.value()
-		}
+		k, v := m.element(next.kind)
 		if room+Room(len(k), len(v)) < MinSegment/8 {
 			puts[k] = v
 			room += Room(len(k), len(v))
@@ -370,7 +412,9 @@ func (m *model) compare(s *Store, seq uint64) error {
 	want, seen := m.upTo(seq), map[string]bool{}
 	maps.DeleteFunc(want, func(_ string, o *object) bool { return o.expire != 0 && o.expire <= m.now })
 	for cursor, first := uint64(0), true; first || cursor != 0; first = false {
-		cursor = s.Scan(cursor, 1, func(k []byte, e Entry) { seen[string(k)] = reflect.DeepEqual(read(s, e), want[string(k)]) })
+		cursor = s.Scan(cursor, 1, func(k []byte, e Entry) {
+			seen[string(k)] = reflect.DeepEqual(read(s, e), want[string(k)]) && inOrder(s, e)
+		})
 	}
 	for k, o := range want {
 		e, ok := s.Get([]byte(k))

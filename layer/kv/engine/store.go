@@ -30,6 +30,8 @@ type Options struct {
 	Notify func()
 	// Now is the time by which keys expire, in milliseconds of Unix time. Required.
 	Now func() int64
+	// Limits are looked at by what collections tell of their encoding. nil is those of Redis.
+	Limits *collection.Limits
 	// Progress is called while the log is read, with how much of it was.
 	Progress func(done, total int64)
 }

@@ -28,7 +28,7 @@ func clientCommands() []command {
 		{"client|reply", 3, plain, 0, 0, 0, chooseReplies},
 		{"client|no-evict", 3, admin, 0, 0, 0, noEvict},
 		{"client|no-touch", 3, plain, 0, 0, 0, noTouch}, // of Redis 7.2
-		{"client|unblock", -3, admin, 0, 0, 0, unblock},
+		{"client|unblock", -3, admin, 0, 0, 0, unblockClient},
 		{"client|tracking", -3, plain, 0, 0, 0, tracking},
 		{"client|trackinginfo", 2, plain, 0, 0, 0, trackingInfo},
 		{"client|caching", 3, plain, 0, 0, 0, func(k *call) {
@@ -100,21 +100,6 @@ func noTouch(k *call) {
 		return
 	}
 	k.fail(errSyntax)
-}
-
-// unblock finds nobody: no command blocks.
-func unblock(k *call) {
-	if len(k.args) > 4 {
-		k.failSub()
-		return
-	}
-	if len(k.args) == 4 && !is(k.args[3], "TIMEOUT") && !is(k.args[3], "ERROR") {
-		k.fail("ERR CLIENT UNBLOCK reason should be TIMEOUT or ERROR")
-		return
-	}
-	if _, ok := k.integer(k.args[2]); ok {
-		k.w.Int(0)
-	}
 }
 
 func tracking(k *call) {
@@ -315,7 +300,7 @@ func (c *client) flags() string {
 	for _, f := range []struct {
 		set    bool
 		letter string
-	}{{c.subscriber(), "P"}, {c.queue != nil, "x"}, {c.stalled, "b"}, {c.stale, "d"}, {c.closing, "c"}, {c.unix, "U"}} {
+	}{{c.subscriber(), "P"}, {c.queue != nil, "x"}, {c.stalled || c.wait != nil, "b"}, {c.stale, "d"}, {c.closing, "c"}, {c.unix, "U"}} {
 		if f.set {
 			all += f.letter
 		}

@@ -40,6 +40,7 @@ type client struct {
 	queued  bool   // is in Server.unsent
 	paused  bool   // does not execute: too much output
 	stalled bool   // does not execute: CLIENT PAUSE
+	wait    *vigil // does not execute: it is blocked; nil if not
 	closing bool   // ends when out is sent
 	trusted bool   // has given the password
 	command string // the last one
@@ -103,7 +104,7 @@ func (s *Server) serve(c *client, events uint32) {
 
 // read takes what has arrived, once, so that nobody is served at the cost of others.
 func (s *Server) read(c *client) {
-	if c.paused || c.closing || c.stalled {
+	if c.paused || c.closing || c.stalled || c.wait != nil {
 		if c.events&unix.EPOLLIN == 0 { // the peer is gone, else there would be no event
 			s.drop(c)
 		}
@@ -147,7 +148,7 @@ func (s *Server) growInput(c *client) []byte {
 // execute does the commands that are whole in p, which is c.in or what was just read, and keeps the rest.
 func (s *Server) execute(c *client, p []byte) {
 	s.clock = time.Now()
-	for len(p) > 0 && !c.closing {
+	for len(p) > 0 && !c.closing && c.wait == nil {
 		if len(c.out.Out)-c.sent > pauseBytes {
 			c.paused = true
 			break
@@ -205,7 +206,7 @@ func (s *Server) account(c *client) {
 
 // takes is the memory for a client's buffers, and for what it has queued, watches and listens to.
 func (c *client) takes() int {
-	return cap(c.in) + cap(c.out.Out) + c.queue.memory() + c.watchedBytes + c.topicBytes
+	return cap(c.in) + cap(c.out.Out) + c.queue.memory() + c.watchedBytes + c.topicBytes + c.wait.memory()
 }
 
 // tooMuch says that a client's buffers are more than it may have, or than there is.
@@ -277,7 +278,10 @@ func (s *Server) sendTo(c *client) {
 // interest has the poll look for what c can do next.
 func (s *Server) interest(c *client) {
 	events := uint32(0)
-	if !c.paused && !c.closing && !c.stalled {
+	switch {
+	case c.wait != nil:
+		events |= unix.EPOLLRDHUP // else what it waits for would be lost with it
+	case !c.paused && !c.closing && !c.stalled:
 		events |= unix.EPOLLIN
 	}
 	if c.ready() > c.sent {
@@ -300,6 +304,7 @@ func (s *Server) drop(c *client) {
 	}
 	delete(s.clients, c.fd)
 	s.forget(c)
+	s.unblock(c)
 	s.leaveAll(c)
 	if c.gone != nil {
 		c.gone()

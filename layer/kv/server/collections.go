@@ -21,11 +21,14 @@ func (k *call) collection(key []byte, kind collection.Kind) (c *engine.Collectio
 	return e.Collection, true
 }
 
-// table is collection for hashes and sets, to read: a key that is not there has an empty one.
+// table is collection for hashes, sets and sorted sets, to read: a key that is not there has an empty one.
 func (k *call) table(key []byte, kind collection.Kind) (t *collection.Table, ok bool) {
 	c, ok := k.collection(key, kind)
 	if c == nil {
 		return &k.s.nothing, ok
+	}
+	if z, ranked := c.Elements.(*collection.Ranking); ranked {
+		return &z.Table, ok
 	}
 	return c.Elements.(*collection.Table), ok
 }
@@ -232,7 +235,7 @@ func (k *call) scanOptions(n int, typed bool) (o scanOptions, ok bool) {
 // maxCount is how many keys or elements one SCAN meets at most: all others wait meanwhile.
 const maxCount = 1 << 20
 
-// scanTable answers HSCAN and SSCAN. What Redis would keep compact is met at once, as there.
+// scanTable answers HSCAN, SSCAN and ZSCAN. What Redis would keep compact is met at once, as there.
 func (k *call) scanTable(kind collection.Kind) {
 	cursor, ok := k.cursor(k.args[2])
 	if !ok {
@@ -272,8 +275,11 @@ func (k *call) scanTable(kind collection.Kind) {
 	for _, i := range found {
 		key, at := t.At(i)
 		k.w.Text(key)
-		if kind == collection.Hash {
+		switch kind {
+		case collection.Hash:
 			k.w.Bulk(k.s.store.Value(at))
+		case collection.ZSet:
+			k.w.Text(scoreText(collection.ScoreOf(k.s.store.Value(at)), t.Compact()))
 		}
 	}
 }

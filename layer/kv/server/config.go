@@ -9,6 +9,7 @@ import (
 	"strconv"
 	"strings"
 
+	"usui/layer/kv/collection"
 	"usui/layer/kv/resp"
 )
 
@@ -42,7 +43,14 @@ func settings() []setting {
 		fixed("appendonly", "yes", "the log is where the data is"),
 		{"client-output-buffer-limit", (*Server).outputLimits, setOutputLimits, ""},
 		fixed("databases", "1", started),
+		limit("hash-max-listpack-entries", func(l *collection.Limits) *int { return &l.HashEntries }),
+		limitBytes("hash-max-listpack-value", func(l *collection.Limits) *int { return &l.HashValue }),
+		limit("hash-max-ziplist-entries", func(l *collection.Limits) *int { return &l.HashEntries }),
+		limitBytes("hash-max-ziplist-value", func(l *collection.Limits) *int { return &l.HashValue }),
 		fixed("latency-monitor-threshold", "0", "there is no latency monitor; see SLOWLOG, and the histograms of --metrics-listen"),
+		wholeNumber("list-compress-depth", 0, math.MaxInt32, func(s *Server) *int { return &s.listDepth }),
+		wholeNumber("list-max-listpack-size", math.MinInt32, math.MaxInt32, func(s *Server) *int { return &s.listSize }),
+		wholeNumber("list-max-ziplist-size", math.MinInt32, math.MaxInt32, func(s *Server) *int { return &s.listSize }),
 		{"maxclients", func(s *Server) string { return fmt.Sprint(s.cfg.Clients) }, setNumber(1, math.MaxInt32, func(s *Server, n int64) { s.cfg.Clients = int(n) }), ""},
 		fixed("maxmemory", "0", "data is on disk, and nothing is evicted"),
 		{"maxmemory-clients", func(s *Server) string { return fmt.Sprint(s.cfg.ClientMemory) }, nil, started},
@@ -50,12 +58,40 @@ func settings() []setting {
 		fixed("notify-keyspace-events", "", "there are no messages about changes of keys"),
 		{"proto-max-bulk-len", func(s *Server) string { return fmt.Sprint(s.maxBulk()) }, nil, "it is a quarter of a segment of the log"},
 		fixed("save", "", "there are no snapshots: every acknowledged write is durable"),
+		limit("set-max-intset-entries", func(l *collection.Limits) *int { return &l.SetEntries }),
 		{"slowlog-log-slower-than", func(s *Server) string { return fmt.Sprint(s.slow.threshold) },
 			setNumber(-1, math.MaxInt64, func(s *Server, n int64) { s.slow.threshold = n }), ""},
 		{"slowlog-max-len", func(s *Server) string { return fmt.Sprint(s.slow.most) }, setNumber(0, maxSlow, func(s *Server, n int64) { s.slow.keep(int(n)) }), ""},
 		fixed("tcp-keepalive", "300", started),
 		fixed("timeout", "0", "idle clients take no memory and stay"),
+		limit("zset-max-listpack-entries", func(l *collection.Limits) *int { return &l.ZSetEntries }),
+		limitBytes("zset-max-listpack-value", func(l *collection.Limits) *int { return &l.ZSetValue }),
+		limit("zset-max-ziplist-entries", func(l *collection.Limits) *int { return &l.ZSetEntries }),
+		limitBytes("zset-max-ziplist-value", func(l *collection.Limits) *int { return &l.ZSetValue }),
 	}
+}
+
+// wholeNumber is a setting that is a whole number and changes nothing but itself.
+func wholeNumber(name string, least, most int64, of func(*Server) *int) setting {
+	return setting{name, func(s *Server) string { return fmt.Sprint(*of(s)) }, setNumber(least, most, func(s *Server, n int64) { *of(s) = int(n) }), ""}
+}
+
+// limit is one up to which OBJECT ENCODING tells of a compact encoding. It has two names, as in Redis.
+func limit(name string, of func(*collection.Limits) *int) setting {
+	return wholeNumber(name, 0, math.MaxInt32, func(s *Server) *int { return of(s.limits) })
+}
+
+// limitBytes is limit for a number of bytes.
+func limitBytes(name string, of func(*collection.Limits) *int) setting {
+	l := limit(name, of)
+	l.set = func(s *Server, value string) (func(), string) {
+		n, ok := memorySize(value)
+		if !ok {
+			return nil, "argument must be a memory value"
+		}
+		return func() { *of(s.limits) = n }, ""
+	}
+	return l
 }
 
 // setNumber makes the set of a setting that is a whole number.

@@ -89,7 +89,7 @@ func (s *Server) infoClients() []any {
 			subscribers++
 		}
 	}
-	return []any{"connected_clients", len(s.clients), "cluster_connections", 0, "maxclients", s.cfg.Clients, "blocked_clients", 0, "tracking_clients", 0,
+	return []any{"connected_clients", len(s.clients), "cluster_connections", 0, "maxclients", s.cfg.Clients, "blocked_clients", s.blocking.count, "tracking_clients", 0,
 		"pubsub_clients", subscribers, "watched_keys", len(s.watched), "client_memory", s.held, "client_memory_limit", s.cfg.ClientMemory}
 }
 

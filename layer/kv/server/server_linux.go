@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"math"
 	"os"
 	"slices"
 	"time"
@@ -54,7 +55,9 @@ type Server struct {
 	events      [256]unix.EpollEvent
 	call        call
 	nothing     collection.Table // what a key has that is not there; never written
-	deaf        bool             // the listener is out of the poll, for want of descriptors
+	noList      collection.Series
+	noRanking   collection.Ranking
+	deaf        bool // the listener is out of the poll, for want of descriptors
 	lastID      uint64
 	now         int64 // Unix time in milliseconds at the start of this turn
 	started     int64
@@ -72,20 +75,24 @@ type Server struct {
 	topics      [kinds]map[string]*audience
 	pubsubLimit outputLimit
 	pause       pause
+	blocking    blocking
 	slow        slowlog
 	settings    []setting
+	limits      *collection.Limits // of compact encodings
+	listSize    int                // list-max-listpack-size and list-compress-depth, which lists have no use for
+	listDepth   int
 	runID       string            // of this start, at random
 	clock       time.Time         // when the last command ended, or the first of a buffer began
 	latency     metrics.Histogram // of commands
 	errors      map[string]uint64 // replies, by their first word
 	apart       bool              // transactions are no groups: for the test that shows what they are good for
-	woke        []*client         // were stalled by a pause that has ended
+	woke        []*client         // may go on: they were stalled by a pause, or were blocked
 	unwanted    resp.Writer       // for replies that a client does not want
 }
 
 // New makes a server with its store.
 func New(cfg Config) (_ *Server, err error) {
-	s := &Server{cfg: cfg, poll: -1, clients: map[int]*client{}, commands: table(), settings: settings(), watched: map[string][]*client{}, errors: map[string]uint64{}, stop: make(chan struct{}, 1), questions: make(chan question, 16), ended: make(chan struct{})}
+	s := &Server{cfg: cfg, poll: -1, clients: map[int]*client{}, commands: table(), settings: settings(), limits: collection.DefaultLimits(), listSize: -2, watched: map[string][]*client{}, blocking: blocking{queues: map[string]*queue{}}, errors: map[string]uint64{}, stop: make(chan struct{}, 1), questions: make(chan question, 16), ended: make(chan struct{})}
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, s.Close())
@@ -113,6 +120,7 @@ func New(cfg Config) (_ *Server, err error) {
 	s.store, err = cfg.Open(engine.Options{
 		Notify: func() { _ = s.wake.Signal() }, // fails only once the server is closed
 		Now:    func() int64 { return s.now },
+		Limits: s.limits,
 	})
 	if err != nil {
 		return nil, err
@@ -179,6 +187,7 @@ func (s *Server) turn() error {
 			}
 		}
 	}
+	s.timeOut()
 	s.resume()
 	s.sweep()
 	s.store.Collect()
@@ -198,15 +207,28 @@ const (
 
 // patience is how long the loop may sleep, in milliseconds; -1 is for ever.
 func (s *Server) patience() int64 {
-	switch {
-	case s.pause.until > 0: // the nearest of all that may be due
-		return max(0, min(s.pause.until-s.now, sweepEvery))
-	case s.store.Expiring() > 0:
-		return max(0, s.swept+sweepEvery-s.now)
-	case s.deaf:
-		return sweepEvery
+	left := int64(-1)
+	within := func(ms int64) {
+		if ms = max(0, ms); left < 0 || ms < left {
+			left = ms
+		}
 	}
-	return -1
+	if len(s.woke) > 0 {
+		within(0)
+	}
+	if s.pause.until > 0 {
+		within(min(s.pause.until-s.now, sweepEvery))
+	}
+	if len(s.blocking.waits) > 0 {
+		within(min(s.blocking.waits[0].until-s.now, math.MaxInt32))
+	}
+	if s.store.Expiring() > 0 {
+		within(s.swept + sweepEvery - s.now)
+	}
+	if s.deaf {
+		within(sweepEvery)
+	}
+	return left
 }
 
 // sweep removes some expired keys, and listens again if it could not.

@@ -62,7 +62,7 @@ func sadd(k *call) {
 	}
 }
 
-// removeFrom is HDEL and SREM.
+// removeFrom is HDEL, SREM and ZREM.
 func (k *call) removeFrom(kind collection.Kind) {
 	c, ok := k.collection(k.args[1], kind)
 	if !ok {
@@ -91,7 +91,7 @@ func (k *call) removeFrom(kind collection.Kind) {
 	}
 }
 
-// count is HLEN and SCARD.
+// count is HLEN, SCARD and ZCARD.
 func (k *call) count(kind collection.Kind) {
 	if t, ok := k.table(k.args[1], kind); ok {
 		k.w.Int(int64(t.Len()))

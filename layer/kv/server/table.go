@@ -22,15 +22,18 @@ type command struct {
 
 // call is a command that is executed. There is one of it, used again and again.
 type call struct {
-	s       *Server
-	c       *client
-	args    [][]byte // the name first
-	w       *resp.Writer
-	need    uint64 // what has to be durable before the reply may be sent
-	failed  bool   // the reply is an error
-	name    [32]byte
-	scratch []byte   // for values that are put together
-	views   [][]byte // arguments of queued commands
+	s        *Server
+	c        *client
+	cmd      *known
+	args     [][]byte // the name first
+	w        *resp.Writer
+	need     uint64 // what has to be durable before the reply may be sent
+	failed   bool   // the reply is an error
+	enclosed bool   // is part of a transaction
+	name     [32]byte
+	scratch  []byte   // for values that are put together
+	value    []byte   // for a score
+	views    [][]byte // arguments of queued commands
 }
 
 // known is a command with what follows from its flags, and with its subcommands.
@@ -53,8 +56,8 @@ type known struct {
 
 // table is all commands by name.
 func table() map[string]*known {
-	list := slicesOf(stringCommands(), bitCommands(), hashCommands(), setCommands(), keyCommands(), expiryCommands(), connectionCommands(),
-		serverCommands(), absentCommands(), transactionCommands(), pubsubCommands(), clientCommands(), configCommands(), introspectionCommands(), objectCommands(), slowlogCommands())
+	list := slicesOf(stringCommands(), bitCommands(), hashCommands(), setCommands(), listTypeCommands(), zsetCommands(), keyCommands(), expiryCommands(), connectionCommands(), serverCommands(),
+		transactionCommands(), pubsubCommands(), clientCommands(), configCommands(), introspectionCommands(), objectCommands(), slowlogCommands(), absentCommands())
 	m := make(map[string]*known, len(list))
 	for _, c := range list {
 		flags := " " + c.flags + " "
@@ -102,7 +105,7 @@ func (s *Server) do(c *client, args [][]byte) bool {
 		c.out.Out = s.buffers.get(0)
 	}
 	k := &s.call
-	k.s, k.c, k.args, k.w, k.need, k.failed = s, c, args, &c.out, 0, false
+	k.s, k.c, k.args, k.w, k.need, k.failed, k.enclosed = s, c, args, &c.out, 0, false, false
 	if c.mute || c.skip {
 		k.w = s.nowhere(c)
 	}
@@ -120,16 +123,22 @@ func (s *Server) do(c *client, args [][]byte) bool {
 		k.perform(cmd)
 	}
 	c.skip, c.skipNext = c.skipNext, false
+	s.finish(c, start, k.need)
+	s.serveWaiting()
+	return true
+}
+
+// finish has the reply from start on wait for need, if there is one, or disconnects a client for which it is too long.
+func (s *Server) finish(c *client, start int, need uint64) {
 	if c.out.Over {
 		c.out.Out, c.closing = c.out.Out[:start], true // the rest of a transaction has been executed nevertheless
 		s.stats.Evicted++
-		return true
+		return
 	}
-	c.need = max(c.need, k.need)
+	c.need = max(c.need, need)
 	if len(c.out.Out) > start {
-		s.await(c, start, k.need)
+		s.await(c, start, need)
 	}
-	return true
 }
 
 // reject answers a command that can neither be executed nor queued.
@@ -168,7 +177,7 @@ func (k *call) refusal(cmd *known) string {
 func (k *call) perform(cmd *known) {
 	s, args, start, before := k.s, k.args, k.s.clock, k.s.store.Last()
 	s.stats.Commands++
-	k.c.command, k.failed = cmd.name, false
+	k.c.command, k.failed, k.cmd = cmd.name, false, cmd
 	cmd.run(k)
 	s.clock = time.Now()
 	took := s.clock.Sub(start)
@@ -180,8 +189,8 @@ func (k *call) perform(cmd *known) {
 	if s.slow.threshold >= 0 {
 		s.noteSlow(k.c, cmd, args, took)
 	}
-	if cmd.write && len(s.watched) > 0 && s.store.Last() != before {
-		s.touch(cmd, args, before)
+	if cmd.write && s.store.Last() != before {
+		s.wrote(cmd, args, before)
 	}
 	if cap(k.scratch) > keptScratch {
 		k.scratch = nil
@@ -189,6 +198,16 @@ func (k *call) perform(cmd *known) {
 }
 
 const keptScratch = 1 << 20
+
+// wrote tells those who watch keys, or wait for them, that a command wrote; before is the last sequence number before it.
+func (s *Server) wrote(cmd *known, args [][]byte, before uint64) {
+	if len(s.watched) > 0 {
+		s.touch(cmd, args, before)
+	}
+	if len(s.blocking.queues) > 0 {
+		s.note(cmd, args, before)
+	}
+}
 
 // await makes the reply from start on wait for need.
 func (s *Server) await(c *client, start int, need uint64) {

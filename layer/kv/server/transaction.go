@@ -131,6 +131,7 @@ func exec(k *call) {
 	c.queue = nil // the commands shall not find themselves in it
 	s.unwatch(c)
 	k.w.Array(len(t.commands))
+	k.enclosed = true
 	for _, q := range t.commands {
 		k.views = t.arguments(q, k.views[:0])
 		k.args = k.views
@@ -139,6 +140,6 @@ func exec(k *call) {
 	if begun {
 		s.store.End()
 	}
-	c.queue = t
+	c.queue, k.enclosed = t, false
 	k.failed, c.command = false, "exec"
 }
