@@ -12,30 +12,29 @@ import (
 // client is a simple TCP of its own, with another idea of everything: it sends again from the first byte that is missing, in other pieces,
 // and puts what it receives together byte by byte.
 type client struct {
-	r            *rand.Rand
-	port         uint16
-	iss          sequence
-	base         sequence // the peer's first number
-	open, ended  bool     // the handshake is done; our FIN was acknowledged
-	peerEnded    bool
-	gone         bool // reset
-	out          []byte
-	acked, sent  int      // of out
-	top          sequence // behind all that was ever sent
-	finSent      bool
-	in           []byte
-	have         map[int]byte
-	fin          int // where the peer's FIN is, -1 if that is not known
-	limit        int // the peer's window ends there
-	shift        byte
-	window       int // ours
-	mss          int
-	burst        int // bytes that may be on their way
-	sackable     bool
-	again        time.Duration
-	options      bool
-	send         func([]byte)
-	acks, pushed int
+	r           *rand.Rand
+	port        uint16
+	iss         sequence
+	base        sequence // the peer's first number
+	open, ended bool     // the handshake is done; our FIN was acknowledged
+	peerEnded   bool
+	gone        bool // reset
+	out         []byte
+	acked, sent int      // of out
+	top         sequence // behind all that was ever sent
+	finSent     bool
+	in          []byte
+	have        map[int]byte
+	fin         int // where the peer's FIN is, -1 if that is not known
+	limit       int // the peer's window ends there
+	shift       byte
+	window      int // ours
+	mss         int
+	burst       int // bytes that may be on their way
+	sackable    bool
+	again       time.Duration
+	options     bool
+	send        func([]byte)
 }
 
 func (c *client) packet(flags byte, seq sequence, payload []byte, options []byte) {
@@ -122,7 +121,7 @@ func (c *client) receive(t testing.TB, b []byte) {
 	case !c.open:
 		return
 	}
-	c.acks++
+
 	acked := int(int32(p.ack - c.iss - 1))
 	if acked > len(c.out) {
 		c.ended, acked = true, len(c.out)
@@ -183,12 +182,12 @@ func (c *client) done() bool { return c.ended && c.peerEnded }
 
 // network carries packets both ways and does to them what networks do.
 type network struct {
-	r                        *rand.Rand
-	lose, repeat, mutilate   float64
-	spread                   time.Duration // packets take any time up to this, so they overtake each other
-	now                      time.Duration
-	travelling               events
-	carried, lost, repeated_ int
+	r                      *rand.Rand
+	lose, repeat, mutilate float64
+	spread                 time.Duration // packets take any time up to this, so they overtake each other
+	now                    time.Duration
+	travelling             events
+	carried, lost          int
 }
 
 type event struct {
