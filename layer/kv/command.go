@@ -11,6 +11,7 @@ import (
 	"runtime/debug"
 
 	"usui/internal/cli"
+	"usui/internal/metrics/scrape"
 	"usui/layer/kv/disk"
 	"usui/layer/kv/engine"
 	"usui/layer/kv/server"
@@ -35,13 +36,21 @@ It listens on this machine alone unless --listen says otherwise; --listen :6379 
 in a file, so that it is not seen in the list of processes:
 
   usui kv serve --dir /var/lib/kv --listen :6379 --password-file /etc/kv.password
+  usui kv serve --dir /var/lib/kv --listen unix:/run/kv.sock             for its owner alone
+  usui kv serve --dir /var/lib/kv --tls-listen :6380 --tls-cert kv.crt --tls-key kv.key
+  redis-cli -p 6380 --tls --cacert ca.crt set greeting hello
 
 On a full disk writes are refused with MISCONF and what to do; reads and deletions go on, and writes again when there is room. After an
 error of the disk nothing more is written: restart, and what was acknowledged is there. SIGINT and SIGTERM end the server in order.`,
 	Setup: func(f *flag.FlagSet) cli.Run {
 		var o options
 		f.StringVar(&o.dir, "dir", "", "keep the store in `DIR`")
-		f.StringVar(&o.listen, "listen", "127.0.0.1:6379", "listen at `ADDRESS`, as in :6379")
+		f.StringVar(&o.listen, "listen", "127.0.0.1:6379", "listen at `ADDRESS`, as in :6379 or unix:/run/kv.sock; several with commas between them")
+		f.StringVar(&o.tls.Listen, "tls-listen", "", "listen at `ADDRESS` for connections by TLS")
+		f.StringVar(&o.tls.Certificate, "tls-cert", "", "the server's certificate is in `FILE`, with those that sign it behind it")
+		f.StringVar(&o.tls.Key, "tls-key", "", "its key is in `FILE`")
+		f.StringVar(&o.tls.ClientAuthorities, "tls-ca", "", "clients by TLS have to show a certificate that one in `FILE` signed")
+		f.StringVar(&o.metrics, "metrics-listen", "", "serve metrics for Prometheus at `ADDRESS`: HOST:PORT, or the path of a Unix socket to make")
 		f.StringVar(&o.passwordFile, "password-file", "", "clients have to give the password that is in `FILE`")
 		f.IntVar(&o.clients, "max-clients", server.DefaultClients, "serve at most `N` connections")
 		f.IntVar(&o.memory, "client-memory", server.DefaultClientMemory>>20, "use at most `MIB` for the buffers of all clients")
@@ -79,6 +88,8 @@ that is missing is named, and the exit status is 1.
 
 type options struct {
 	dir, listen, passwordFile string
+	metrics                   string
+	tls                       TLS
 	clients, memory, segment  int
 }
 
@@ -91,6 +102,9 @@ func (o *options) serve(ctx context.Context, env *cli.Env, args []string) (err e
 	case o.clients < 1 || o.memory < 1 || o.segment < 1 || o.segment > engine.MaxSegment>>20:
 		return cli.UsageError("--max-clients, --client-memory and --segment are at least 1, --segment at most %d", engine.MaxSegment>>20)
 	}
+	if err := o.checkNetwork(); err != nil {
+		return err
+	}
 	password, err := readPassword(o.passwordFile)
 	if err != nil {
 		return err
@@ -100,17 +114,37 @@ func (o *options) serve(ctx context.Context, env *cli.Env, args []string) (err e
 		return err
 	}
 	s, err := New(Config{
-		Listen: o.listen, Folder: folder, SegmentBytes: o.segment << 20, Password: password, Clients: o.clients, ClientMemory: o.memory << 20,
+		Listen: o.listen, TLS: o.tls, Metrics: o.metrics, Folder: folder, SegmentBytes: o.segment << 20, Password: password, Clients: o.clients, ClientMemory: o.memory << 20,
 		Version: version(), Logger: slog.New(slog.NewTextHandler(env.Stderr, nil)), Progress: progress(env.Stderr),
 	})
 	if err != nil {
 		return fmt.Errorf("%s: %w", o.dir, err)
 	}
 	defer func() { err = errors.Join(err, s.Close()) }()
-	if _, err := fmt.Fprintf(env.Stdout, "serving %s at %s\n", o.dir, s.Address()); err != nil {
+	where := s.Address()
+	if a := s.SecureAddress(); a != "" {
+		where += ", by TLS at " + a
+	}
+	if _, err := fmt.Fprintf(env.Stdout, "serving %s at %s\n", o.dir, where); err != nil {
 		return err
 	}
 	return s.Run(ctx)
+}
+
+// checkNetwork looks at what belongs together.
+func (o *options) checkNetwork() error {
+	switch t := o.tls; {
+	case t.Listen == "" && t != (TLS{}):
+		return cli.UsageError("--tls-cert, --tls-key and --tls-ca are for --tls-listen, as in --tls-listen :6380")
+	case t.Listen != "" && (t.Certificate == "" || t.Key == ""):
+		return cli.UsageError("--tls-listen wants --tls-cert and --tls-key")
+	}
+	if o.metrics != "" {
+		if err := scrape.Check(o.metrics); err != nil {
+			return cli.UsageError("--metrics-listen %v", err)
+		}
+	}
+	return nil
 }
 
 // readPassword returns the first line of a file.

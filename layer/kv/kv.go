@@ -5,7 +5,11 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net/http"
+	"strings"
 
+	"usui/internal/metrics"
+	"usui/internal/metrics/scrape"
 	"usui/layer/kv/disk"
 	"usui/layer/kv/engine"
 	"usui/layer/kv/server"
@@ -13,7 +17,9 @@ import (
 
 // Config is what a store is served with.
 type Config struct {
-	Listen       string // address, as in ":6379"
+	Listen       string // addresses, as in ":6379" and "unix:/run/kv.sock", with commas between them
+	TLS          TLS
+	Metrics      string // address at which Prometheus is answered; empty for none
 	Folder       disk.Folder
 	SegmentBytes int // of a new store; 0 is engine.DefaultSegment
 	Password     string
@@ -26,24 +32,37 @@ type Config struct {
 
 // Store is a server with its store.
 type Store struct {
-	server  *server.Server
-	address string
+	server    *server.Server
+	listeners []listener
+	secure    *secure      // nil without TLS
+	scraped   *http.Server // nil without metrics
+	metrics   string       // its address
+	syncs     metrics.Histogram
 }
 
 // New reads the log and listens. The folder becomes the store's.
-func New(cfg Config) (*Store, error) {
-	fd, address, err := listen(cfg.Listen)
-	if err != nil {
+func New(cfg Config) (_ *Store, err error) {
+	s := &Store{}
+	if s.listeners, err = listenAll(cfg.Listen); err != nil {
 		return nil, errors.Join(err, cfg.Folder.Close())
 	}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, s.Close())
+		}
+	}()
 	if cfg.Logger == nil {
 		cfg.Logger = slog.New(slog.DiscardHandler)
 	}
-	s, err := server.New(server.Config{
-		Listener: fd,
+	var fds []int
+	for _, l := range s.listeners {
+		fds = append(fds, l.fd)
+	}
+	s.server, err = server.New(server.Config{
+		Listeners: fds,
 		Open: func(o engine.Options) (*engine.Store, error) {
 			o.SegmentBytes, o.Progress = cfg.SegmentBytes, cfg.Progress
-			return engine.Open(cfg.Folder, o)
+			return engine.Open(observed{cfg.Folder, &s.syncs}, o)
 		},
 		Password: cfg.Password, Clients: cfg.Clients, ClientMemory: cfg.ClientMemory,
 		Version: cfg.Version, Logger: cfg.Logger,
@@ -51,17 +70,63 @@ func New(cfg Config) (*Store, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Store{s, address}, nil
+	if cfg.TLS.Listen != "" {
+		if s.secure, err = newSecure(cfg.TLS, s.server.Attach, cfg.Logger); err != nil {
+			return nil, err
+		}
+	}
+	if cfg.Metrics != "" {
+		l, err := scrape.Listen(cfg.Metrics)
+		if err != nil {
+			return nil, err
+		}
+		mux := http.NewServeMux()
+		mux.HandleFunc("GET /metrics", s.serveMetrics)
+		s.scraped, s.metrics = scrape.Serve(l, mux, cfg.Logger), l.Addr().String()
+	}
+	return s, nil
 }
 
-// Address is where it listens.
-func (s *Store) Address() string { return s.address }
+// Address is where it listens, at several places with commas between them.
+func (s *Store) Address() string {
+	var all []string
+	for _, l := range s.listeners {
+		all = append(all, l.address)
+	}
+	return strings.Join(all, ",")
+}
+
+// SecureAddress is where it listens for TLS, empty if it does not.
+func (s *Store) SecureAddress() string {
+	if s.secure == nil {
+		return ""
+	}
+	return s.secure.listener.Addr().String()
+}
+
+// MetricsAddress is where Prometheus is answered, empty if it is not.
+func (s *Store) MetricsAddress() string { return s.metrics }
 
 // Run serves until ctx ends.
 func (s *Store) Run(ctx context.Context) error { return s.server.Run(ctx) }
 
 // Close ends all connections and gives everything back.
-func (s *Store) Close() error { return s.server.Close() }
+func (s *Store) Close() error {
+	if s.scraped != nil {
+		s.scraped.Close() // its clients' errors are of no use
+	}
+	var err error
+	if s.server != nil {
+		err = s.server.Close()
+	}
+	if s.secure != nil {
+		s.secure.close()
+	}
+	for _, l := range s.listeners {
+		l.remove()
+	}
+	return err
+}
 
 // check verifies every record in a folder and says what it found.
 func check(path string) (string, error) {

@@ -11,45 +11,64 @@ const (
 	keepBytes  = 16 << 20
 )
 
-// append adds a record to the batch and returns its address.
-func (s *Store) append(o op, hash uint64, expire int64, key, value []byte) (address, error) {
+// append adds a record to the batch, to the group if there is one, and returns its address. Readers of keys with that slot of pending wait
+// for it.
+func (s *Store) append(d *draft, slot uint64) (address, error) {
 	if s.sealed != nil {
 		return 0, s.sealed
 	}
-	size := pad(recordHeader + len(key) + len(value))
-	if size > s.opt.SegmentBytes/4 {
-		return 0, ErrTooLong
+	size := d.size()
+	if s.group.depth > 0 {
+		d.more = true
+		if err := s.groupFits(d.op, size); err != nil {
+			return 0, err
+		}
+	} else {
+		if size > s.opt.SegmentBytes/4 {
+			return 0, ErrTooLong
+		}
+		if err := s.makeRoom(d.op, size); err != nil {
+			return 0, err
+		}
+		s.bound(1)
 	}
-	if err := s.makeRoom(o, size); err != nil {
-		return 0, err
+	a := s.write(d)
+	s.pending[slot] = s.seq
+	return a, s.sealed
+}
+
+// bound gives the batch to the committer if it is long, or too long for n more records.
+func (s *Store) bound(n int) {
+	if b := &s.batch; len(b.records) >= batchBytes || len(b.records) > 0 && s.seq+uint64(n)-b.first > maxBack {
+		s.wait()
+		s.hand()
 	}
-	s.write(o, expire, key, value)
-	s.pending[hash%pendingSlots] = s.seq
-	return s.addressOf(s.log[len(s.log)-1].slot, s.tail-size), s.sealed
 }
 
 func (s *Store) addressOf(slot, off int) address {
 	return address((slot*s.opt.SegmentBytes + off) / alignment)
 }
 
-// write appends a record for which there is room.
-func (s *Store) write(o op, expire int64, key, value []byte) {
+// write appends a record for which there is room, and returns its address.
+func (s *Store) write(d *draft) address {
 	g := s.log[len(s.log)-1]
-	if len(s.batch.records) >= batchBytes || s.seq-s.batch.first >= maxBack {
-		s.wait()
-		s.hand()
-	}
 	s.seq++
 	if len(s.batch.records) == 0 {
 		s.batch.segment, s.batch.off, s.batch.first = g, s.tail, s.seq
 	}
 	before := len(s.batch.records)
-	s.batch.records = appendRecord(s.batch.records, g.seed, o, s.seq, s.batch.first, expire, key, value)
+	s.batch.records = d.append(s.batch.records, g.seed, s.seq, s.batch.first)
 	s.batch.last = s.seq
-	s.tail += len(s.batch.records) - before
-	s.used += int64(len(s.batch.records) - before)
+	size := len(s.batch.records) - before
+	if d.more {
+		s.group.grow(before, size)
+	}
+	a := s.addressOf(g.slot, s.tail)
+	s.tail += size
+	s.used += int64(size)
 	s.stats.Records++
-	s.stats.BytesAppended += uint64(len(s.batch.records) - before)
+	s.stats.BytesAppended += uint64(size)
+	return a
 }
 
 // Commit hands what was written since the last batch to the committer, unless that is busy: then the batch goes on growing, and a
@@ -68,6 +87,9 @@ func (s *Store) Idle() bool { return !s.busy && len(s.batch.records) == 0 }
 func (s *Store) hand() {
 	if s.busy || s.sealed != nil || len(s.batch.records) == 0 {
 		return
+	}
+	if s.group.depth > 0 {
+		panic("BUG: a batch is committed in the middle of a group")
 	}
 	old := s.flight.records[:0]
 	if cap(old) > keepBytes {

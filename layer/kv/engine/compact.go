@@ -83,9 +83,28 @@ func (s *Store) step(n int) bool {
 
 // keep appends a record of the victim again if it is live. There is no older segment, so that a deletion is dropped.
 func (s *Store) keep(r record, a address) bool {
-	if r.op() != opPut {
+	switch r.op() {
+	case opPut:
+		return s.keepKey(r, a)
+	case opPutElement:
+		return s.keepElement(r, a)
+	}
+	return true
+}
+
+func (s *Store) keepElement(r record, a address) bool {
+	c := s.collections[r.id()]
+	if c == nil || c.Elements.Find(r.element()) != uint64(a) {
 		return true
 	}
+	again, ok := s.copy(&draft{op: opPutElement, kind: c.Kind, id: c.id, key: r.element(), value: r.value()})
+	if ok {
+		c.Elements.Set(r.element(), r.value(), uint64(again))
+	}
+	return ok
+}
+
+func (s *Store) keepKey(r record, a address) bool {
 	hash := s.hash(r.key())
 	p := s.index.find(hash)
 	for {
@@ -102,11 +121,27 @@ func (s *Store) keep(r record, a address) bool {
 		s.stats.Expired++
 		return true
 	}
-	if !s.fits(opPut, r.padded()) && !s.rotate(0) {
-		return false
+	d := draft{op: opPut, kind: r.kind(), expire: r.expire(), key: r.key()}
+	if r.heads() {
+		d.id = r.id()
+	} else {
+		d.value = r.value()
 	}
-	s.write(opPut, r.expire(), r.key(), r.value())
-	s.stats.BytesCompacted += uint64(r.padded())
-	p.set(s.addressOf(s.log[len(s.log)-1].slot, s.tail-r.padded()))
-	return true
+	again, ok := s.copy(&d)
+	if ok {
+		p.set(again)
+	}
+	return ok
+}
+
+// copy appends a record of the victim, outside of any group: that it was in one is of no interest once it is durable. ok is false if there is
+// no room.
+func (s *Store) copy(d *draft) (a address, ok bool) {
+	size := d.size()
+	if !s.fits(d.op, size) && !s.rotate(0) {
+		return 0, false
+	}
+	s.bound(1)
+	s.stats.BytesCompacted += uint64(size)
+	return s.write(d), true
 }

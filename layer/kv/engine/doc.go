@@ -1,8 +1,8 @@
-// Package engine keeps keys and values in a log and finds them by an index outside of Go's heap.
+// Package engine keeps keys with values or collections in a log, and finds them by an index outside of Go's heap.
 //
 // # Place
 //
-// Part of layer/kv, on package disk. It knows nothing of clients or of their protocol.
+// Part of layer/kv, on packages disk and collection. It knows nothing of clients or of their protocol.
 //
 // # Idea
 //
@@ -22,13 +22,24 @@
 // bits of address, and a link (the bucket is FASTER's, SIGMOD 2018). The bits by which a table splits are in the entry, so that growing reads
 // no keys. Values are read from the mapping of the segment, or, before they are durable, from their batch.
 //
+// A collection (a hash, a set, a list, a sorted set) has a record for each element, which names the collection by a number that is never used
+// again, and not by its key; the record of the key has that number as its value. So giving a collection another key or another expiry is one
+// record, and so is dropping it, whatever its size. Elements are not in the index: the collection's [collection.Elements] know where their
+// records are. What no key leads to is not there: a large result is written element by element, and appears at once with its key.
+// Compaction moves keys and elements in any order, so that the log may tell of an element before its key: whichever comes first makes the
+// collection, and what has no key at the end of the log is dropped.
+//
+// Several records that belong together are a group: each but the last says that more follows, and a reader of the log ends it before a group
+// that is not whole. A group is written as part of one batch.
+//
 // Compaction takes the oldest segment and appends what is still live. So the numbers of the segments never have a hole, a missing
 // segment is noticed, and a deletion in the oldest segment has nothing left to delete.
 //
 // # Invariants
 //
-//   - One WriteAt and one Sync for each batch; a batch lies in one segment.
-//   - Nothing that [Store.Durable] covers is lost by a crash, and what it does not cover is there as a whole record or not at all.
+//   - One WriteAt and one Sync for each batch; a batch lies in one segment, and a group in one batch.
+//   - Nothing that [Store.Durable] covers is lost by a crash, and what it does not cover is there as a whole group or not at all.
+//   - A collection is there as long as a key has it. Its last element and its key go together: that is up to the caller.
 //   - After a failed write or sync no write is accepted ([ErrSealed]) and Durable never moves again. Reads go on.
 //   - A header of a segment is written twice, with a sync after each, so that one of the two is always whole.
 //   - A full disk refuses writes ([ErrFull]) before it takes away the room that deletions and compaction need.
@@ -40,7 +51,9 @@
 //
 // # Limits
 //
-// If the last batch of all rots, it looks torn: nothing behind it proves that it was durable. A record is at most a quarter of a segment. Addresses end at 8 TiB. There are no checkpoints: opening reads the whole log. The index does
-// not shrink but by [Store.Clear]. A key that expired stays in the log and in the count of keys until it is looked up or compacted.
+// If the last batch of all rots, it looks torn: nothing behind it proves that it was durable. A record is at most a quarter of a segment, and so
+// is a group. Addresses end at 8 TiB. There are no checkpoints: opening reads the whole log. The index does not shrink but by [Store.Clear].
+// The keys of elements are on Go's heap, those of strings are not. A key that expired stays in the log and in the count of keys until it is
+// looked up or compacted; should the clock be set back after a restart, a collection that was being compacted then comes back in part.
 // Compaction by age moves cold data once each time around, where one by share of live bytes would not.
 package engine

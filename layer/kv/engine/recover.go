@@ -15,7 +15,7 @@ import (
 // Open reads the log in a folder and returns the store that it describes. The folder becomes the store's. An error that wraps
 // [ErrDamaged] says where something is missing that had been acknowledged; nothing was changed then.
 func Open(folder disk.Folder, opt Options) (_ *Store, err error) {
-	s := &Store{folder: folder, opt: opt, seed: maphash.MakeSeed()}
+	s := &Store{folder: folder, opt: opt, seed: maphash.MakeSeed(), collections: map[uint64]*Collection{}}
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, s.abandon())
@@ -63,6 +63,7 @@ func (s *Store) recover(files segments) error {
 	if err := disk.Guard("read the log", func() error { return l.read(s.apply) }); err != nil {
 		return err
 	}
+	s.discardOrphans()
 	if err := files.settle(); err != nil {
 		return err
 	}
@@ -101,13 +102,17 @@ const (
 	MaxSegment = 1 << 30
 )
 
-// apply repeats what a record did.
+// apply repeats what a record did. A collection whose time has come stays until it is looked up: a later record of the key may have given it more
+// time, and without the key its elements would be dropped.
 func (s *Store) apply(r record, slot, off int) error {
-	hash := s.hash(r.key())
-	switch expire := r.expire(); {
+	switch {
 	case r.op() == opClear:
 		return s.forget()
-	case r.op() == opPut && (expire == 0 || expire > s.opt.Now()):
+	case r.op().isElement():
+		return s.applyElement(r, s.addressOf(slot, off))
+	}
+	hash := s.hash(r.key())
+	if expire := r.expire(); r.op() == opPut && (r.heads() || expire == 0 || expire > s.opt.Now()) {
 		return s.point(hash, r.key(), s.addressOf(slot, off))
 	}
 	if p, old := s.lookup(hash, r.key()); old != nil {
@@ -204,7 +209,8 @@ type logReader struct {
 	last    int    // index of the segment to append to
 	records uint64
 	bytes   uint64
-	remains int // segments that end with the remains of a batch
+	remains int   // segments that end with the remains of a batch
+	group   []int // where records are whose group has not ended yet
 }
 
 // read calls f with each record. It returns an error that wraps ErrDamaged if one is missing that had been durable.
@@ -232,29 +238,41 @@ func (l *logReader) read(f func(r record, slot, off int) error) error {
 	return nil
 }
 
+// readSegment reads groups of records, most of which are single ones. The log ends before a group that is not whole.
 func (l *logReader) readSegment(g *segment, f func(r record, slot, off int) error) error {
-	off := headerSize
-	g.flushed = len(g.view) // until its end is known
+	g.end, g.flushed = headerSize, len(g.view) // until its end is known
+	off, seq, known := g.end, l.seq, l.known
+	l.group = l.group[:0]
 	for {
 		r, ok := parse(g.view[off:], g.seed)
-		if !ok || l.known && r.seq() != l.seq+1 {
+		if !ok || known && r.seq() != seq+1 {
 			break
 		}
-		l.seq, l.known = r.seq(), true
-		if err := f(r, g.slot, off); err != nil {
-			return err
-		}
-		l.records++
-		l.bytes += uint64(r.padded())
+		seq, known = r.seq(), true
+		l.group = append(l.group, off)
 		off += r.padded()
+		if r.more() {
+			continue
+		}
+		for _, at := range l.group {
+			r := record(g.view[at:])
+			if err := f(r[:r.length()], g.slot, at); err != nil {
+				return err
+			}
+		}
+		l.records += uint64(len(l.group))
+		l.bytes += uint64(off - g.end)
+		l.seq, l.known, g.end = seq, known, off
+		l.group = l.group[:0]
 	}
-	g.end, g.flushed = off, off
-	return l.lookBehind(g)
+	g.flushed = g.end
+	return l.lookBehind(g, off)
 }
 
 // lookBehind tells a torn batch, which nobody was told of, from a missing record. A batch is written only after the one before it was
-// synced, so a record of a later batch proves that what is missing here had been durable.
-func (l *logReader) lookBehind(g *segment) error {
+// synced, so a record of a later batch proves that what is missing here had been durable. bad is where the first record lies that does not
+// check, in the middle of a group perhaps.
+func (l *logReader) lookBehind(g *segment, bad int) error {
 	missing := l.seq + 1
 	for off := g.end; off+recordHeader <= len(g.view); off += alignment {
 		p := g.view[off:]
@@ -270,7 +288,7 @@ func (l *logReader) lookBehind(g *segment) error {
 			missing = r.batch()
 		}
 		if r.batch() > missing {
-			return fmt.Errorf("%w: %s at %#x: record %d does not check, and record %d behind it does", ErrDamaged, segmentName(g.slot), g.end, missing, r.seq())
+			return fmt.Errorf("%w: %s at %#x: record %d does not check, and record %d behind it does", ErrDamaged, segmentName(g.slot), bad, missing+uint64(len(l.group)), r.seq())
 		}
 		g.torn = true
 		off += r.padded() - alignment

@@ -25,7 +25,7 @@ const (
 	headerCopy = 4096
 	headerSize = 2 * headerCopy
 	headerUsed = 44
-	version    = 1
+	version    = 2
 )
 
 var magic = []byte("usui-kv\n")

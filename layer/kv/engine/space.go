@@ -30,7 +30,7 @@ func (s *Store) makeRoom(o op, size int) error {
 // fits says whether a record may go to the last segment.
 func (s *Store) fits(o op, size int) bool {
 	limit := s.opt.SegmentBytes
-	if o == opPut {
+	if o.adds() {
 		limit -= limit / reserve
 	}
 	return s.tail+size <= limit

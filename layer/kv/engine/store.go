@@ -7,6 +7,7 @@ import (
 	"hash/maphash"
 	"math/rand/v2"
 
+	"usui/layer/kv/collection"
 	"usui/layer/kv/disk"
 )
 
@@ -14,7 +15,7 @@ import (
 var (
 	ErrFull    = errors.New("the disk is full: delete keys, or make room; writes go on by themselves then")
 	ErrSealed  = errors.New("a write to the log failed, and nothing was acknowledged after it; see to the disk and restart")
-	ErrTooLong = errors.New("key and value do not fit into a quarter of a segment")
+	ErrTooLong = errors.New("more than a quarter of a segment")
 	ErrDamaged = errors.New("damaged")
 )
 
@@ -35,8 +36,17 @@ type Options struct {
 
 // Entry is what a key has. Value is valid until the next call of a method that writes or collects.
 type Entry struct {
-	Value  []byte
-	Expire int64 // Unix time in milliseconds, 0 for never
+	Value      []byte
+	Collection *Collection // instead of a value; nil for a string
+	Expire     int64       // Unix time in milliseconds, 0 for never
+}
+
+// Kind is what kind of value it is.
+func (e Entry) Kind() collection.Kind {
+	if e.Collection == nil {
+		return collection.String
+	}
+	return e.Collection.Kind
 }
 
 // Store is a map from keys to values of which nothing is lost that [Store.Durable] covers.
@@ -46,6 +56,10 @@ type Store struct {
 	seed   maphash.Seed
 	index  *index
 	stats  Stats
+
+	collections map[uint64]*Collection // by id
+	lastID      uint64                 // no collection has a higher one
+	group       group
 
 	slots  []*segment // by slot
 	log    []*segment // in the order of the log; the last one is appended to
@@ -92,13 +106,20 @@ func (s *Store) Get(key []byte) (Entry, bool) {
 		s.stats.Expired++
 		return Entry{}, false
 	}
-	return Entry{r.value(), r.expire()}, true
+	return s.entry(r), true
+}
+
+func (s *Store) entry(r record) Entry {
+	if r.heads() {
+		return Entry{Collection: s.collections[r.id()], Expire: r.expire()}
+	}
+	return Entry{Value: r.value(), Expire: r.expire()}
 }
 
 // Put gives a key a value that ends at expire, 0 for never. value must not be one that Get returned.
 func (s *Store) Put(key, value []byte, expire int64) error {
 	hash := s.hash(key)
-	a, err := s.append(opPut, hash, expire, key, value)
+	a, err := s.append(&draft{op: opPut, expire: expire, key: key, value: value}, hash%pendingSlots)
 	if err != nil {
 		return err
 	}
@@ -107,23 +128,46 @@ func (s *Store) Put(key, value []byte, expire int64) error {
 
 // point makes the index lead to a record that was just read or appended.
 func (s *Store) point(hash uint64, key []byte, a address) error {
-	now := s.at(a)
+	if err := s.enter(hash, s.at(a)); err != nil { // first: what it replaces may have the same collection
+		return err
+	}
 	p, old := s.lookup(hash, key)
 	if old != nil {
-		s.live -= int64(old.padded())
-		s.count(old, -1)
+		s.leave(old)
 		p.set(a)
 	} else if err := s.index.insert(hash, a); err != nil {
 		return s.seal(err)
 	}
-	s.live += int64(now.padded())
-	s.count(now, 1)
 	return nil
 }
 
-func (s *Store) count(r record, n int) {
+// enter counts the record of a key that comes into the index.
+func (s *Store) enter(hash uint64, r record) error {
+	if r.heads() {
+		c, err := s.collectionOf(r)
+		if err != nil {
+			return err
+		}
+		c.heads++
+		c.slot = hash % pendingSlots
+	}
+	s.live += int64(r.padded())
 	if r.expire() != 0 {
-		s.expiring += n
+		s.expiring++
+	}
+	return nil
+}
+
+// leave takes back what enter counted. A collection that no key has any more is gone.
+func (s *Store) leave(r record) {
+	if r.heads() {
+		c := s.collections[r.id()]
+		c.heads--
+		s.Discard(c)
+	}
+	s.live -= int64(r.padded())
+	if r.expire() != 0 {
+		s.expiring--
 	}
 }
 
@@ -133,7 +177,7 @@ func (s *Store) Delete(key []byte) (bool, error) {
 		return false, nil
 	}
 	hash := s.hash(key)
-	if _, err := s.append(opDelete, hash, 0, key, nil); err != nil {
+	if _, err := s.append(&draft{op: opDelete, key: key}, hash%pendingSlots); err != nil {
 		return false, err
 	}
 	if p, r := s.lookup(hash, key); r != nil { // compaction may have met it and found it expired
@@ -144,7 +188,7 @@ func (s *Store) Delete(key []byte) (bool, error) {
 
 // Clear removes all keys.
 func (s *Store) Clear() error {
-	if _, err := s.append(opClear, 0, 0, nil, nil); err != nil {
+	if _, err := s.append(&draft{op: opClear}, 0); err != nil {
 		return err
 	}
 	for i := range s.pending {
@@ -161,6 +205,7 @@ func (s *Store) forget() error {
 	}
 	old := s.index
 	s.index, s.live, s.expiring = fresh, 0, 0
+	s.collections = map[uint64]*Collection{}
 	return old.close()
 }
 
@@ -178,7 +223,7 @@ func (s *Store) Scan(cursor uint64, count int, f func(key []byte, e Entry)) uint
 		cursor = s.index.walk(cursor, func(a address) {
 			seen++
 			if r := s.at(a); r.expire() == 0 || r.expire() > now {
-				f(r.key(), Entry{r.value(), r.expire()})
+				f(r.key(), s.entry(r))
 			}
 		})
 		if cursor == 0 || seen >= count {
@@ -267,8 +312,7 @@ func (s *Store) lookup(hash uint64, key []byte) (place, record) {
 
 // drop takes the record that lookup found out of the index.
 func (s *Store) drop(p *place, r record) {
-	s.live -= int64(r.padded())
-	s.count(r, -1)
+	s.leave(r)
 	s.index.remove(p)
 }
 

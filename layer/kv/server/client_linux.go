@@ -3,6 +3,7 @@ package server
 import (
 	"errors"
 	"slices"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -21,8 +22,11 @@ type client struct {
 	fd     int // -1 once it is closed
 	id     uint64
 	peer   string
+	here   string // the address at which it came in, once it was asked for
 	name   string
-	since  int64 // Unix time in milliseconds
+	unix   bool   // came by a Unix socket
+	gone   func() // is told when the client is disconnected; may be nil
+	since  int64  // Unix time in milliseconds
 	last   int64
 	events uint32 // what the poll looks for
 
@@ -35,9 +39,22 @@ type client struct {
 	waits   bool   // is in Server.waiting
 	queued  bool   // is in Server.unsent
 	paused  bool   // does not execute: too much output
+	stalled bool   // does not execute: CLIENT PAUSE
 	closing bool   // ends when out is sent
 	trusted bool   // has given the password
 	command string // the last one
+
+	mute           bool // wants no replies (CLIENT REPLY)
+	skip, skipNext bool // wants none to this command, to the next
+
+	need         uint64       // what the last of its replies waits for, or waited
+	queue        *transaction // since MULTI; nil outside
+	watches      map[string]watch
+	watchedBytes int  // what they take
+	stale        bool // a watched key changed
+	topics       [kinds]map[string]bool
+	topicBytes   int   // what they take
+	softSince    int64 // since when more waits than outputLimit.soft; 0: it does not
 }
 
 // mark says that out waits from offset at on until a sequence number is durable.
@@ -86,7 +103,7 @@ func (s *Server) serve(c *client, events uint32) {
 
 // read takes what has arrived, once, so that nobody is served at the cost of others.
 func (s *Server) read(c *client) {
-	if c.paused || c.closing {
+	if c.paused || c.closing || c.stalled {
 		if c.events&unix.EPOLLIN == 0 { // the peer is gone, else there would be no event
 			s.drop(c)
 		}
@@ -129,6 +146,7 @@ func (s *Server) growInput(c *client) []byte {
 
 // execute does the commands that are whole in p, which is c.in or what was just read, and keeps the rest.
 func (s *Server) execute(c *client, p []byte) {
+	s.clock = time.Now()
 	for len(p) > 0 && !c.closing {
 		if len(c.out.Out)-c.sent > pauseBytes {
 			c.paused = true
@@ -144,8 +162,8 @@ func (s *Server) execute(c *client, p []byte) {
 		if n == 0 {
 			break
 		}
-		if len(args) > 0 {
-			s.do(c, args)
+		if len(args) > 0 && !s.do(c, args) {
+			break
 		}
 		p = p[n:]
 	}
@@ -173,14 +191,25 @@ func (s *Server) keepInput(c *client, rest []byte) {
 
 // account counts the client's memory, and disconnects it if it takes more than there is.
 func (s *Server) account(c *client) {
-	now := cap(c.in) + cap(c.out.Out)
+	now := c.takes()
 	grown := now > c.memory
 	s.held += now - c.memory
 	c.memory = now
-	if grown && now > bufferBytes && s.held > s.cfg.ClientMemory || len(c.out.Out)-c.sent > outputBytes {
+	if grown && s.tooMuch(c) || len(c.out.Out)-c.sent > outputBytes {
 		s.stats.Evicted++
 		s.drop(c)
 	}
+}
+
+// takes is the memory for a client's buffers, and for what it has queued, watches and listens to.
+func (c *client) takes() int {
+	return cap(c.in) + cap(c.out.Out) + c.queue.memory() + c.watchedBytes + c.topicBytes
+}
+
+// tooMuch says that a client's buffers are more than it may have, or than there is.
+func (s *Server) tooMuch(c *client) bool {
+	now := c.takes()
+	return now > bufferBytes && s.held-c.memory+now > s.cfg.ClientMemory || len(c.out.Out)-c.sent > outputBytes
 }
 
 // queue has the output sent at the end of this turn.
@@ -246,7 +275,7 @@ func (s *Server) sendTo(c *client) {
 // interest has the poll look for what c can do next.
 func (s *Server) interest(c *client) {
 	events := uint32(0)
-	if !c.paused && !c.closing {
+	if !c.paused && !c.closing && !c.stalled {
 		events |= unix.EPOLLIN
 	}
 	if c.ready() > c.sent {
@@ -268,6 +297,11 @@ func (s *Server) drop(c *client) {
 		return
 	}
 	delete(s.clients, c.fd)
+	s.forget(c)
+	s.leaveAll(c)
+	if c.gone != nil {
+		c.gone()
+	}
 	_ = unix.Close(c.fd) // it leaves the poll with that; there is nobody to tell about an error
 	c.fd = -1
 	s.held -= c.memory

@@ -67,7 +67,7 @@ func (k *call) expireTime(arg []byte, u unit, positive bool) (int64, bool) {
 	return n, !bad
 }
 
-// retime gives a key that is there another expiry, 0 for none. The record is written anew: an expiry has no record of its own.
+// retime gives a key that is there another expiry, 0 for none. The record of the key is written anew: an expiry has none of its own.
 func (k *call) retime(key []byte, expire int64) error {
 	if expire != 0 && expire <= k.s.now {
 		_, err := k.s.store.Delete(key)
@@ -76,9 +76,8 @@ func (k *call) retime(key []byte, expire int64) error {
 		}
 		return err
 	}
-	e, _ := k.get(key)
-	k.scratch = append(k.scratch[:0], e.Value...)
-	err := k.s.store.Put(key, k.scratch, expire)
+	e, _ := k.find(key)
+	err := k.give(key, e, expire)
 	if err == nil {
 		k.wrote(nil)
 	}
@@ -114,7 +113,7 @@ func (k *call) expireIn(u unit) {
 		k.fail("ERR GT and LT options at the same time are not compatible")
 		return
 	}
-	e, was := k.get(k.args[1])
+	e, was := k.find(k.args[1])
 	has := e.Expire != 0
 	if !was || nx && has || xx && !has || gt && (!has || expire <= e.Expire) || lt && has && expire >= e.Expire {
 		k.w.Int(0)
@@ -132,7 +131,7 @@ func (k *call) expireIn(u unit) {
 
 // left answers with a time that show makes of the key's expiry; -2 for no key, -1 for no expiry.
 func (k *call) left(show func(at, now int64) int64) {
-	e, ok := k.get(k.args[1])
+	e, ok := k.find(k.args[1])
 	switch {
 	case !ok:
 		k.w.Int(-2)
@@ -144,7 +143,7 @@ func (k *call) left(show func(at, now int64) int64) {
 }
 
 func persist(k *call) {
-	if e, ok := k.get(k.args[1]); !ok || e.Expire == 0 {
+	if e, ok := k.find(k.args[1]); !ok || e.Expire == 0 {
 		k.w.Int(0)
 	} else if err := k.retime(k.args[1], 0); err != nil {
 		k.wrote(err)

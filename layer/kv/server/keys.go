@@ -3,6 +3,7 @@ package server
 import (
 	"slices"
 	"strconv"
+	"strings"
 
 	"usui/layer/kv/engine"
 	"usui/layer/kv/resp"
@@ -44,7 +45,7 @@ func del(k *call) {
 func exists(k *call) {
 	n := int64(0)
 	for _, key := range k.args[1:] {
-		if _, ok := k.get(key); ok {
+		if _, ok := k.find(key); ok {
 			n++
 		}
 	}
@@ -52,8 +53,8 @@ func exists(k *call) {
 }
 
 func typeOf(k *call) {
-	if _, ok := k.get(k.args[1]); ok {
-		k.w.Status("string")
+	if e, ok := k.find(k.args[1]); ok {
+		k.w.Status(e.Kind().String())
 	} else {
 		k.w.Status("none")
 	}
@@ -78,39 +79,18 @@ func keys(k *call) {
 }
 
 func scan(k *call) {
-	cursor, err := strconv.ParseUint(string(k.args[1]), 10, 64)
-	if err != nil {
-		k.fail("ERR invalid cursor")
+	cursor, ok := k.cursor(k.args[1])
+	if !ok {
 		return
 	}
-	count, pattern, others := int64(10), []byte(nil), false
-	for i := 2; i < len(k.args); i += 2 {
-		switch a := k.args[i]; {
-		case i+1 == len(k.args):
-			k.fail(errSyntax)
-			return
-		case is(a, "COUNT"):
-			n, ok := k.integer(k.args[i+1])
-			if !ok {
-				return
-			}
-			if count = n; count < 1 {
-				k.fail(errSyntax)
-				return
-			}
-		case is(a, "MATCH"):
-			pattern = k.args[i+1]
-		case is(a, "TYPE"):
-			others = !is(k.args[i+1], "STRING")
-		default:
-			k.fail(errSyntax)
-			return
-		}
+	o, ok := k.scanOptions(2, true)
+	if !ok {
+		return
 	}
 	k.all()
 	var found [][]byte
-	next := k.s.store.Scan(cursor, int(min(count, 1<<20)), func(key []byte, _ engine.Entry) {
-		if !others && (pattern == nil || match(pattern, key)) {
+	next := k.s.store.Scan(cursor, o.count, func(key []byte, e engine.Entry) {
+		if (o.kind == nil || is(o.kind, strings.ToUpper(e.Kind().String()))) && (o.pattern == nil || match(o.pattern, key)) {
 			found = append(found, key)
 		}
 	})
@@ -133,32 +113,39 @@ func randomKey(k *call) {
 
 func (k *call) rename(onlyNew bool) {
 	from, to := k.args[1], k.args[2]
-	e, ok := k.get(from)
+	e, ok := k.find(from)
 	if !ok {
 		k.fail(errNoKey)
 		return
 	}
 	if onlyNew {
-		if _, was := k.get(to); was {
+		if _, was := k.find(to); was {
 			k.w.Int(0)
 			return
 		}
 	}
-	if !slices.Equal(from, to) {
-		e, _ = k.get(from)
-		k.scratch = append(k.scratch[:0], e.Value...)
-		if !k.put(to, k.scratch, e.Expire) {
-			return
-		}
-		if _, ok := k.remove(from); !ok {
-			return
-		}
+	if !slices.Equal(from, to) && !k.move(from, to, len(e.Value)) {
+		return
 	}
 	if onlyNew {
 		k.w.Int(1)
 	} else {
 		k.w.Status("OK")
 	}
+}
+
+// move gives a key's value, which is size bytes long, to another.
+func (k *call) move(from, to []byte, size int) (ok bool) {
+	if err := k.s.store.Begin(engine.Room(len(to), size) + engine.Room(len(from), 0)); err != nil {
+		return k.wrote(err)
+	}
+	defer k.s.store.End()
+	e, _ := k.find(from) // again: Begin may have moved the value
+	if err := k.give(to, e, e.Expire); err != nil {
+		return k.wrote(err)
+	}
+	_, ok = k.remove(from)
+	return ok
 }
 
 func copyKey(k *call) {
@@ -182,19 +169,32 @@ func copyKey(k *call) {
 		k.fail("ERR source and destination objects are the same")
 		return
 	}
-	if _, was := k.get(k.args[2]); was && !replace {
+	if _, was := k.find(k.args[2]); was && !replace {
 		k.w.Int(0)
 		return
 	}
-	e, ok := k.get(k.args[1])
-	if !ok {
+	e, was := k.find(k.args[1])
+	switch {
+	case !was:
 		k.w.Int(0)
-		return
-	}
-	k.scratch = append(k.scratch[:0], e.Value...)
-	if k.put(k.args[2], k.scratch, e.Expire) {
+	case e.Collection != nil:
+		if k.copyCollection(k.args[2], e) {
+			k.w.Int(1)
+		}
+	case k.wrote(k.give(k.args[2], e, e.Expire)):
 		k.w.Int(1)
 	}
+}
+
+func (k *call) copyCollection(to []byte, from engine.Entry) (ok bool) {
+	e := k.replace(to, from.Kind())
+	e.expire = from.Expire
+	from.Collection.Elements.Each(func(key string, at uint64) bool {
+		k.scratch = append(append(k.scratch[:0], key...), k.s.store.Value(at)...)
+		e.put(k.scratch[:len(key)], k.scratch[len(key):])
+		return e.err == nil
+	})
+	return e.finish()
 }
 
 func flush(k *call) {

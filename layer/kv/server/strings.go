@@ -5,6 +5,7 @@ import (
 	"strconv"
 	"strings"
 
+	"usui/layer/kv/engine"
 	"usui/layer/kv/resp"
 )
 
@@ -36,15 +37,16 @@ func stringCommands() []command {
 
 func get(k *call) { k.reply(k.args[1]) }
 
-// reply answers with what a key has.
-func (k *call) reply(key []byte) bool {
-	e, ok := k.get(key)
-	if ok {
+// reply answers with the string that a key has. ok is false if it has something else.
+func (k *call) reply(key []byte) (e engine.Entry, was, ok bool) {
+	e, was, ok = k.get(key)
+	switch {
+	case was:
 		k.w.Bulk(e.Value)
-	} else {
+	case ok:
 		k.w.Null()
 	}
-	return ok
+	return e, was, ok
 }
 
 // setOptions are what SET and GETEX may end with.
@@ -99,11 +101,15 @@ func set(k *call) {
 		return
 	}
 	start := len(k.w.Out)
-	old, was := k.get(key)
+	old, was := k.find(key)
 	if o.get {
-		if was {
+		switch {
+		case old.Collection != nil:
+			k.fail(errWrongType)
+			return
+		case was:
 			k.w.Bulk(old.Value)
-		} else {
+		default:
 			k.w.Null()
 		}
 	}
@@ -128,7 +134,7 @@ func set(k *call) {
 }
 
 func setNX(k *call) {
-	if _, was := k.get(k.args[1]); was {
+	if _, was := k.find(k.args[1]); was {
 		k.w.Int(0)
 	} else if k.put(k.args[1], k.args[2], 0) {
 		k.w.Int(1)
@@ -143,7 +149,9 @@ func (k *call) setFor(u unit) {
 
 func getSet(k *call) {
 	start := len(k.w.Out)
-	k.reply(k.args[1])
+	if _, _, ok := k.reply(k.args[1]); !ok {
+		return
+	}
 	if err := k.s.store.Put(k.args[1], k.args[2], 0); err != nil {
 		k.w.Out = k.w.Out[:start]
 		k.wrote(err)
@@ -154,7 +162,7 @@ func getSet(k *call) {
 
 func getDel(k *call) {
 	start := len(k.w.Out)
-	if !k.reply(k.args[1]) {
+	if _, was, _ := k.reply(k.args[1]); !was {
 		return
 	}
 	if _, err := k.s.store.Delete(k.args[1]); err != nil {
@@ -171,11 +179,8 @@ func getEx(k *call) {
 		return
 	}
 	start := len(k.w.Out)
-	if !k.reply(k.args[1]) || !o.has && !o.persist {
-		return
-	}
-	old, _ := k.get(k.args[1])
-	if o.persist && old.Expire == 0 {
+	old, was, _ := k.reply(k.args[1])
+	if !was || !o.has && !o.persist || o.persist && old.Expire == 0 {
 		return
 	}
 	if err := k.retime(k.args[1], o.expire); err != nil {
@@ -187,7 +192,11 @@ func getEx(k *call) {
 func mget(k *call) {
 	k.w.Array(len(k.args) - 1)
 	for _, key := range k.args[1:] {
-		k.reply(key)
+		if e, was := k.find(key); was && e.Collection == nil {
+			k.w.Bulk(e.Value)
+		} else {
+			k.w.Null()
+		}
 	}
 }
 
@@ -198,11 +207,20 @@ func (k *call) setMany(onlyNew bool) {
 	}
 	pairs := k.args[1:]
 	for i := 0; onlyNew && i < len(pairs); i += 2 {
-		if _, was := k.get(pairs[i]); was {
+		if _, was := k.find(pairs[i]); was {
 			k.w.Int(0)
 			return
 		}
 	}
+	var r room
+	for i := 0; i < len(pairs); i += 2 {
+		r.add(len(pairs[i]), len(pairs[i+1]))
+	}
+	if err := k.s.store.Begin(r.bytes); err != nil {
+		k.wrote(err)
+		return
+	}
+	defer k.s.store.End()
 	for i := 0; i < len(pairs); i += 2 {
 		if !k.put(pairs[i], pairs[i+1], 0) {
 			return
@@ -216,7 +234,10 @@ func (k *call) setMany(onlyNew bool) {
 }
 
 func appendTo(k *call) {
-	e, _ := k.get(k.args[1])
+	e, _, ok := k.get(k.args[1])
+	if !ok {
+		return
+	}
 	k.scratch = append(append(k.scratch[:0], e.Value...), k.args[2]...)
 	if k.put(k.args[1], k.scratch, e.Expire) {
 		k.w.Int(int64(len(k.scratch)))
@@ -224,8 +245,9 @@ func appendTo(k *call) {
 }
 
 func strlen(k *call) {
-	e, _ := k.get(k.args[1])
-	k.w.Int(int64(len(e.Value)))
+	if e, _, ok := k.get(k.args[1]); ok {
+		k.w.Int(int64(len(e.Value)))
+	}
 }
 
 func (k *call) addBy(sign int64) {
@@ -240,10 +262,12 @@ func (k *call) addBy(sign int64) {
 }
 
 func (k *call) add(n int64) {
-	e, was := k.get(k.args[1])
+	e, was, ok := k.get(k.args[1])
+	if !ok {
+		return
+	}
 	old := int64(0)
 	if was {
-		var ok bool
 		if old, ok = resp.ParseInt(e.Value); !ok {
 			k.fail(errInteger)
 			return
@@ -269,35 +293,42 @@ func parseFloat(p []byte) (*big.Float, bool) {
 }
 
 func addFloat(k *call) {
-	e, was := k.get(k.args[1])
+	e, was, ok := k.get(k.args[1])
+	if !ok {
+		return
+	}
 	old := new(big.Float).SetPrec(floatPrecision)
 	if was {
-		var ok bool
 		if old, ok = parseFloat(e.Value); !ok {
-			k.fail("ERR value is not a valid float")
+			k.fail(errFloat)
 			return
 		}
 	}
 	by, ok := parseFloat(k.args[2])
 	if !ok {
-		k.fail("ERR value is not a valid float")
+		k.fail(errFloat)
 		return
 	}
+	text, ok := k.sum(old, by)
+	if ok && k.put(k.args[1], []byte(text), e.Expire) {
+		k.w.Text(text)
+	}
+}
+
+// sum adds by to old and returns the sum as Redis writes it. It answers if there is none.
+func (k *call) sum(old, by *big.Float) (string, bool) {
 	if old.IsInf() || by.IsInf() {
 		k.fail("ERR increment would produce NaN or Infinity")
-		return
+		return "", false
 	}
-	old.Add(old, by)
-	text := old.Text('f', 17)
+	text := old.Add(old, by).Text('f', 17)
 	if strings.Contains(text, ".") {
 		text = strings.TrimRight(strings.TrimRight(text, "0"), ".")
 	}
 	if text == "-0" {
 		text = "0"
 	}
-	if k.put(k.args[1], []byte(text), e.Expire) {
-		k.w.Text(text)
-	}
+	return text, true
 }
 
 func getRange(k *call) {
@@ -309,7 +340,10 @@ func getRange(k *call) {
 	if !ok2 {
 		return
 	}
-	e, _ := k.get(k.args[1])
+	e, _, ok := k.get(k.args[1])
+	if !ok {
+		return
+	}
 	n := int64(len(e.Value))
 	if start < 0 && end < 0 && start > end || n == 0 {
 		k.w.Text("")
@@ -337,7 +371,10 @@ func setRange(k *call) {
 		k.fail("ERR offset is out of range")
 		return
 	}
-	e, _ := k.get(k.args[1])
+	e, _, ok := k.get(k.args[1])
+	if !ok {
+		return
+	}
 	with := k.args[3]
 	if len(with) == 0 {
 		k.w.Int(int64(len(e.Value)))

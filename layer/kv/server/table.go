@@ -1,14 +1,17 @@
 package server
 
 import (
+	"errors"
 	"fmt"
+	"slices"
 	"strings"
+	"time"
 
 	"usui/layer/kv/engine"
 	"usui/layer/kv/resp"
 )
 
-// command is one that clients may send, as COMMAND describes it.
+// command is one that clients may send, as COMMAND describes it. One whose name has a bar, as in client|id, is a subcommand.
 type command struct {
 	name              string
 	arity             int // number of arguments with the name; negative: at least so many
@@ -26,18 +29,65 @@ type call struct {
 	need    uint64 // what has to be durable before the reply may be sent
 	failed  bool   // the reply is an error
 	name    [32]byte
-	scratch []byte // for values that are put together
+	scratch []byte   // for values that are put together
+	views   [][]byte // arguments of queued commands
+}
+
+// known is a command with what follows from its flags, and with its subcommands.
+type known struct {
+	command
+	stranger bool // may come before the password
+	write    bool // may change keys
+	spreads  bool // may change keys or tell others
+	adds     bool // may take more room
+	movable  bool // has keys whose places depend on its arguments
+	alone    bool // may not be in a transaction
+	steers   bool // is about the transaction itself: executed, never queued
+	listener bool // may come from a subscriber by version 2 of the protocol
+	subs     map[string]*known
+	hidden   bool   // is not kept in the slow log: what it executes is
+	secret   bool   // has passwords in its arguments
+	title    string // in upper case
+	use
 }
 
 // table is all commands by name.
-func table() map[string]*command {
-	list := slicesOf(stringCommands(), keyCommands(), expiryCommands(), connectionCommands(), serverCommands())
-	m := make(map[string]*command, len(list))
-	for i := range list {
-		m[list[i].name] = &list[i]
+func table() map[string]*known {
+	list := slicesOf(stringCommands(), hashCommands(), setCommands(), keyCommands(), expiryCommands(), connectionCommands(), serverCommands(),
+		transactionCommands(), pubsubCommands(), clientCommands(), configCommands(), introspectionCommands(), objectCommands(), slowlogCommands())
+	m := make(map[string]*known, len(list))
+	for _, c := range list {
+		flags := " " + c.flags + " "
+		has := func(flag string) bool { return strings.Contains(flags, " "+flag+" ") }
+		n := &known{
+			command: c, title: strings.ToUpper(c.name), stranger: has("no_auth"), write: has("write"), adds: has("denyoom"), movable: has("movablekeys"), alone: has("no_multi"), hidden: has("skip_slowlog"),
+			steers: slices.Contains(steering, c.name), listener: slices.Contains(listening, c.name), secret: c.name == "auth" || c.name == "hello",
+		}
+		n.spreads = n.write || slices.Contains(telling, c.name)
+		of, sub, is := strings.Cut(c.name, "|")
+		if !is {
+			m[c.name] = n
+			continue
+		}
+		if m[of].subs == nil { // it stands before its subcommands
+			m[of].subs = map[string]*known{}
+		}
+		m[of].subs[sub] = n
+	}
+	for _, c := range m {
+		if c.subs != nil {
+			c.subs["help"] = &known{command: command{c.name + "|help", 2, "loading stale", 0, 0, 0, help(c)}, title: c.title + "|HELP"}
+		}
 	}
 	return m
 }
+
+// Commands that have properties which no flag tells.
+var (
+	steering  = []string{"multi", "exec", "discard", "watch", "quit", "reset"}
+	listening = []string{"subscribe", "unsubscribe", "psubscribe", "punsubscribe", "ssubscribe", "sunsubscribe", "ping", "quit", "reset"}
+	telling   = []string{"publish", "spublish"}
+)
 
 func slicesOf(lists ...[]command) (all []command) {
 	for _, l := range lists {
@@ -46,31 +96,96 @@ func slicesOf(lists ...[]command) (all []command) {
 	return all
 }
 
-// do executes a command and has its reply wait for what it speaks of.
-func (s *Server) do(c *client, args [][]byte) {
-	s.stats.Commands++
+// do executes or queues a command, and has its reply wait for what it speaks of. It says false if the command has to wait itself.
+func (s *Server) do(c *client, args [][]byte) bool {
 	if c.out.Out == nil {
 		c.out.Out = s.buffers.get(0)
 	}
 	k := &s.call
 	k.s, k.c, k.args, k.w, k.need, k.failed = s, c, args, &c.out, 0, false
+	if c.mute || c.skip {
+		k.w = s.nowhere(c)
+	}
 	start := len(c.out.Out)
-	cmd := k.lookup()
-	switch {
-	case cmd == nil:
-		k.unknown()
-	case cmd.arity > 0 && len(args) != cmd.arity || len(args) < -cmd.arity:
-		k.fail(fmt.Sprintf("ERR wrong number of arguments for '%s' command", cmd.name))
-	case !c.trusted && !strings.Contains(cmd.flags, "no_auth"):
-		k.fail("NOAUTH Authentication required.")
+	cmd := k.lookup(args)
+	switch problem := k.refusal(cmd); {
+	case problem != "":
+		k.reject(cmd, problem)
+	case s.putsOff(c, cmd):
+		return false
+	case c.queue != nil && !cmd.steers:
+		c.queue.add(cmd, args)
+		k.w.Status("QUEUED")
 	default:
-		c.command = cmd.name
-		cmd.run(k)
+		k.perform(cmd)
+	}
+	c.skip, c.skipNext = c.skipNext, false
+	if c.out.Over {
+		c.out.Out, c.closing = c.out.Out[:start], true // the rest of a transaction has been executed nevertheless
+		s.stats.Evicted++
+		return true
+	}
+	c.need = max(c.need, k.need)
+	if len(c.out.Out) > start {
+		s.await(c, start, k.need)
+	}
+	return true
+}
+
+// reject answers a command that can neither be executed nor queued.
+func (k *call) reject(cmd *known, problem string) {
+	if cmd != nil && cmd.name == "exec" {
+		k.s.forget(k.c)
+		problem = "EXECABORT Transaction discarded because of: " + strings.TrimPrefix(problem, "ERR ")
+	}
+	if k.c.queue != nil {
+		k.c.queue.broken = true
+	}
+	if cmd != nil {
+		cmd.rejected++
+	}
+	k.fail(problem)
+}
+
+// refusal is the error of a command that can neither be executed nor queued, empty if it can.
+func (k *call) refusal(cmd *known) string {
+	switch n := len(k.args); {
+	case cmd == nil:
+		return k.unknown()
+	case cmd.arity > 0 && n != cmd.arity || n < -cmd.arity:
+		return fmt.Sprintf("ERR wrong number of arguments for '%s' command", cmd.name)
+	case !k.c.trusted && !cmd.stranger:
+		return "NOAUTH Authentication required."
+	case k.c.queue != nil && cmd.alone:
+		return "ERR Command not allowed inside a transaction"
+	case !cmd.listener && k.c.listens():
+		return "ERR Can't execute '" + cmd.name + "': only (P|S)SUBSCRIBE / (P|S)UNSUBSCRIBE / PING / QUIT / RESET are allowed in this context"
+	}
+	return ""
+}
+
+// perform executes a command and counts it. Its time begins where that of the one before ended.
+func (k *call) perform(cmd *known) {
+	s, args, start, before := k.s, k.args, k.s.clock, k.s.store.Last()
+	s.stats.Commands++
+	k.c.command, k.failed = cmd.name, false
+	cmd.run(k)
+	s.clock = time.Now()
+	took := s.clock.Sub(start)
+	cmd.calls, cmd.took = cmd.calls+1, cmd.took+took
+	if k.failed {
+		cmd.failed++
+	}
+	s.latency.Observe(took)
+	if s.slow.threshold >= 0 {
+		s.noteSlow(k.c, cmd, args, took)
+	}
+	if cmd.write && len(s.watched) > 0 && s.store.Last() != before {
+		s.touch(cmd, args, before)
 	}
 	if cap(k.scratch) > keptScratch {
 		k.scratch = nil
 	}
-	s.await(c, start, k.need)
 }
 
 const keptScratch = 1 << 20
@@ -93,9 +208,16 @@ func (s *Server) await(c *client, start int, need uint64) {
 	}
 }
 
-// lookup finds the command, whatever the case of its name.
-func (k *call) lookup() *command {
-	name := k.args[0]
+// lookup finds the command, whatever the case of its name. It is nil for an unknown subcommand, too.
+func (k *call) lookup(args [][]byte) *known {
+	cmd := k.named(k.s.commands, args[0])
+	if cmd != nil && cmd.subs != nil && len(args) > 1 {
+		return k.named(cmd.subs, args[1])
+	}
+	return cmd
+}
+
+func (k *call) named(m map[string]*known, name []byte) *known {
 	if len(name) > len(k.name) {
 		return nil
 	}
@@ -105,11 +227,15 @@ func (k *call) lookup() *command {
 		}
 		k.name[i] = b
 	}
-	return k.s.commands[string(k.name[:len(name)])]
+	return m[string(k.name[:len(name)])]
 }
 
-// unknown answers as Redis does (rejectCommandFormat in processCommand): some of the arguments, cut at 128 bytes in all.
-func (k *call) unknown() {
+// unknown is the error of Redis (rejectCommandFormat in processCommand): some of the arguments, cut at 128 bytes in all.
+func (k *call) unknown() string {
+	name := k.args[0]
+	if of := k.named(k.s.commands, name); of != nil {
+		return fmt.Sprintf("ERR unknown subcommand '%s'. Try %s HELP.", k.args[1][:min(len(k.args[1]), 128)], of.title)
+	}
 	var b strings.Builder
 	for _, a := range k.args[1:] {
 		if b.Len() >= 128 {
@@ -117,27 +243,35 @@ func (k *call) unknown() {
 		}
 		fmt.Fprintf(&b, "'%s' ", a[:min(len(a), 128-b.Len())])
 	}
-	name := k.args[0]
-	k.fail(fmt.Sprintf("ERR unknown command '%s', with args beginning with: %s", name[:min(len(name), 128)], b.String()))
+	return fmt.Sprintf("ERR unknown command '%s', with args beginning with: %s", name[:min(len(name), 128)], b.String())
 }
 
 // fail answers with an error.
 func (k *call) fail(text string) {
 	k.failed = true
+	k.s.countError(text)
 	k.w.Error(text)
+}
+
+// failSub answers a subcommand with too many arguments.
+func (k *call) failSub() {
+	of, _, _ := strings.Cut(k.c.command, "|")
+	k.fail(fmt.Sprintf("ERR unknown subcommand or wrong number of arguments for '%s'. Try %s HELP.", k.args[1][:min(len(k.args[1]), 128)], strings.ToUpper(of)))
 }
 
 // Errors that many commands have, as Redis words them.
 const (
-	errSyntax   = "ERR syntax error"
-	errInteger  = "ERR value is not an integer or out of range"
-	errOverflow = "ERR increment or decrement would overflow"
-	errNoKey    = "ERR no such key"
-	errTooLong  = "ERR string exceeds maximum allowed size (proto-max-bulk-len)"
+	errSyntax    = "ERR syntax error"
+	errInteger   = "ERR value is not an integer or out of range"
+	errOverflow  = "ERR increment or decrement would overflow"
+	errFloat     = "ERR value is not a valid float"
+	errWrongType = "WRONGTYPE Operation against a key holding the wrong kind of value"
+	errNoKey     = "ERR no such key"
+	errTooLong   = "ERR string exceeds maximum allowed size (proto-max-bulk-len)"
 )
 
-// get reads a key.
-func (k *call) get(key []byte) (engine.Entry, bool) {
+// find reads a key, whatever it has.
+func (k *call) find(key []byte) (engine.Entry, bool) {
 	k.need = max(k.need, k.s.store.Pending(key))
 	e, ok := k.s.store.Get(key)
 	if ok {
@@ -148,7 +282,16 @@ func (k *call) get(key []byte) (engine.Entry, bool) {
 	return e, ok
 }
 
-// put writes a key, and answers if that fails.
+// get reads a key that must have a string or be none. ok is false if it has something else, and that was answered.
+func (k *call) get(key []byte) (e engine.Entry, was, ok bool) {
+	if e, was = k.find(key); e.Collection != nil {
+		k.fail(errWrongType)
+		return engine.Entry{}, false, false
+	}
+	return e, was, true
+}
+
+// put writes a string, and answers if that fails.
 func (k *call) put(key, value []byte, expire int64) bool {
 	return k.wrote(k.s.store.Put(key, value, expire))
 }
@@ -175,8 +318,11 @@ func (k *call) wrote(err error) bool {
 
 // explain gives an error of the store the first word that clients know: MISCONF is that of a server whose disk has trouble.
 func explain(err error) string {
-	if strings.HasPrefix(err.Error(), engine.ErrTooLong.Error()) {
+	switch {
+	case err == engine.ErrTooLong: // one value; what wraps it says more
 		return errTooLong
+	case errors.Is(err, engine.ErrTooLong):
+		return "ERR " + err.Error()
 	}
 	return "MISCONF " + err.Error()
 }
