@@ -73,7 +73,7 @@ func FuzzSegments(f *testing.F) {
 			}
 			p.sent = nil
 			st := s.Stats()
-			if held := st.HeldOrdered + st.HeldEarly + st.HeldSending; held > s.cfg.Frames || len(p.free)+held != len(p.holds) || c.Unread() > 5000 {
+			if held := int(st.HeldOrdered + st.HeldEarly + st.HeldSending); held > s.cfg.Frames || len(p.free)+held != len(p.holds) || c.Unread() > 5000 {
 				t.Fatalf("%d frames are held, %d are free, of %d; %d bytes wait; %+v", held, len(p.free), len(p.holds), c.Unread(), st)
 			}
 			if !c.deaf && c.pipe() < 0 || c.sndNext.before(c.sndUna) || c.rcvEdge.before(c.rcvNext) {

@@ -31,14 +31,18 @@ type Stats struct {
 	NoFrame  uint64 // segments that were not sent because the link had no frame
 	NoRoom   uint64 // or no room
 
-	Connections, HalfOpen, Waiting      int // now; Waiting are in TIME-WAIT, and among Connections
-	HeldOrdered, HeldEarly, HeldSending int // frames
+	Connections uint64 `metric:"gauge"` // now
+	HalfOpen    uint64 `metric:"gauge"`
+	Waiting     uint64 `metric:"gauge"` // in TIME-WAIT, and among Connections
+	HeldOrdered uint64 `metric:"gauge"` // frames
+	HeldEarly   uint64 `metric:"gauge"`
+	HeldSending uint64 `metric:"gauge"`
 }
 
 // Stats returns the counters.
 func (s *Stack) Stats() Stats {
 	r := s.stats
-	r.Connections, r.HalfOpen, r.Waiting = len(s.conns), len(s.half), s.waiting
-	r.HeldOrdered, r.HeldEarly, r.HeldSending = s.held.ordered, s.held.early, s.held.sending
+	r.Connections, r.HalfOpen, r.Waiting = uint64(len(s.conns)), uint64(len(s.half)), uint64(s.waiting)
+	r.HeldOrdered, r.HeldEarly, r.HeldSending = uint64(s.held.ordered), uint64(s.held.early), uint64(s.held.sending)
 	return r
 }

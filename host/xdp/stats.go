@@ -8,7 +8,7 @@ type Stats struct {
 	SendFull                      uint64 // frames that found the transmit ring full
 	SendRefused                   uint64 // calls that found the kernel without memory or the link down
 	BadDescriptors                uint64 // entries of rings that made no sense
-	FreeFrames                    uint64
+	FreeFrames                    uint64 `metric:"gauge"`
 	Dropped                       uint64 // packets that were too long
 	RingFull                      uint64 // packets that found the receive ring full
 	NoFrame                       uint64 // times that the fill ring was empty

@@ -14,6 +14,10 @@
 // saw what is not durable yet. So there is one sync for as many clients as come while the last one lasted, and reads of other keys wait for
 // none.
 //
+// With AF_XDP (host/xdp) and a TCP of its own (host/tcp) a second way leads to the loop, past the kernel's network stack: commands are executed where
+// the card put them, and a value is copied once, into the batch, unless its command lies in several frames. The loop then looks at rings instead of calling
+// read and write. INFO bypass and the metrics count copies and system calls. No speed is promised: on veth, where tests run, the kernel's own way is faster.
+//
 // A connection by TLS is carried by two goroutines to one end of a pair of sockets; the loop has the other end as any client's.
 //
 // # Invariants
@@ -25,6 +29,6 @@
 // # Limits
 //
 // One event loop and one log: one core, and the committer's. One database. Strings only. Values are at most a
-// quarter of a segment. Ordinary files: no persistent memory, no network bypass, no replication. A connection by TLS takes about 50 KiB beside what is
+// quarter of a segment. Ordinary files: no persistent memory, no replication. By AF_XDP IPv4 only, no TLS. A connection by TLS takes about 50 KiB beside what is
 // counted for clients. The parts say theirs.
 package kv

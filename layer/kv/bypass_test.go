@@ -1,0 +1,177 @@
+package kv
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/netip"
+	"strings"
+	"sync"
+	"testing"
+
+	"usui/host/need"
+	"usui/host/xdp/xdptest"
+	"usui/layer/kv/disk"
+	"usui/layer/kv/engine"
+)
+
+// ownAddress is one that no kernel has.
+const ownAddress = "10.9.0.77"
+
+// serveBypass serves a new folder at an address past the kernel's network stack, until the test ends, and returns the end of the cable that
+// clients are at.
+func serveBypass(t *testing.T) (far *xdptest.End) {
+	t.Helper()
+	near, far := xdptest.Cable(t)
+	folder, err := disk.Open(t.TempDir(), engine.IsOurs)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var s *Store
+	near.Do(func() {
+		s, err = New(Config{Listen: "127.0.0.1:0", Folder: folder, SegmentBytes: 1 << 20,
+			Bypass: Bypass{Interface: near.Name, Address: netip.MustParseAddr(ownAddress), Port: 6379, MemoryBytes: 16 << 20}})
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got, want := s.BypassAddress(), ownAddress+":6379 (native, copy)"; got != want {
+		t.Errorf("BypassAddress() = %q, want %q", got, want)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan error, 1)
+	go func() { done <- errors.Join(s.Run(ctx), s.Close()) }() // ends with ctx
+	t.Cleanup(func() {
+		cancel()
+		if err := <-done; err != nil {
+			t.Error(err)
+		}
+	})
+	return far
+}
+
+// dialFar connects from an end of a cable.
+func dialFar(t *testing.T, e *xdptest.End) *peer {
+	t.Helper()
+	var p *peer
+	var err error
+	e.Do(func() { p, err = dial(ownAddress + ":6379") })
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { p.Close() })
+	return p
+}
+
+// infoOf reads numbers from INFO bypass.
+func infoOf(t *testing.T, p *peer) map[string]string {
+	t.Helper()
+	all := map[string]string{}
+	for line := range strings.Lines(p.must(t, "info", "bypass")) {
+		if name, value, ok := strings.Cut(strings.TrimSpace(line), ":"); ok {
+			all[name] = value
+		}
+	}
+	return all
+}
+
+func TestClientsComePastTheKernel(t *testing.T) {
+	far := serveBypass(t)
+	var wait sync.WaitGroup
+	for i := range 8 {
+		p := dialFar(t, far)
+		wait.Go(func() {
+			for n := range 60 {
+				key, value := fmt.Sprintf("k:%d:%d", i, n), strings.Repeat(fmt.Sprintf("%d.%d ", i, n), 1+n*n*2)
+				if got, err := p.do("set", key, value); got != "+OK\r\n" || err != nil {
+					t.Errorf("set of %d bytes = %q, %v", len(value), got, err)
+					return
+				}
+				if got, err := p.do("get", key); got != fmt.Sprintf("$%d\r\n%s\r\n", len(value), value) || err != nil {
+					t.Errorf("get of %d bytes has %d, %v", len(value), len(got), err)
+					return
+				}
+			}
+			if got, err := p.do("quit"); got != "+OK\r\n" || err != nil {
+				t.Errorf("quit = %q, %v", got, err)
+			}
+			if got, err := p.reply(); err == nil {
+				t.Errorf("after quit: %q", got)
+			}
+		})
+	}
+	wait.Wait()
+	if got := dialFar(t, far).must(t, "dbsize"); got != ":480\r\n" {
+		t.Errorf("dbsize = %q", got)
+	}
+}
+
+func TestCommandsOfOneFrameAreCopiedOnce(t *testing.T) {
+	far := serveBypass(t)
+	p := dialFar(t, far)
+	for range 50 {
+		p.must(t, "set", "key", strings.Repeat("v", 1000))
+	}
+	got := infoOf(t, p)
+	if got["bypass_bytes_joined"] != "0" || got["bypass_bytes_merged"] != "0" || got["bypass_frames_bad"] != "0" {
+		t.Errorf("50 values of 1000 bytes: %v", got)
+	}
+	p.must(t, "set", "key", strings.Repeat("v", 10_000))
+	if got := infoOf(t, p); got["bypass_bytes_joined"] == "0" || got["bypass_system_calls"] == "0" {
+		t.Errorf("a value that lies in several frames: %v", got)
+	}
+}
+
+func TestWhoDoesNotFetchIsNotReadFrom(t *testing.T) {
+	far := serveBypass(t)
+	p := dialFar(t, far)
+	p.must(t, "set", "key", strings.Repeat("v", 10_000))
+	const commands = 3000
+	sent := make(chan error, 1)
+	go func() { // ends when all is sent, or with the connection
+		_, err := p.Write([]byte(strings.Repeat("get key\r\n", commands)))
+		sent <- err
+	}()
+	other := dialFar(t, far)
+	other.must(t, "ping")
+	for range commands {
+		if got, err := p.reply(); err != nil || len(got) != 10_010 {
+			t.Fatalf("a reply of %d bytes, %v", len(got), err)
+		}
+	}
+	if err := <-sent; err != nil {
+		t.Error(err)
+	}
+}
+
+func TestPublishingAndPausesWorkPastTheKernel(t *testing.T) {
+	far := serveBypass(t)
+	p, q := dialFar(t, far), dialFar(t, far)
+	p.must(t, "subscribe", "news")
+	q.must(t, "publish", "news", "hello")
+	if got, err := p.reply(); err != nil || !strings.Contains(got, "hello") {
+		t.Errorf("%q, %v", got, err)
+	}
+	if got := q.must(t, "client", "list"); !strings.Contains(got, "laddr="+ownAddress+":6379") {
+		t.Errorf("client list = %q", got)
+	}
+	q.must(t, "client", "pause", "50")
+	q.must(t, "ping") // is answered when the pause is over
+}
+
+func TestProgramsOfRedisWorkPastTheKernel(t *testing.T) {
+	client, bench := need.Tool(t, "redis-cli", "redis-tools"), need.Tool(t, "redis-benchmark", "redis-tools")
+	far := serveBypass(t)
+	if got := far.Run(t, client, "-h", ownAddress, "set", "greeting", "hello"); got != "OK\n" {
+		t.Errorf("redis-cli set = %q", got)
+	}
+	if got := far.Run(t, client, "-h", ownAddress, "get", "greeting"); got != "hello\n" {
+		t.Errorf("redis-cli get = %q", got)
+	}
+	for _, args := range []string{"-n 2000 -c 20 -P 1 -t set,get,incr", "-n 5000 -c 20 -P 16 -d 3000 -t set,get", "-n 2000 -c 50 -k 0 -t ping"} {
+		got := far.Run(t, bench, append([]string{"-h", ownAddress, "-q"}, strings.Fields(args)...)...)
+		if strings.Contains(strings.ToLower(got), "error") || !strings.Contains(got, "requests per second") {
+			t.Errorf("redis-benchmark %s:\n%s", args, got)
+		}
+	}
+}
