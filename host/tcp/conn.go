@@ -98,6 +98,14 @@ func (c *Conn) Peek() []byte {
 	return c.ordered.at(0).data
 }
 
+// Hold holds the frame in which Peek's bytes lie, for a user who needs them longer than until Discard, and returns it. He releases it to the
+// link. How many frames are held so is for him to bound.
+func (c *Conn) Hold() (frame uint32) {
+	frame = c.ordered.at(0).frame
+	c.stack.cfg.Link.Hold(frame)
+	return frame
+}
+
 // Unread is how many bytes wait to be read.
 func (c *Conn) Unread() int { return c.unread }
 

@@ -73,11 +73,20 @@ func (p *pool) Busy(f uint32) bool {
 	return p.busy[f] > 0
 }
 
-func (p *pool) Release(f uint32) {
-	if p.holds[f] != 1 {
-		p.t.Fatalf("Release of frame %d with %d holds", f, p.holds[f])
+func (p *pool) Hold(f uint32) {
+	if p.holds[f] == 0 {
+		p.t.Fatalf("Hold of frame %d, which is free", f)
 	}
-	p.holds[f] = 0
+	p.holds[f]++
+}
+
+func (p *pool) Release(f uint32) {
+	if p.holds[f] == 0 {
+		p.t.Fatalf("Release of frame %d, which is free", f)
+	}
+	if p.holds[f]--; p.holds[f] > 0 {
+		return
+	}
 	p.busy[f] = 0
 	p.free = append(p.free, f)
 }

@@ -172,9 +172,15 @@ func TestPayloadIsReadWhereItArrived(t *testing.T) {
 	if at := bytes.Index(d.p.memory, first); at%frameBytes != headroom+atPayload {
 		t.Errorf("the first bytes lie at %d of a frame, want %d", at%frameBytes, headroom+atPayload)
 	}
+	held := d.c.Hold()
 	d.c.Discard(1)
 	d.c.Discard(1000)
-	if got := d.read(); got != string(text(899, 'b'))+string(text(10, 'c')) {
+	d.send(packet{flags: flagACK, payload: text(1000, 'd')}) // into another frame
+	if !bytes.Equal(first, text(1000, 'a')) {
+		t.Errorf("what is held is %q", first)
+	}
+	d.p.Release(held)
+	if got := d.read(); got != string(text(899, 'b'))+string(text(10, 'c'))+string(text(1000, 'd')) {
 		t.Errorf("read %q", got)
 	}
 	d.p.take(t)

@@ -16,6 +16,8 @@ type Link interface {
 	Send(frame uint32, n int) bool
 	// Busy says that a frame is being sent: its memory must not change.
 	Busy(frame uint32) bool
+	// Hold holds a frame once more.
+	Hold(frame uint32)
 	Release(frame uint32)
 }
 

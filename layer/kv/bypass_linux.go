@@ -54,13 +54,14 @@ func openBypass(cfg Bypass, clients int) (_ *bypass, err error) {
 		return nil, err
 	}
 	frames := len(b.memory) / bypassFrame
-	frames -= frames/8 + xdp.DefaultRing*len(b.card.Descriptors()) // those that wait to be received into, and what answers without a connection
+	parts := frames / 8
+	frames -= parts + frames/8 + xdp.DefaultRing*len(b.card.Descriptors()) // those that wait to be received into, and what answers without a connection
 	stack, err := tcp.New(tcp.Config{Link: b.card, MAC: b.card.MAC(), Address: cfg.Address, Port: cfg.Port, MTU: b.card.MTU(), Own: own, Unsummed: b.card.Unsummed(),
 		Connections: min(clients, frames/4), Frames: frames})
 	if err != nil {
 		return nil, fmt.Errorf("interface %s: %w", cfg.Interface, err)
 	}
-	b.Bypass = server.Bypass{Card: b.card, Stack: stack, Address: netip.AddrPortFrom(cfg.Address, cfg.Port)}
+	b.Bypass = server.Bypass{Card: b.card, Stack: stack, Address: netip.AddrPortFrom(cfg.Address, cfg.Port), Parts: parts}
 	return b, nil
 }
 

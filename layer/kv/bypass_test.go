@@ -4,7 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"net/netip"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -116,9 +118,87 @@ func TestCommandsOfOneFrameAreCopiedOnce(t *testing.T) {
 	if got["bypass_bytes_joined"] != "0" || got["bypass_bytes_merged"] != "0" || got["bypass_frames_bad"] != "0" {
 		t.Errorf("50 values of 1000 bytes: %v", got)
 	}
-	p.must(t, "set", "key", strings.Repeat("v", 10_000))
-	if got := infoOf(t, p); got["bypass_bytes_joined"] == "0" || got["bypass_system_calls"] == "0" {
-		t.Errorf("a value that lies in several frames: %v", got)
+	for range 50 {
+		p.must(t, "set", "key", strings.Repeat("v", 10_000))
+	}
+	got = infoOf(t, p)
+	joined, _ := strconv.Atoi(got["bypass_bytes_joined"])
+	if parts, _ := strconv.Atoi(got["bypass_bytes_in_parts"]); joined > 50*100 || parts < 50*9_900 || got["bypass_system_calls"] == "0" {
+		t.Errorf("50 values that lie in several frames each: %v", got)
+	}
+}
+
+// TestCommandsAreCutAnywhere sends commands in pieces of any size, so that frames end at any byte.
+func TestCommandsAreCutAnywhere(t *testing.T) {
+	far := serveBypass(t)
+	r := rand.New(rand.NewPCG(5, 6))
+	p := dialFar(t, far)
+	p.must(t, "ping")
+	for round := range 150 {
+		value := make([]byte, []int{10, 1000, 1100, 5000, 70_000}[r.IntN(5)]+r.IntN(2000))
+		for i := range value {
+			value[i] = byte('a' + r.IntN(26))
+		}
+		v := string(value)
+		get := fmt.Sprintf("$%d\r\n%s\r\n", len(v), v)
+		var out []byte
+		var want []string
+		add := func(reply string, args ...string) { out, want = append(out, encode(args...)...), append(want, reply) }
+		switch round % 8 {
+		case 0:
+			add("+OK\r\n", "set", "k", v)
+		case 1:
+			add("+OK\r\n", "set", "k", v, "ex", "100")
+			add("+OK\r\n", "set", "k2", v)
+		case 2:
+			add("+OK\r\n", "setex", "k", "100", v)
+		case 3:
+			add("+OK\r\n", "multi")
+			add("+QUEUED\r\n", "set", "k", v)
+			add("+QUEUED\r\n", "append", "k", v)
+			add("*2\r\n+OK\r\n:"+fmt.Sprint(2*len(v))+"\r\n", "exec")
+			add("+OK\r\n", "set", "k", v)
+		case 4:
+			add("+OK\r\n", "client", "pause", "1")
+			add("+OK\r\n", "set", "k", v)
+		case 5:
+			add("+OK\r\n", "mset", "k", v, "k2", v, "k3", v)
+			add(get, "get", "k3")
+		case 6:
+			add("-ERR syntax error\r\n", "set", "k", v, "nonsense")
+			add("+OK\r\n", "set", "k", v)
+		case 7:
+			add("$3\r\nold\r\n", "set", "k", v, "get")
+		}
+		add(get, "get", "k")
+		if round%8 == 7 {
+			p.must(t, "set", "k", "old")
+		}
+		sent := make(chan error, 1)
+		go func() { // ends when all is sent
+			left := out
+			for len(left) > 0 {
+				n := min(len(left), 1+r.IntN([]int{3, 100, 1500, 20_000}[r.IntN(4)]))
+				if _, err := p.Write(left[:n]); err != nil {
+					sent <- err
+					return
+				}
+				left = left[n:]
+			}
+			sent <- nil
+		}()
+		for i, w := range want {
+			if got, err := p.reply(); err != nil || got != w {
+				t.Fatalf("round %d, reply %d = %.100q (%d bytes), %v; want %.100q (%d bytes)", round, i, got, len(got), err, w, len(w))
+			}
+		}
+		if err := <-sent; err != nil {
+			t.Fatal(err)
+		}
+	}
+	// The one that is held has this very command.
+	if got := infoOf(t, p); got["bypass_frames_held"] != "1" || got["bypass_frames_in_parts"] != "0" || got["bypass_bytes_in_parts"] == "0" {
+		t.Errorf("at the end: %v", got)
 	}
 }
 
@@ -172,6 +252,30 @@ func TestProgramsOfRedisWorkPastTheKernel(t *testing.T) {
 		got := far.Run(t, bench, append([]string{"-h", ownAddress, "-q"}, strings.Fields(args)...)...)
 		if strings.Contains(strings.ToLower(got), "error") || !strings.Contains(got, "requests per second") {
 			t.Errorf("redis-benchmark %s:\n%s", args, got)
+		}
+	}
+}
+
+func TestABypassThatCannotBeLeavesNothing(t *testing.T) {
+	near, _ := xdptest.Cable(t)
+	for _, tt := range []struct{ name, want string }{
+		{"nosuch", "interface nosuch: there is no such interface"},
+		{"lo", "interface lo: hardware of type 772, want Ethernet"},
+	} {
+		folder, err := disk.Open(t.TempDir(), engine.IsOurs)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var s *Store
+		near.Do(func() {
+			s, err = New(Config{Listen: "127.0.0.1:7001", Folder: folder, SegmentBytes: 1 << 20,
+				Bypass: Bypass{Interface: tt.name, Address: netip.MustParseAddr(ownAddress), Port: 6379, MemoryBytes: 16 << 20}})
+		})
+		if err == nil {
+			s.Close()
+		}
+		if err == nil || !strings.Contains(err.Error(), tt.want) {
+			t.Errorf("New on %s = %v, want %q", tt.name, err, tt.want)
 		}
 	}
 }

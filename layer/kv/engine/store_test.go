@@ -310,3 +310,27 @@ func TestSteadyStateAllocatesNothing(t *testing.T) {
 		t.Errorf("Put and Get allocate %v times, want 0", n)
 	}
 }
+
+func TestAValueInPartsIsOne(t *testing.T) {
+	d := disktest.New()
+	s, err := Open(d, Options{SegmentBytes: MinSegment, Now: func() int64 { return 1000 }})
+	if err != nil {
+		t.Fatal(err)
+	}
+	parts := [][]byte{[]byte("one,"), nil, []byte(" two"), []byte(" and three")}
+	if err := s.PutParts([]byte("k"), []byte("in parts: "), parts, 0); err != nil {
+		t.Fatal(err)
+	}
+	long := [][]byte{make([]byte, MinSegment/8), make([]byte, MinSegment/8)}
+	if err := s.PutParts([]byte("k"), nil, long, 0); !errors.Is(err, ErrTooLong) {
+		t.Errorf("PutParts of more than a quarter of a segment = %v, want ErrTooLong", err)
+	}
+	drain(t, s)
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	s = open(t, d)
+	if e, ok := s.Get([]byte("k")); !ok || string(e.Value) != "in parts: one, two and three" {
+		t.Errorf("Get = %q, %v", e.Value, ok)
+	}
+}

@@ -16,6 +16,7 @@ type Bypass struct {
 	Card    *xdp.Interface
 	Stack   *tcp.Stack
 	Address netip.AddrPort
+	Parts   int // how many frames commands may hold that are not whole yet
 }
 
 // bypass is the loop's part of it.
@@ -25,6 +26,7 @@ type bypass struct {
 	polled  map[int]bool // descriptors of the card
 	again   []*client    // have something to execute that they will not be named for again
 	numbers uint64
+	kept    int // frames of arguments that are not whole yet
 	stats   BypassStats
 }
 
@@ -32,6 +34,7 @@ type bypass struct {
 type BypassStats struct {
 	Read   uint64 // bytes of clients
 	Joined uint64 // of them, copied because a command lay in several frames
+	Parts  uint64 // of them, that lay in several frames and went from there into the log
 }
 
 // beyondDescriptors is where the numbers of clients begin that have no descriptor.
@@ -100,7 +103,8 @@ type carried struct {
 	number int
 }
 
-// receive executes commands where they arrived, in the card's frames. Only one that lies in several frames is copied together first.
+// receive executes commands where they arrived, in the card's frames. Of one that lies in several frames a long argument stays where it is, and
+// the rest is copied together.
 func (w *carried) receive(s *Server, c *client) {
 	for c.fd >= 0 && !c.paused && !c.closing && !c.stalled {
 		p := w.conn.Peek()
@@ -110,30 +114,72 @@ func (w *carried) receive(s *Server, c *client) {
 			}
 			return
 		}
-		n := len(p)
 		c.last = s.now
-		if len(c.in) > 0 {
-			room := s.growInput(c)
-			n = copy(room, p)
-			c.in = c.in[:len(c.in)+n]
-			s.bypass.stats.Joined += uint64(n)
-			p = c.in
+		n := 0
+		switch {
+		case c.left.missing > 0:
+			n = min(len(p), c.left.missing)
+			s.keepPart(c, p[:n], w.conn)
+		case len(c.in) > 0:
+			n = w.join(s, c, p)
+		default:
+			n = w.inPlace(s, c, p)
 		}
 		s.stats.BytesRead += uint64(n)
 		s.bypass.stats.Read += uint64(n)
-		had := len(c.in)
-		s.execute(c, p)
 		if c.fd < 0 {
 			return // with it, all that had arrived
-		}
-		if had == 0 {
-			s.bypass.stats.Joined += uint64(len(c.in)) // the beginning of one
 		}
 		w.conn.Discard(n)
 	}
 	if c.fd >= 0 && w.conn.Gone() {
 		s.drop(c)
 	}
+}
+
+// inPlace executes the commands of a frame, and keeps the beginning of one that goes on in the next.
+func (w *carried) inPlace(s *Server, c *client, p []byte) (n int) {
+	rest := s.run(c, p)
+	if c.fd < 0 {
+		return len(p)
+	}
+	if at, ok := s.leaves(c, rest); ok {
+		s.keepPart(c, rest[at:], w.conn)
+		rest = rest[:at]
+	}
+	s.bypass.stats.Joined += uint64(len(rest))
+	s.settle(c, rest)
+	return len(p)
+}
+
+// header is as much as is copied at a time while it is not known how long an argument is.
+const header = 64
+
+// join copies what is needed of a frame behind the beginning of a command, and returns how much that was. What follows the command is
+// left to be executed in place.
+func (w *carried) join(s *Server, c *client, p []byte) (n int) {
+	n = header
+	if want := c.parser.Want(); want > 0 {
+		n = want - len(c.in)
+	}
+	n = copy(s.growInput(c), p[:min(n, len(p))])
+	c.in = c.in[:len(c.in)+n]
+	rest := s.run(c, c.in)
+	if c.fd < 0 {
+		return n
+	}
+	s.bypass.stats.Joined += uint64(n)
+	if len(rest) <= n && !c.stalled { // then a command was executed, and rest is of this frame
+		s.bypass.stats.Joined -= uint64(len(rest))
+		s.settle(c, nil)
+		return n - len(rest)
+	}
+	if at, ok := s.leaves(c, rest); ok {
+		s.keepPart(c, append([]byte(nil), rest[at:]...), nil)
+		rest = rest[:at]
+	}
+	s.settle(c, rest)
+	return n
 }
 
 func (w *carried) write(_ *Server, p []byte) (int, error) {
@@ -169,11 +215,12 @@ func (s *Server) infoBypass() []any {
 	if !b.Card.ZeroCopy() {
 		copied += link.BytesReceived // by the kernel, into our frames
 	}
+	// What is said of copies ends at the log's batch, into which every byte of a value is copied once more.
 	return []any{"bypass", 1, "bypass_address", b.Address, "bypass_mode", b.Card.Mode(), "bypass_driver", b.Card.Driver(),
 		"bypass_frames_received", link.FramesReceived, "bypass_frames_sent", link.FramesSent, "bypass_frames_free", link.FreeFrames,
 		"bypass_frames_held", t.HeldOrdered + t.HeldEarly + t.HeldSending, "bypass_frames_dropped", link.Dropped + link.RingFull, "bypass_frames_bad", link.BadDescriptors + t.Malformed + t.BadChecksums,
-		"bypass_connections", t.Connections - t.Waiting, "bypass_retransmitted", t.Retransmitted,
-		"bypass_bytes_read", b.stats.Read, "bypass_bytes_joined", b.stats.Joined, "bypass_bytes_merged", t.BytesMerged, "bypass_bytes_sent_copied", t.BytesCopied,
+		"bypass_frames_in_parts", b.kept, "bypass_connections", t.Connections - t.Waiting, "bypass_retransmitted", t.Retransmitted,
+		"bypass_bytes_read", b.stats.Read, "bypass_bytes_joined", b.stats.Joined, "bypass_bytes_in_parts", b.stats.Parts, "bypass_bytes_merged", t.BytesMerged, "bypass_bytes_sent_copied", t.BytesCopied,
 		"bypass_copies_per_byte", ratio(copied, b.stats.Read), "bypass_system_calls", s.stats.Calls + link.Calls,
 		"bypass_system_calls_per_command", ratio(s.stats.Calls+link.Calls, s.stats.Commands)}
 }

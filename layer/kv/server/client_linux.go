@@ -20,6 +20,7 @@ const (
 type client struct {
 	fd     int // -1 once it is closed; of one without a descriptor, a number beyond all descriptors
 	wire   wire
+	left   *left // nil for a socket
 	id     uint64
 	peer   string
 	here   string // the address at which it came in, once it was asked for
@@ -135,6 +136,13 @@ func (s *Server) growInput(c *client) []byte {
 
 // execute does the commands that are whole in p, which is c.in or what was just read, and keeps the rest.
 func (s *Server) execute(c *client, p []byte) {
+	if rest := s.run(c, p); c.fd >= 0 {
+		s.settle(c, rest)
+	}
+}
+
+// run does the commands that are whole in p, and returns the rest.
+func (s *Server) run(c *client, p []byte) (rest []byte) {
 	s.clock = time.Now()
 	for len(p) > 0 && !c.closing {
 		if len(c.out.Out)-c.sent > pauseBytes {
@@ -151,15 +159,24 @@ func (s *Server) execute(c *client, p []byte) {
 		if n == 0 {
 			break
 		}
+		if c.left.open() && !s.offer(c, args) {
+			p = s.rejoin(c, p)
+			continue
+		}
 		if len(args) > 0 && !s.do(c, args) {
 			break
 		}
+		if c.left.open() {
+			s.letGo(c)
+		}
 		p = p[n:]
 	}
-	if c.fd < 0 {
-		return
-	}
-	s.keepInput(c, p)
+	return p
+}
+
+// settle keeps what is not executed yet, and has what is to be sent sent.
+func (s *Server) settle(c *client, rest []byte) {
+	s.keepInput(c, rest)
 	s.queue(c)
 	s.account(c)
 }
@@ -291,6 +308,7 @@ func (s *Server) drop(c *client) {
 	if c.gone != nil {
 		c.gone()
 	}
+	s.letGo(c)
 	c.wire.close()
 	c.fd = -1
 	s.held -= c.memory

@@ -408,6 +408,9 @@ func (s *Server) admit(w wire, fd int, from Origin) (err error) {
 	s.lastID++
 	c := &client{fd: fd, wire: w, id: s.lastID, peer: from.Peer, here: from.Here, unix: from.unix, gone: from.Gone, since: s.now, last: s.now, events: unix.EPOLLIN, trusted: s.cfg.Password == ""}
 	c.parser.MaxBulk, c.parser.MaxCommand = s.maxBulk(), 2*s.maxBulk()+(1<<20)
+	if _, polled := w.(socket); !polled {
+		c.left = &left{}
+	}
 	c.parser.Stranger = !c.trusted
 	c.out.Max = outputBytes
 	s.clients[fd] = c
