@@ -257,6 +257,44 @@ func TestHeldFramesStayWhatTheyAre(t *testing.T) {
 	}
 }
 
+func TestFramesComeBySeveralQueues(t *testing.T) {
+	near, far := xdptest.CableOf(t, 2)
+	x := open(t, near, nil)
+	if n := len(x.Descriptors()); n != 2 {
+		t.Fatalf("%d queues, want 2", n)
+	}
+	out := far.Packets(t)
+	const sent = 64 // flows, which a hash spreads
+	for i := range sent {
+		if _, err := out.Write(frame(x, 6, func(p []byte) { binary.BigEndian.PutUint16(p[34:], uint16(1000*i)) })); err != nil {
+			t.Fatal(err)
+		}
+	}
+	from := 0
+	var polls []unix.PollFd
+	for _, fd := range x.Descriptors() {
+		polls = append(polls, unix.PollFd{Fd: int32(fd), Events: unix.POLLIN})
+	}
+	for from < sent {
+		if _, err := unix.Poll(polls, -1); err != nil && err != unix.EINTR {
+			t.Fatal(err)
+		}
+		if _, err := x.Receive(func(f uint32, p []byte) {
+			from++
+			x.Release(f)
+		}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	first, second := x.queues[0].rx.mine, x.queues[1].rx.mine
+	if first+second != sent || first == 0 || second == 0 {
+		t.Errorf("%d frames came by the first queue and %d by the second, want %d by both", first, second, sent)
+	}
+	if s, err := x.Stats(); err != nil || s.FramesReceived != sent {
+		t.Errorf("%+v, %v", s, err)
+	}
+}
+
 func TestErrorsTeach(t *testing.T) {
 	near, _ := xdptest.Cable(t)
 	first := open(t, near, nil)

@@ -26,12 +26,19 @@ type End struct {
 // direction. They are gone with the test.
 func Cable(t testing.TB) (near, far *End) {
 	t.Helper()
+	return CableOf(t, 1)
+}
+
+// CableOf is Cable with several queues in each direction.
+func CableOf(t testing.TB, queues int) (near, far *End) {
+	t.Helper()
 	need.Root(t)
 	need.BPF(t)
 	need.Tool(t, "ip", "iproute2")
 	near, far = newEnd(t, "near", "10.9.0.1"), newEnd(t, "far", "10.9.0.2")
-	near.Run(t, "ip", "link", "add", near.Name, "numrxqueues", "1", "numtxqueues", "1", "type", "veth",
-		"peer", "name", far.Name, "numrxqueues", "1", "numtxqueues", "1", "netns", fmt.Sprint(far.PID))
+	n := fmt.Sprint(queues)
+	near.Run(t, "ip", "link", "add", near.Name, "numrxqueues", n, "numtxqueues", n, "type", "veth",
+		"peer", "name", far.Name, "numrxqueues", n, "numtxqueues", n, "netns", fmt.Sprint(far.PID))
 	for _, e := range []*End{near, far} {
 		e.Run(t, "ip", "addr", "add", e.Address+"/24", "dev", e.Name)
 		e.Run(t, "ip", "link", "set", e.Name, "up")

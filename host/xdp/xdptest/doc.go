@@ -15,5 +15,5 @@
 //
 // # Limits
 //
-// One pair of interfaces, of one queue each.
+// One pair of interfaces. Who needs more makes them by ip(8).
 package xdptest
