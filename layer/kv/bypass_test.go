@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"net/netip"
+	"os"
 	"strconv"
 	"strings"
 	"sync"
@@ -24,21 +25,27 @@ const ownAddress = "10.9.0.77"
 // clients are at.
 func serveBypass(t *testing.T) (far *xdptest.End) {
 	t.Helper()
+	far, s := startBypass(t, "127.0.0.1:0")
+	if got, want := s.BypassAddress(), ownAddress+":6379 (native, copy)"; got != want {
+		t.Errorf("BypassAddress() = %q, want %q", got, want)
+	}
+	return far
+}
+
+// startBypass is serveBypass, at an address of the kernel's, too.
+func startBypass(t testing.TB, listen string) (far *xdptest.End, s *Store) {
+	t.Helper()
 	near, far := xdptest.Cable(t)
 	folder, err := disk.Open(t.TempDir(), engine.IsOurs)
 	if err != nil {
 		t.Fatal(err)
 	}
-	var s *Store
 	near.Do(func() {
-		s, err = New(Config{Listen: "127.0.0.1:0", Folder: folder, SegmentBytes: 1 << 20,
+		s, err = New(Config{Listen: listen, Folder: folder, SegmentBytes: 1 << 20,
 			Bypass: Bypass{Interface: near.Name, Address: netip.MustParseAddr(ownAddress), Port: 6379, MemoryBytes: 16 << 20}})
 	})
 	if err != nil {
 		t.Fatal(err)
-	}
-	if got, want := s.BypassAddress(), ownAddress+":6379 (native, copy)"; got != want {
-		t.Errorf("BypassAddress() = %q, want %q", got, want)
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
@@ -49,7 +56,7 @@ func serveBypass(t *testing.T) (far *xdptest.End) {
 			t.Error(err)
 		}
 	})
-	return far
+	return far, s
 }
 
 // dialFar connects from an end of a cable.
@@ -276,6 +283,36 @@ func TestABypassThatCannotBeLeavesNothing(t *testing.T) {
 		}
 		if err == nil || !strings.Contains(err.Error(), tt.want) {
 			t.Errorf("New on %s = %v, want %q", tt.name, err, tt.want)
+		}
+	}
+}
+
+// BenchmarkPastTheKernel compares the two ways to the server in system calls and CPU time for each command; how many commands there are in a
+// second, on veth, says nothing of a network card.
+func BenchmarkPastTheKernel(b *testing.B) {
+	program := need.Tool(b, "redis-benchmark", "redis-tools")
+	far, s := startBypass(b, "10.9.0.1:7000")
+	count := func() (commands, calls uint64) {
+		if err := s.server.Ask(b.Context(), func() {
+			n := s.server.Snapshot()
+			commands, calls = n.Server.Commands, n.Server.Calls+n.Bypass.Card.Calls
+		}); err != nil {
+			b.Fatal(err)
+		}
+		return commands, calls
+	}
+	for _, load := range []string{"-c 20 -t set", "-c 20 -P 16 -t set", "-c 20 -t get", "-c 20 -d 4000 -t set"} {
+		for way, at := range map[string]string{"kernel": "-h 10.9.0.1 -p 7000", "bypass": "-h " + ownAddress} {
+			b.Run(load+" "+way, func(b *testing.B) {
+				commands, calls := count()
+				cpu := processorTime(b, os.Getpid())
+				far.Run(b, program, strings.Fields(fmt.Sprintf("%s %s -q -n %d", load, at, max(b.N, 100)))...)
+				cpu = processorTime(b, os.Getpid()) - cpu
+				commandsNow, callsNow := count()
+				n := float64(commandsNow - commands)
+				b.ReportMetric(float64(callsNow-calls)/n, "calls/command")
+				b.ReportMetric(cpu/n, "cpu-us/command")
+			})
 		}
 	}
 }
