@@ -4,7 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"math/rand/v2"
+	"net"
 	"net/netip"
 	"os"
 	"strconv"
@@ -228,6 +230,22 @@ func TestWhoDoesNotFetchIsNotReadFrom(t *testing.T) {
 	}
 	if err := <-sent; err != nil {
 		t.Error(err)
+	}
+}
+
+func TestWhoEndsIsAnsweredFirst(t *testing.T) {
+	far := serveBypass(t)
+	for range 20 {
+		p := dialFar(t, far)
+		if _, err := p.Write([]byte("ping\r\nget nothing\r\n")); err != nil {
+			t.Fatal(err)
+		}
+		if err := p.Conn.(*net.TCPConn).CloseWrite(); err != nil {
+			t.Fatal(err)
+		}
+		if got, err := io.ReadAll(p); err != nil || string(got) != "+PONG\r\n$-1\r\n" {
+			t.Fatalf("%q, %v", got, err)
+		}
 	}
 }
 

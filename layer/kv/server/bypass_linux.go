@@ -106,14 +106,20 @@ type carried struct {
 // receive executes commands where they arrived, in the card's frames. Of one that lies in several frames a long argument stays where it is, and
 // the rest is copied together.
 func (w *carried) receive(s *Server, c *client) {
+	executed := false
 	for c.fd >= 0 && !c.paused && !c.closing && !c.stalled {
 		p := w.conn.Peek()
 		if len(p) == 0 {
-			if w.conn.Ended() {
+			switch {
+			case !w.conn.Ended():
+			case executed && !w.conn.Gone(): // replies that need not wait are sent first
+				s.bypass.again = append(s.bypass.again, c)
+			default:
 				s.drop(c)
 			}
 			return
 		}
+		executed = true
 		c.last = s.now
 		n := 0
 		switch {
