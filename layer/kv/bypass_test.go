@@ -7,6 +7,7 @@ import (
 	"io"
 	"math/rand/v2"
 	"net"
+	"net/http/httptest"
 	"net/netip"
 	"os"
 	"strconv"
@@ -277,6 +278,23 @@ func TestProgramsOfRedisWorkPastTheKernel(t *testing.T) {
 		got := far.Run(t, bench, append([]string{"-h", ownAddress, "-q"}, strings.Fields(args)...)...)
 		if strings.Contains(strings.ToLower(got), "error") || !strings.Contains(got, "requests per second") {
 			t.Errorf("redis-benchmark %s:\n%s", args, got)
+		}
+	}
+}
+
+func TestMetricsOfTheBypass(t *testing.T) {
+	far, s := startBypass(t, "127.0.0.1:0")
+	p := dialFar(t, far)
+	p.must(t, "set", "k", strings.Repeat("v", 5000))
+	answer := httptest.NewRecorder()
+	s.serveMetrics(answer, httptest.NewRequest("GET", "/metrics", nil))
+	got := answer.Body.String()
+	for _, want := range []string{
+		"usui_kv_calls_total ", "usui_kv_bypass_read_total ", "usui_kv_bypass_joined_total ", "usui_kv_bypass_parts_total 5000\n", "usui_kv_bypass_tcp_accepted_total 1\n",
+		"usui_kv_bypass_tcp_connections 1\n", "usui_kv_bypass_card_frames_received_total ", "usui_kv_bypass_card_free_frames ",
+	} {
+		if !strings.Contains(got, want) {
+			t.Errorf("the metrics lack %q:\n%s", want, got)
 		}
 	}
 }
