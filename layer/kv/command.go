@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"net/netip"
 	"os"
 	"runtime/debug"
 
@@ -42,6 +43,12 @@ in a file, so that it is not seen in the list of processes:
 
 A folder on a DAX file system is in persistent memory: then a write is one copy and one fence of the processor, without a system call.
 --medium fsdax insists on that, --medium file does without; a store can change from one to the other.
+Clients can come past the kernel's network stack: --xdp has frames for the server's port put into its own memory (AF_XDP), and its own TCP
+answers them. All else stays the kernel's. That saves copies and system calls, which INFO bypass counts; whether it saves time depends on
+the network card's driver. Local senders, by veth, may leave checksums out; a card's never are.
+
+  usui kv serve --dir /var/lib/kv --xdp eth0                             at the interface's own address, port 6379
+  usui kv serve --dir /var/lib/kv --xdp eth0 --xdp-address 192.0.2.7     at one of its own
 
 On a full disk writes are refused with MISCONF and what to do; reads and deletions go on, and writes again when there is room. After an
 error of the disk nothing more is written: restart, and what was acknowledged is there. SIGINT and SIGTERM end the server in order.`,
@@ -53,6 +60,10 @@ error of the disk nothing more is written: restart, and what was acknowledged is
 		f.StringVar(&o.tls.Certificate, "tls-cert", "", "the server's certificate is in `FILE`, with those that sign it behind it")
 		f.StringVar(&o.tls.Key, "tls-key", "", "its key is in `FILE`")
 		f.StringVar(&o.tls.ClientAuthorities, "tls-ca", "", "clients by TLS have to show a certificate that one in `FILE` signed")
+		f.StringVar(&o.bypass.Interface, "xdp", "", "also serve TCP by AF_XDP on `INTERFACE`, past the kernel's network stack; it takes root")
+		f.StringVar(&o.xdpAddress, "xdp-address", "", "there, serve at `IP`, which nobody else has; without it, at the interface's own")
+		f.IntVar(&o.xdpPort, "xdp-port", 6379, "there, serve at `PORT`")
+		f.IntVar(&o.xdpMemory, "xdp-memory", 64, "there, use `MIB` for frames")
 		f.StringVar(&o.metrics, "metrics-listen", "", "serve metrics for Prometheus at `ADDRESS`: HOST:PORT, or the path of a Unix socket to make")
 		f.StringVar(&o.passwordFile, "password-file", "", "clients have to give the password that is in `FILE`")
 		f.IntVar(&o.clients, "max-clients", server.DefaultClients, "serve at most `N` connections")
@@ -94,6 +105,9 @@ type options struct {
 	dir, listen, passwordFile, medium string
 	metrics                           string
 	tls                               TLS
+	bypass                            Bypass
+	xdpAddress                        string
+	xdpPort, xdpMemory                int
 	clients, memory, segment          int
 }
 
@@ -126,7 +140,7 @@ func (o *options) serve(ctx context.Context, env *cli.Env, args []string) (err e
 		where = " in persistent memory"
 	}
 	s, err := New(Config{
-		Listen: o.listen, TLS: o.tls, Metrics: o.metrics, Folder: folder, SegmentBytes: o.segment << 20, Password: password, Clients: o.clients, ClientMemory: o.memory << 20,
+		Listen: o.listen, TLS: o.tls, Bypass: o.bypass, Metrics: o.metrics, Folder: folder, SegmentBytes: o.segment << 20, Password: password, Clients: o.clients, ClientMemory: o.memory << 20,
 		Version: version(), Logger: slog.New(slog.NewTextHandler(env.Stderr, nil)), Progress: progress(env.Stderr),
 	})
 	if err != nil {
@@ -136,6 +150,9 @@ func (o *options) serve(ctx context.Context, env *cli.Env, args []string) (err e
 	at := s.Address()
 	if a := s.SecureAddress(); a != "" {
 		at += ", by TLS at " + a
+	}
+	if a := s.BypassAddress(); a != "" {
+		at += ", by AF_XDP at " + a
 	}
 	if _, err := fmt.Fprintf(env.Stdout, "serving %s%s at %s\n", o.dir, where, at); err != nil {
 		return err
@@ -151,11 +168,34 @@ func (o *options) checkNetwork() error {
 	case t.Listen != "" && (t.Certificate == "" || t.Key == ""):
 		return cli.UsageError("--tls-listen wants --tls-cert and --tls-key")
 	}
+	if err := o.checkBypass(); err != nil {
+		return err
+	}
 	if o.metrics != "" {
 		if err := scrape.Check(o.metrics); err != nil {
 			return cli.UsageError("--metrics-listen %v", err)
 		}
 	}
+	return nil
+}
+
+// checkBypass reads what is said of the bypass.
+func (o *options) checkBypass() (err error) {
+	if o.bypass.Interface == "" {
+		if o.xdpAddress != "" {
+			return cli.UsageError("--xdp-address is for --xdp, as in --xdp eth0 --xdp-address %s", o.xdpAddress)
+		}
+		return nil
+	}
+	if o.xdpPort < 1 || o.xdpPort > 65535 || o.xdpMemory < 16 || o.xdpMemory > 1<<16 {
+		return cli.UsageError("--xdp-port is 1 to 65535, --xdp-memory 16 to %d", 1<<16)
+	}
+	if o.xdpAddress != "" {
+		if o.bypass.Address, err = netip.ParseAddr(o.xdpAddress); err != nil || !o.bypass.Address.Is4() {
+			return cli.UsageError("--xdp-address %s: want an address of IPv4", o.xdpAddress)
+		}
+	}
+	o.bypass.Port, o.bypass.MemoryBytes = uint16(o.xdpPort), o.xdpMemory<<20
 	return nil
 }
 

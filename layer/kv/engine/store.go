@@ -121,8 +121,13 @@ func (s *Store) entry(r record) Entry {
 
 // Put gives a key a value that ends at expire, 0 for never. value must not be one that Get returned.
 func (s *Store) Put(key, value []byte, expire int64) error {
+	return s.PutParts(key, value, nil, expire)
+}
+
+// PutParts is Put for a value that goes on in parts.
+func (s *Store) PutParts(key, value []byte, parts [][]byte, expire int64) error {
 	hash := s.hash(key)
-	a, err := s.append(&draft{op: opPut, expire: expire, key: key, value: value}, hash%pendingSlots)
+	a, err := s.append(&draft{op: opPut, expire: expire, key: key, value: value, parts: parts}, hash%pendingSlots)
 	if err != nil {
 		return err
 	}

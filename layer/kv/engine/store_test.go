@@ -352,3 +352,24 @@ func TestSweepingRemovesWhatExpired(t *testing.T) {
 		t.Errorf("%d keys went of %d, and %d are left, %d with an expiry; want %d, %d, %d, %d", gone, of, s.Len(), s.Expiring(), n/3, 2*n/3, n-n/3, n/3)
 	}
 }
+
+func TestAValueInPartsIsOne(t *testing.T) {
+	d := disktest.New()
+	s := open(t, d)
+	parts := [][]byte{[]byte("one,"), nil, []byte(" two"), []byte(" and three")}
+	if err := s.PutParts([]byte("k"), []byte("in parts: "), parts, 0); err != nil {
+		t.Fatal(err)
+	}
+	long := [][]byte{make([]byte, MinSegment/8), make([]byte, MinSegment/8)}
+	if err := s.PutParts([]byte("k"), nil, long, 0); !errors.Is(err, ErrTooLong) {
+		t.Errorf("PutParts of more than a quarter of a segment = %v, want ErrTooLong", err)
+	}
+	drain(t, s)
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	s = open(t, d)
+	if e, ok := s.Get([]byte("k")); !ok || string(e.Value) != "in parts: one, two and three" {
+		t.Errorf("Get = %q, %v", e.Value, ok)
+	}
+}
