@@ -133,7 +133,8 @@ type writer struct {
 const kept = 20
 
 // pipeline is what a writer sends as its number n: after the counter and the value, two fields and two keys that must always be equal, a
-// transaction of which that is true, too, a set of the last numbers, and a hash whose key has the number in its name.
+// transaction of which that is true, too, two members with the same score, a set of the last numbers, a list of them that goes from key to key
+// element by element, and a hash whose key has the number in its name.
 func (w *writer) pipeline(n int) [][]string {
 	key := func(name string, n ...any) string { return fmt.Sprint(append([]any{name, w.id}, n...)...) }
 	move := []string{"RENAME", key("m", ":", w.moved), key("m", ":", n)}
@@ -144,6 +145,8 @@ func (w *writer) pipeline(n int) [][]string {
 		{"INCR", key("n")}, {"SET", key("v"), w.value(n)}, {"INCR", "all"},
 		{"SADD", key("s"), fmt.Sprint(n)}, {"SREM", key("s"), fmt.Sprint(n - kept)},
 		{"HSET", key("h"), "a", fmt.Sprint(n), "b", fmt.Sprint(n)}, {"MSET", key("x"), fmt.Sprint(n), key("y"), fmt.Sprint(n)},
+		{"ZADD", key("z"), fmt.Sprint(n), "a", fmt.Sprint(n), "b"},
+		{"RPUSH", key("l"), fmt.Sprint(n)}, {"LMOVE", key("l"), key("o"), "LEFT", "RIGHT"}, {"LTRIM", key("o"), fmt.Sprint(-kept), "-1"},
 		{"MULTI"}, {"SET", key("t"), fmt.Sprint(n)}, {"HSET", key("u"), "f", fmt.Sprint(n)}, {"EXEC"}, move,
 	}
 }
@@ -244,6 +247,9 @@ func (w *writer) checkGroups(p *peer, n int) (whole int, err error) {
 			return 0, fmt.Errorf("writer %d: number %d of %d is not in the set: %q, %v", w.id, i, w.acked, r, err)
 		}
 	}
+	if err := w.checkOrder(p, n); err != nil {
+		return 0, err
+	}
 	var found []int
 	for i := w.moved; i <= w.attempted; i++ {
 		if r, err := p.do("HLEN", fmt.Sprint("m", id, ":", i)); err != nil {
@@ -259,6 +265,50 @@ func (w *writer) checkGroups(p *peer, n int) (whole int, err error) {
 		w.moved = found[0]
 	}
 	return number(t), nil
+}
+
+// checkOrder looks at the list, whose elements are in one of two keys each, and at the scores, and completes the list.
+func (w *writer) checkOrder(p *peer, n int) error {
+	r, err := p.do("ZMSCORE", fmt.Sprint("z", w.id), "a", "b")
+	var a, b int
+	fmt.Sscanf(r, "*2\r\n$%d\r\n%d\r\n$%d\r\n%d\r\n", new(int), &a, new(int), &b)
+	if err != nil || a != b || a < w.acked || a > n {
+		return fmt.Errorf("writer %d: ZADD wrote %d and %d, %v; want equal ones from %d to %d", w.id, a, b, err, w.acked, n)
+	}
+	var all []int
+	for _, key := range []string{"o", "l"} {
+		r, err := p.do("LRANGE", fmt.Sprint(key, w.id), "0", "-1")
+		if err != nil {
+			return err
+		}
+		for i, line := range strings.Split(r, "\r\n") {
+			if i > 0 && i%2 == 0 {
+				all = append(all, atoi(line))
+			}
+		}
+	}
+	for i, number := range all {
+		if i > 0 && number != all[i-1]+1 || number > n {
+			return fmt.Errorf("writer %d: the list has %d, want numbers one after the other, at most %d", w.id, all, n)
+		}
+	}
+	if w.acked > 0 && (len(all) == 0 || all[len(all)-1] < w.acked || all[0] > max(1, all[len(all)-1]-kept+1)) {
+		return fmt.Errorf("writer %d: the list has %d, want it to have %d, and %d before the last", w.id, all, w.acked, kept-1)
+	}
+	again := []string{"RPUSH", fmt.Sprint("o", w.id)}
+	for i := max(1, n-kept+1); i <= n; i++ {
+		again = append(again, fmt.Sprint(i))
+	}
+	if _, err := p.do("DEL", fmt.Sprint("o", w.id), fmt.Sprint("l", w.id)); err != nil || n == 0 {
+		return err
+	}
+	_, err = p.do(again...)
+	return err
+}
+
+func atoi(digits string) int {
+	n, _ := strconv.Atoi(digits) // 0 is none of the numbers
+	return n
 }
 
 // number is the number at the start of a bulk reply, 0 for none.
