@@ -292,8 +292,8 @@ setrange h 0 ""
 mget h set s
 setnx h x
 msetnx h x y z
-expire h 1000
-ttl h
+expireat h 33177117420
+expiretime h
 persist h
 ttl h
 rename h h3
@@ -309,15 +309,15 @@ copy h h4
 copy h b
 copy h b replace
 hgetall b
-expire b 1000
+expireat b 33177117420
 copy b h5
-ttl h5
+expiretime h5
 hset b a 2
 hgetall h5
 hset h5 z 1
 hgetall b
 rename h5 b
-ttl b
+expiretime b
 hgetall b
 del b
 exists b

@@ -3,8 +3,8 @@
 // # Place
 //
 // A layer that stands on the host and needs no machine. It is a program of its own, usui-kv. Its parts, each of which imports only those
-// after it: kv (the commands), server (clients, event loop, commands of the protocol), engine (log, index, compaction), disk (files); resp (the
-// protocol) stands beside them, and disktest has disks that lose what was not synced.
+// after it: kv (the commands), server (clients, event loop, commands of the protocol), engine (log, index, compaction), collection (what finds the
+// elements of hashes and sets), disk (files); resp (the protocol) stands beside them, and disktest has disks that lose what was not synced.
 //
 // # Idea
 //
@@ -19,12 +19,13 @@
 // # Invariants
 //
 //   - No reply tells of a write, its own or another's, that a crash could still lose.
+//   - What a command writes is there after a crash as a whole or not at all; DEL of several keys is one for each.
 //   - After a failed write or sync nothing is acknowledged: clients whose replies waited are disconnected, writes get an error, reads go on.
 //   - Memory for clients is bounded, however many bytes they send or do not fetch.
 //
 // # Limits
 //
-// One event loop and one log: one core, and the committer's. One database. Strings only. Values are at most a
-// quarter of a segment. Ordinary files: no persistent memory, no network bypass, no replication. A connection by TLS takes about 50 KiB beside what is
-// counted for clients. The parts say theirs.
+// One event loop and one log: one core, and the committer's. One database. Strings, hashes and sets. Values are at most a quarter of a segment, and
+// so is what MSET or a transaction writes. Fields and members live in memory. Ordinary files: no persistent memory, no network bypass, no
+// replication. A connection by TLS takes about 50 KiB beside what is counted for clients. The parts say theirs.
 package kv

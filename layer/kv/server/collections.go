@@ -1,6 +1,7 @@
 package server
 
 import (
+	"errors"
 	"math/rand/v2"
 	"strconv"
 	"strings"
@@ -37,7 +38,8 @@ func (r *room) add(key, value int) {
 	r.bytes += engine.Room(key, value)
 }
 
-// edit is a change of a collection. It begins with call.edit, call.reduce or call.replace, and ends with finish.
+// edit is a change of a collection. It begins with call.edit, call.reduce or call.replace, and ends with finish. Its c may be another one than
+// what the key has: a new one, or a copy.
 type edit struct {
 	k       *call
 	c       *engine.Collection
@@ -69,11 +71,34 @@ func (k *call) group(key []byte, c *engine.Collection, r room, begin func(int) e
 	if r.records < 2 {
 		return e, true
 	}
-	if err := begin(r.bytes); err != nil {
+	err := begin(r.bytes)
+	if errors.Is(err, engine.ErrTooLong) {
+		return k.rewrite(key, c), true
+	}
+	if err != nil {
 		return e, k.wrote(err)
 	}
 	e.grouped = true
 	return e, true
+}
+
+// rewrite begins a copy that takes the place of c: what changes too much of it for a group appears at once nevertheless.
+func (k *call) rewrite(key []byte, c *engine.Collection) edit {
+	e := k.replace(key, c.Kind)
+	old, _ := k.find(key)
+	e.expire = old.Expire
+	e.copy(c)
+	return e
+}
+
+// copy puts all elements of another collection in.
+func (e *edit) copy(c *engine.Collection) {
+	k := e.k
+	c.Elements.Each(func(key string, at uint64) bool {
+		k.scratch = append(append(k.scratch[:0], key...), k.s.store.Value(at)...)
+		e.put(k.scratch[:len(key)], k.scratch[len(key):])
+		return e.err == nil
+	})
 }
 
 // replace begins a collection that takes the place of whatever the key has. It may be of any size.

@@ -19,6 +19,8 @@ func FuzzCommands(f *testing.F) {
 		"SUBSCRIBE c d\r\nPSUBSCRIBE c*\r\nPUBLISH c x\r\nPING\r\nUNSUBSCRIBE\r\nPUNSUBSCRIBE\r\nSSUBSCRIBE s\r\nPUBSUB CHANNELS *\r\nPUBSUB NUMSUB c\r\n",
 		"CLIENT REPLY SKIP\r\nCLIENT PAUSE 1 WRITE\r\nSET a 1\r\nCLIENT UNPAUSE\r\nCLIENT KILL ID 1 SKIPME NO\r\nCLIENT LIST ID 1 2\r\n",
 		"CONFIG SET slowlog-log-slower-than 0 slowlog-max-len 3\r\nSLOWLOG GET -1\r\nCOMMAND GETKEYS MSET a b c d\r\nOBJECT ENCODING a\r\nMEMORY USAGE a SAMPLES 1\r\nINFO ALL\r\nSHUTDOWN NOSAVE\r\n",
+		"HSET h f 1 g 2\r\nHINCRBY h f 3\r\nHGETALL h\r\nHRANDFIELD h -3 WITHVALUES\r\nHSCAN h 0 MATCH f*\r\nHDEL h f g\r\nCOPY h i\r\n",
+		"SADD s a b c\r\nSADD t b\r\nSMOVE s t a\r\nSINTERSTORE u s t\r\nSPOP s 2\r\nSINTERCARD 2 s t LIMIT 1\r\nSDIFF t s\r\nOBJECT ENCODING t\r\nGET t\r\n",
 	} {
 		f.Add([]byte(seed))
 	}
@@ -83,6 +85,20 @@ func TestCommandsAllocateNothing(t *testing.T) {
 		s.execute(c, p)
 	}); n != 0 {
 		t.Errorf("SET, GET and INCR allocate %v times, want 0", n)
+	}
+}
+
+func TestCollectionsInSteadyStateAllocateNothing(t *testing.T) {
+	s := newServer(t)
+	c := &client{fd: 1000, trusted: true}
+	c.parser.MaxBulk = s.maxBulk()
+	p := []byte("HSET h f 1 g 2\r\nHGET h f\r\nHINCRBY h n 1\r\nSADD s a\r\nSISMEMBER s a\r\nHGETALL h\r\nSMEMBERS s\r\n")
+	s.execute(c, p)
+	if n := testing.AllocsPerRun(100, func() {
+		c.out.Out, c.marks = c.out.Out[:0], c.marks[:0]
+		s.execute(c, p)
+	}); n != 0 {
+		t.Errorf("commands of hashes and sets allocate %v times, want 0", n)
 	}
 }
 

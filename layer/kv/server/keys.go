@@ -189,11 +189,7 @@ func copyKey(k *call) {
 func (k *call) copyCollection(to []byte, from engine.Entry) (ok bool) {
 	e := k.replace(to, from.Kind())
 	e.expire = from.Expire
-	from.Collection.Elements.Each(func(key string, at uint64) bool {
-		k.scratch = append(append(k.scratch[:0], key...), k.s.store.Value(at)...)
-		e.put(k.scratch[:len(key)], k.scratch[len(key):])
-		return e.err == nil
-	})
+	e.copy(from.Collection)
 	return e.finish()
 }
 

@@ -121,7 +121,8 @@ func (s *Server) do(c *client, args [][]byte) bool {
 	}
 	c.skip, c.skipNext = c.skipNext, false
 	if c.out.Over {
-		c.out.Out, c.closing = c.out.Out[:start], true // the rest of a transaction has been executed nevertheless
+		// The rest of a transaction has been executed nevertheless. What was answered before is still sent.
+		c.out.Out, c.closing = slices.Clone(c.out.Out[:start]), true
 		s.stats.Evicted++
 		return true
 	}
