@@ -355,7 +355,10 @@ func TestSweepingRemovesWhatExpired(t *testing.T) {
 
 func TestAValueInPartsIsOne(t *testing.T) {
 	d := disktest.New()
-	s := open(t, d)
+	s, err := Open(d, Options{SegmentBytes: MinSegment, Now: func() int64 { return 1000 }})
+	if err != nil {
+		t.Fatal(err)
+	}
 	parts := [][]byte{[]byte("one,"), nil, []byte(" two"), []byte(" and three")}
 	if err := s.PutParts([]byte("k"), []byte("in parts: "), parts, 0); err != nil {
 		t.Fatal(err)
