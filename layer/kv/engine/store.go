@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"hash/maphash"
-	"math/rand/v2"
 
 	"usui/layer/kv/collection"
 	"usui/layer/kv/disk"
@@ -267,26 +266,14 @@ func (s *Store) Sweep(cursor uint64, n int) (next uint64, gone, of int) {
 	return cursor, len(dead), of
 }
 
-// Random returns any key, or false if there is none. The choice is not even: it is that of a place in the index.
+// Random returns a key, each with the same chance, or false if there is none.
 func (s *Store) Random() (key []byte, ok bool) {
-	n := 0
-	start := rand.Uint64() >> (64 - tagBits - bucketBits)
-	for cursor, wrapped := start, false; !wrapped || cursor < start; {
-		next := s.Scan(cursor, 1, func(k []byte, _ Entry) {
-			if n++; rand.IntN(n) == 0 {
-				key, ok = k, true
-			}
-		})
-		if ok {
-			return key, true
+	for s.index.count > 0 {
+		r := s.at(s.index.random())
+		if e := r.expire(); e == 0 || e > s.opt.Now() {
+			return r.key(), true
 		}
-		if next == 0 {
-			if wrapped {
-				return nil, false
-			}
-			wrapped = true
-		}
-		cursor = next
+		s.Get(r.key()) // which removes it
 	}
 	return nil, false
 }

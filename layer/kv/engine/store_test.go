@@ -376,3 +376,47 @@ func TestAValueInPartsIsOne(t *testing.T) {
 		t.Errorf("Get = %q, %v", e.Value, ok)
 	}
 }
+
+// TestRandomKeysAreEven draws many times from few keys, from more than are counted through, and among expired ones.
+func TestRandomKeysAreEven(t *testing.T) {
+	now := int64(1000)
+	s := openAt(t, disktest.New(), func() int64 { return now })
+	draw := func(keys, times int) {
+		t.Helper()
+		seen := map[string]int{}
+		for range times {
+			k, ok := s.Random()
+			if !ok {
+				t.Fatal("Random: no key")
+			}
+			seen[string(k)]++
+		}
+		mean := float64(times) / float64(keys)
+		for k, n := range seen {
+			if d := float64(n) - mean; d*d > 50*mean { // seven standard deviations
+				t.Errorf("of %d keys, %s was drawn %d of %d times", keys, k, n, times)
+			}
+		}
+		if len(seen) != keys {
+			t.Errorf("%d keys were drawn, want all %d", len(seen), keys)
+		}
+	}
+	if k, ok := s.Random(); ok {
+		t.Errorf("Random of an empty store = %q", k)
+	}
+	for i := range 10 {
+		put(t, s, fmt.Sprint("k", i), nil)
+	}
+	draw(10, 2_000)
+	for i := range 3 * fewEntries {
+		put(t, s, fmt.Sprint("k", i), nil)
+	}
+	draw(3*fewEntries, 100*fewEntries)
+	for i := range 3 * fewEntries {
+		if err := s.Put(fmt.Append(nil, "k", i), nil, []int64{2000, 0}[i/(3*fewEntries-2)]); err != nil {
+			t.Fatal(err)
+		}
+	}
+	now = 3000
+	draw(2, 200)
+}
