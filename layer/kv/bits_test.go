@@ -81,6 +81,18 @@ lcs a b
 lcs a b len
 lcs a b idx
 lcs a b idx minmatchlen 4 withmatchlen
+sadd s x
+setbit s 0 1
+getbit s 0
+bitcount s
+bitcount s x y
+bitpos s 0
+bitop or d k s
+bitfield s get u8 0
+bitfield s set u8 0 1
+lcs a s
+lcs s a len idx
+set s x keepttl
 `
 
 func TestBitsAreThoseOfRedis(t *testing.T) {

@@ -22,7 +22,7 @@ func many(low, high int, words ...string) []string {
 
 // TestAMillionMembersComeAndGo makes a large set, works with it, and deletes it.
 func TestAMillionMembersComeAndGo(t *testing.T) {
-	folder, err := disk.Open(t.TempDir(), engine.IsOurs)
+	folder, err := disk.Open(t.TempDir(), engine.IsOurs, disk.Ordinary)
 	if err != nil {
 		t.Fatal(err)
 	}

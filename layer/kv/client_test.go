@@ -56,7 +56,7 @@ func serveStore(t *testing.T, folder disk.Folder, change func(*Config), store **
 // serve serves a new folder.
 func serve(t *testing.T) (address string) {
 	t.Helper()
-	folder, err := disk.Open(t.TempDir(), engine.IsOurs)
+	folder, err := disk.Open(t.TempDir(), engine.IsOurs, disk.Auto)
 	if err != nil {
 		t.Fatal(err)
 	}

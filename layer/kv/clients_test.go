@@ -326,11 +326,11 @@ func TestIdleClientsLeaveNothing(t *testing.T) {
 func TestAFolderInUseOrOfOthersIsRefused(t *testing.T) {
 	path := t.TempDir()
 	ours := func(name string) bool { return name == "segment-000000" }
-	f, err := disk.Open(path, ours)
+	f, err := disk.Open(path, ours, disk.Auto)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := disk.Open(path, ours); !errors.Is(err, disk.ErrInUse) {
+	if _, err := disk.Open(path, ours, disk.Auto); !errors.Is(err, disk.ErrInUse) {
 		t.Errorf("Open of a folder in use = %v, want %v", err, disk.ErrInUse)
 	}
 	if err := f.Close(); err != nil {
@@ -339,7 +339,7 @@ func TestAFolderInUseOrOfOthersIsRefused(t *testing.T) {
 	if err := os.WriteFile(path+"/letter.txt", nil, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := disk.Open(path, ours); err == nil || !strings.Contains(err.Error(), "letter.txt") {
+	if _, err := disk.Open(path, ours, disk.Auto); err == nil || !strings.Contains(err.Error(), "letter.txt") {
 		t.Errorf("Open of a folder with other files = %v, want it refused", err)
 	}
 }

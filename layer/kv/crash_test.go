@@ -61,7 +61,7 @@ type lyingFile struct{ disk.File }
 func (lyingFile) Sync() error { return nil }
 
 func serveUntilKilled(path, kind string) error {
-	folder, err := disk.Open(path, engine.IsOurs)
+	folder, err := disk.Open(path, engine.IsOurs, disk.Ordinary)
 	if err != nil {
 		return err
 	}

@@ -1,6 +1,7 @@
 package kv
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -19,6 +20,7 @@ import (
 type Config struct {
 	Listen       string // addresses, as in ":6379" and "unix:/run/kv.sock", with commas between them
 	TLS          TLS
+	Bypass       Bypass
 	Metrics      string // address at which Prometheus is answered; empty for none
 	Folder       disk.Folder
 	SegmentBytes int // of a new store; 0 is engine.DefaultSegment
@@ -35,6 +37,7 @@ type Store struct {
 	server    *server.Server
 	listeners []listener
 	secure    *secure      // nil without TLS
+	bypass    *bypass      // nil without
 	scraped   *http.Server // nil without metrics
 	metrics   string       // its address
 	syncs     metrics.Histogram
@@ -43,8 +46,13 @@ type Store struct {
 // New reads the log and listens. The folder becomes the store's.
 func New(cfg Config) (_ *Store, err error) {
 	s := &Store{}
+	if cfg.Bypass.Interface != "" {
+		if s.bypass, err = openBypass(cfg.Bypass, cmp.Or(cfg.Clients, server.DefaultClients)); err != nil {
+			return nil, errors.Join(err, cfg.Folder.Close())
+		}
+	}
 	if s.listeners, err = listenAll(cfg.Listen); err != nil {
-		return nil, errors.Join(err, cfg.Folder.Close())
+		return nil, errors.Join(err, cfg.Folder.Close(), s.bypass.close())
 	}
 	defer func() {
 		if err != nil {
@@ -65,7 +73,7 @@ func New(cfg Config) (_ *Store, err error) {
 			return engine.Open(observed{cfg.Folder, &s.syncs}, o)
 		},
 		Password: cfg.Password, Clients: cfg.Clients, ClientMemory: cfg.ClientMemory,
-		Version: cfg.Version, Logger: cfg.Logger,
+		Version: cfg.Version, Logger: cfg.Logger, Bypass: s.bypass.parts(),
 	})
 	if err != nil {
 		return nil, err
@@ -104,6 +112,14 @@ func (s *Store) SecureAddress() string {
 	return s.secure.listener.Addr().String()
 }
 
+// BypassAddress is where it listens past the kernel's network stack, and how frames come there; empty if it does not.
+func (s *Store) BypassAddress() string {
+	if s.bypass == nil {
+		return ""
+	}
+	return s.bypass.String()
+}
+
 // MetricsAddress is where Prometheus is answered, empty if it is not.
 func (s *Store) MetricsAddress() string { return s.metrics }
 
@@ -125,12 +141,12 @@ func (s *Store) Close() error {
 	for _, l := range s.listeners {
 		l.remove()
 	}
-	return err
+	return errors.Join(err, s.bypass.close())
 }
 
 // check verifies every record in a folder and says what it found.
 func check(path string) (string, error) {
-	folder, err := disk.Open(path, engine.IsOurs)
+	folder, err := disk.Open(path, engine.IsOurs, disk.Ordinary)
 	if err != nil {
 		return "", err
 	}

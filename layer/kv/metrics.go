@@ -62,6 +62,11 @@ func (s *Store) serveMetrics(w http.ResponseWriter, r *http.Request) {
 	set.Add("usui_kv_command", n.Uses)
 	set.Add("usui_kv_clients", n.Clients)
 	set.Add("usui_kv_engine", n.Engine)
+	if b := n.Bypass; b != nil {
+		set.Add("usui_kv_bypass", b.Bytes)
+		set.Add("usui_kv_bypass_card", b.Card)
+		set.Add("usui_kv_bypass_tcp", b.TCP)
+	}
 	set.Add("usui_kv", latencies{n.Latency, s.syncs.Snapshot()})
 	scrape.Answer(w, &set)
 }

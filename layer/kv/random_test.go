@@ -132,7 +132,7 @@ func TestRandomCommandsOfListsAndSortedSetsAnswerAsRedis(t *testing.T) {
 			random := rand.New(rand.NewPCG(1, 2))
 			path, theirs := t.TempDir(), connect(t, redis(t))
 			start := func() (*peer, func()) {
-				folder, err := disk.Open(path, engine.IsOurs)
+				folder, err := disk.Open(path, engine.IsOurs, disk.Ordinary)
 				if err != nil {
 					t.Fatal(err)
 				}

@@ -14,6 +14,8 @@ type Folder interface {
 	Create(name string, head []byte, size int64) (File, error)
 	// Open opens a file that Create made.
 	Open(name string) (File, error)
+	// Immediate says that a WriteAt and a Sync take about as long as a copy, so that another goroutine to wait for them costs more.
+	Immediate() bool
 	// Close gives the folder back. Its files are closed before.
 	Close() error
 }
@@ -28,7 +30,7 @@ type File interface {
 	Close() error
 }
 
-// Guard runs f, and turns a fault in a [File.View] into an error. what says what f reads.
+// Guard runs f, and turns a fault in a [File.View] or a [Memory] into an error. what says what f does.
 func Guard(what string, f func() error) (err error) {
 	old := debug.SetPanicOnFault(true)
 	defer func() {
@@ -39,7 +41,7 @@ func Guard(what string, f func() error) (err error) {
 			runtime.Error
 			Addr() uintptr
 		}:
-			err = fmt.Errorf("%s: the device cannot read it: %v", what, r)
+			err = fmt.Errorf("%s: fault of the device: %v", what, r)
 		default:
 			panic(r)
 		}

@@ -23,7 +23,7 @@ func Check(folder disk.Folder, progress func(done, total int64)) (Report, error)
 	}
 	l := logReader{segments: files, progress: progress}
 	err = disk.Guard("read the log", func() error {
-		return l.read(func(record, int, int) error { return nil })
+		return l.read(func([]located) error { return nil })
 	})
 	return Report{
 		Segments: len(files.log), Spare: len(files.free),

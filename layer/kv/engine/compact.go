@@ -129,7 +129,7 @@ func (s *Store) keepKey(r record, a address) bool {
 	}
 	again, ok := s.copy(&d)
 	if ok {
-		p.set(again)
+		p.set(again, r.expire() != 0)
 	}
 	return ok
 }

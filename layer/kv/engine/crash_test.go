@@ -3,30 +3,71 @@ package engine
 import (
 	"errors"
 	"fmt"
+	"reflect"
 	"slices"
 	"testing"
 
 	"usui/layer/kv/disktest"
 )
 
+// look is compare by looking up each key that there may be: what a scan of an index that is nearly empty takes far longer for.
+func (m *model) look(s *Store, seq uint64) error {
+	want := m.upTo(seq)
+	for n := range modelKeys {
+		k := keyOf(n)
+		o := want[k]
+		if o != nil && o.expire != 0 && o.expire <= m.now {
+			o = nil
+		}
+		e, ok := s.Get([]byte(k))
+		if got := read(s, e); ok != (o != nil) || ok && !reflect.DeepEqual(got, o) {
+			return fmt.Errorf("at %d: Get(%q) = %v, %v; want %v", seq, k, got, ok, o)
+		}
+	}
+	return nil
+}
+
 // crash opens what a crash would leave, and compares.
 func (m *model) crash(seed uint64) error {
 	durable := m.store.Durable()
-	left := m.cut(seed)
-	m.tamper(left)
-	again, err := Open(left, m.options())
+	c := cut{m.cut(seed), durable, seed}
+	m.tamper(c.left)
+	again, err := m.survivor(c)
 	if err != nil {
-		return fmt.Errorf("with %d durable: Open = %w", durable, err)
+		return err
 	}
 	defer again.Close()
 	m.met.count(m, again)
-	if again.Last() < durable {
-		return fmt.Errorf("the log ends at %d, want at least the %d that were durable", again.Last(), durable)
-	}
 	if err := m.compare(again, again.Last()); err != nil {
-		return fmt.Errorf("with %d durable of %d: %w", durable, m.store.Last(), err)
+		return err
 	}
-	return m.afterwards(again, left, seed)
+	return m.afterwards(again, c.left, seed)
+}
+
+// cut is what a crash left, and what had been acknowledged by then.
+type cut struct {
+	left    *disktest.Disk
+	durable uint64
+	seed    uint64
+}
+
+// survivor opens what a crash left, and compares.
+func (m *model) survivor(c cut) (again *Store, err error) {
+	if again, err = Open(c.left, m.options()); err != nil {
+		return nil, fmt.Errorf("with %d durable: Open = %w", c.durable, err)
+	}
+	defer func() {
+		if err != nil {
+			again.Close() // it is not what it should be
+		}
+	}()
+	if again.Last() < c.durable {
+		return again, fmt.Errorf("the log ends at %d, want at least the %d that were durable", again.Last(), c.durable)
+	}
+	if err := m.look(again, again.Last()); err != nil {
+		return again, fmt.Errorf("with %d durable of %d: %w", c.durable, m.store.Last(), err)
+	}
+	return again, nil
 }
 
 // afterwards goes on with what a crash left, has a second crash, and looks whether the remains of the first come back.
@@ -50,7 +91,7 @@ func (m *model) afterwards(again *Store, left *disktest.Disk, seed uint64) error
 		n++
 	}
 	two := &model{now: m.now, changes: append(m.changes[:n:n], put)}
-	if err := two.compare(third, third.Last()); err != nil {
+	if err := two.look(third, third.Last()); err != nil {
 		return fmt.Errorf("after a second crash: %w", err)
 	}
 	return nil

@@ -9,7 +9,7 @@
 // All that is kept is a log in segments: files of a fixed size, filled with zeros once and used again for ever. A write appends a record to
 // a batch in memory. [Store.Commit] hands the batch to the committer, a thread that writes it with one call, syncs the file once and
 // reports back; meanwhile the next batch grows. So at most one batch is not synced at any time, and everything about recovery follows from
-// that.
+// that. On a medium that is immediate (disk.Folder) Commit does the committer's work itself and returns when the batch is durable.
 //
 // A record checks itself: its CRC32C starts from the epoch of its segment, a random number drawn whenever the segment is used anew, so that
 // records of an earlier use are noise. No commit mark and no pointer has to be made durable beside it. After a crash the log ends at the
@@ -18,8 +18,8 @@
 // it rotted, and the store is refused rather than cut short. A segment with the remains of a torn batch is never appended to, lest they
 // become part of the log.
 //
-// The index is an extendible hash table (Fagin et al., TODS 1979) of tables with buckets of 64 bytes: seven entries of 24 bits of hash and 40
-// bits of address, and a link (the bucket is FASTER's, SIGMOD 2018). The bits by which a table splits are in the entry, so that growing reads
+// The index is an extendible hash table (Fagin et al., TODS 1979) of tables with buckets of 64 bytes: seven entries of 24 bits of hash, 39
+// of address and one that says whether the record has an expiry, and a link (the bucket is FASTER's, SIGMOD 2018). The bits by which a table splits are in the entry, so that growing reads
 // no keys. Values are read from the mapping of the segment, or, before they are durable, from their batch.
 //
 // A collection (a hash, a set, a list, a sorted set) has a record for each element, which names the collection by a number that is never used
@@ -52,7 +52,7 @@
 // # Limits
 //
 // If the last batch of all rots, it looks torn: nothing behind it proves that it was durable. A record is at most a quarter of a segment, and so
-// is a group. Addresses end at 8 TiB. There are no checkpoints: opening reads the whole log. The index does not shrink but by [Store.Clear].
+// is a group. Addresses end at 4 TiB. There are no checkpoints: opening reads the whole log. The index does not shrink but by [Store.Clear].
 // The keys of elements are on Go's heap, those of strings are not. A key that expired stays in the log and in the count of keys until it is
 // looked up or compacted; should the clock be set back after a restart, a collection that was being compacted then comes back in part.
 // Compaction by age moves cold data once each time around, where one by share of live bytes would not.

@@ -136,7 +136,13 @@ func TestGroupsEnd(t *testing.T) {
 	drain(t, s)
 	var more []bool
 	l := logReader{segments: segments{slots: s.slots, log: s.log}}
-	if err := l.read(func(r record, _, _ int) error { more = append(more, r.more()); return nil }); err != nil {
+	err := l.read(func(list []located) error {
+		for _, l := range list {
+			more = append(more, l.record.more())
+		}
+		return nil
+	})
+	if err != nil {
 		t.Fatal(err)
 	}
 	if want := []bool{true, false, false}; fmt.Sprint(more) != fmt.Sprint(want) {

@@ -2,6 +2,7 @@ package engine
 
 import (
 	"errors"
+	"math/rand/v2"
 	"slices"
 )
 
@@ -14,8 +15,10 @@ const (
 	entries      = bucketWords - 1
 	tableBytes   = (buckets + overflows) * bucketWords * 8
 	tagBits      = 24
-	addressBits  = 64 - tagBits
+	tagShift     = 64 - tagBits
+	addressBits  = tagShift - 1
 	addressLimit = 1 << addressBits
+	expires      = addressLimit // the bit between tag and address
 )
 
 // address is where a record lies: (slot * size of a segment + offset) / 8. Zero is none, for segments begin with a header.
@@ -28,6 +31,7 @@ type index struct {
 	depth     uint
 	tables    []*table
 	count     int // entries in all tables
+	pool      pool
 }
 
 type table struct {
@@ -37,8 +41,8 @@ type table struct {
 	used   int  // overflow buckets in use
 }
 
-func newTable(depth uint) (*table, error) {
-	p, err := allocate(tableBytes)
+func (x *index) newTable(depth uint) (*table, error) {
+	p, err := x.pool.take()
 	if err != nil {
 		return nil, err
 	}
@@ -46,20 +50,18 @@ func newTable(depth uint) (*table, error) {
 }
 
 func newIndex() (*index, error) {
-	t, err := newTable(0)
+	x := &index{directory: []uint16{0}}
+	t, err := x.newTable(0)
 	if err != nil {
 		return nil, err
 	}
-	return &index{directory: []uint16{0}, tables: []*table{t}}, nil
+	x.tables = []*table{t}
+	return x, nil
 }
 
 func (x *index) close() error {
-	var errs []error
-	for _, t := range x.tables {
-		errs = append(errs, release(t.memory))
-	}
 	x.tables = nil
-	return errors.Join(errs...)
+	return x.pool.close()
 }
 
 func (x *index) tableOf(hash uint64) *table {
@@ -73,8 +75,14 @@ type place struct {
 	at  int // index of the word that next looks at
 }
 
+// touch reads the bucket of a hash, so that it is in a cache when find comes. Reads of several buckets overlap, where finds would wait for
+// one after the other.
+func (x *index) touch(hash uint64) uint64 {
+	return x.tableOf(hash).words[int(hash&(buckets-1))*bucketWords]
+}
+
 func (x *index) find(hash uint64) place {
-	return place{x.tableOf(hash), hash >> addressBits, int(hash&(buckets-1)) * bucketWords}
+	return place{x.tableOf(hash), hash >> tagShift, int(hash&(buckets-1)) * bucketWords}
 }
 
 // next returns the next address with the tag. The entry is then at p.at-1.
@@ -83,8 +91,8 @@ func (p *place) next() (address, bool) {
 		for p.at%bucketWords < entries {
 			e := p.t.words[p.at]
 			p.at++
-			if e != 0 && e>>addressBits == p.tag {
-				return address(e & (addressLimit - 1)), true
+			if e != 0 && e>>tagShift == p.tag {
+				return addressIn(e), true
 			}
 		}
 		link := p.t.words[p.at]
@@ -95,8 +103,19 @@ func (p *place) next() (address, bool) {
 	}
 }
 
-// set replaces the address of the entry that next returned.
-func (p *place) set(a address) { p.t.words[p.at-1] = p.tag<<addressBits | uint64(a) }
+// set replaces the entry that next returned.
+func (p *place) set(a address, expiring bool) { p.t.words[p.at-1] = entryOf(p.tag, a, expiring) }
+
+// entryOf is an entry: a tag, whether the record has an expiry, and its address.
+func entryOf(tag uint64, a address, expiring bool) uint64 {
+	e := tag<<tagShift | uint64(a)
+	if expiring {
+		e |= expires
+	}
+	return e
+}
+
+func addressIn(entry uint64) address { return address(entry & (addressLimit - 1)) }
 
 // remove takes the entry out that next returned: the last one of the chain moves into its place.
 func (x *index) remove(p *place) {
@@ -122,10 +141,10 @@ func (x *index) remove(p *place) {
 func overflowWord(link uint64) int { return (buckets + int(link) - 1) * bucketWords }
 
 // insert adds an entry. The key has none yet.
-func (x *index) insert(hash uint64, a address) error {
+func (x *index) insert(hash uint64, a address, expiring bool) error {
 	for {
 		t := x.tableOf(hash)
-		if t.insert(int(hash&(buckets-1)), hash>>addressBits<<addressBits|uint64(a)) {
+		if t.insert(int(hash&(buckets-1)), entryOf(hash>>tagShift, a, expiring)) {
 			x.count++
 			return nil
 		}
@@ -170,9 +189,12 @@ func (x *index) split(hash uint64) error {
 	}
 	var half [2]*table
 	for i := range half {
-		t, err := newTable(old.depth + 1)
+		t, err := x.newTable(old.depth + 1)
 		if err != nil {
-			return errors.Join(err, releaseTable(half[0]))
+			if i > 0 {
+				x.pool.give(half[0].memory)
+			}
+			return err
 		}
 		half[i] = t
 	}
@@ -195,14 +217,8 @@ func (x *index) split(hash uint64) error {
 	for i := first + span/2; i < first+span; i++ {
 		x.directory[i] = uint16(len(x.tables) - 1)
 	}
-	return release(old.memory)
-}
-
-func releaseTable(t *table) error {
-	if t == nil {
-		return nil
-	}
-	return release(t.memory)
+	x.pool.give(old.memory)
+	return nil
 }
 
 // each calls f with the entries of a bucket and of those linked to it.
@@ -221,12 +237,59 @@ func (t *table) each(bucket int, f func(entry uint64)) {
 	}
 }
 
+// Bounds for random: below fewEntries all are counted through; a chain of more than crowd entries is very rare.
+const (
+	fewEntries = 1000
+	crowd      = 3 * entries
+)
+
+// random returns an entry's address, each with the same chance. There must be one. Of few entries it takes the nth. Of many, it tries buckets: one
+// is accepted the more readily, the more entries it has.
+func (x *index) random() (a address) {
+	if x.count < fewEntries {
+		nth := rand.IntN(x.count)
+		for cursor, first := uint64(0), true; first || cursor != 0; first = false {
+			cursor = x.walk(cursor, func(found address) {
+				if nth == 0 {
+					a = found
+				}
+				nth--
+			})
+		}
+		return a
+	}
+	for {
+		n := 0
+		x.walk(rand.Uint64()>>(64-tagBits-bucketBits), func(found address) {
+			if n++; rand.IntN(n) == 0 {
+				a = found
+			}
+		})
+		if n > rand.IntN(crowd) {
+			return a
+		}
+	}
+}
+
 // walk calls f with all addresses of the bucket at cursor and returns the cursor of the next bucket, 0 behind the last. The order is that
 // of hashes, so that a split between two calls repeats addresses and leaves out none.
 func (x *index) walk(cursor uint64, f func(address)) uint64 {
+	return x.walkEntries(cursor, func(e uint64) { f(addressIn(e)) })
+}
+
+// walkExpiring is walk for what has an expiry. Records are not touched, which may be on disk only.
+func (x *index) walkExpiring(cursor uint64, f func(address)) uint64 {
+	return x.walkEntries(cursor, func(e uint64) {
+		if e&expires != 0 {
+			f(addressIn(e))
+		}
+	})
+}
+
+func (x *index) walkEntries(cursor uint64, f func(entry uint64)) uint64 {
 	tag, bucket := cursor>>bucketBits&(1<<tagBits-1), int(cursor&(buckets-1))
-	t := x.tableOf(tag << addressBits)
-	t.each(bucket, func(e uint64) { f(address(e & (addressLimit - 1))) })
+	t := x.tableOf(tag << tagShift)
+	t.each(bucket, f)
 	if bucket++; bucket < buckets {
 		return tag<<bucketBits | uint64(bucket)
 	}

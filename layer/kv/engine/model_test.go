@@ -108,7 +108,11 @@ func (m *model) cut(seed uint64) *disktest.Disk {
 	return m.disk.Crash(seed)
 }
 
-func (m *model) key() string { return fmt.Sprint("key", m.random.IntN(60)) }
+const modelKeys = 60
+
+func keyOf(n int) string { return fmt.Sprint("key", n) }
+
+func (m *model) key() string { return keyOf(m.random.IntN(modelKeys)) }
 
 // get is what a key has, nil for nothing.
 func (m *model) get(key string) *object {

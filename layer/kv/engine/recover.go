@@ -64,7 +64,7 @@ func (s *Store) recover(files segments) error {
 	}
 	s.opt.SegmentBytes = len(files.slots[0].view)
 	l := logReader{segments: files, progress: s.opt.Progress}
-	if err := disk.Guard("read the log", func() error { return l.read(s.apply) }); err != nil {
+	if err := disk.Guard("read the log", func() error { return l.read(s.replay) }); err != nil {
 		return err
 	}
 	s.discardOrphans()
@@ -106,20 +106,34 @@ const (
 	MaxSegment = 1 << 30
 )
 
+// replay repeats what records did.
+func (s *Store) replay(list []located) error {
+	for i := range list {
+		list[i].hash = s.hash(list[i].record.key())
+		s.touched += s.index.touch(list[i].hash)
+	}
+	for i := range list {
+		if err := s.apply(&list[i]); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 // apply repeats what a record did. A collection whose time has come stays until it is looked up: a later record of the key may have given it more
 // time, and without the key its elements would be dropped.
-func (s *Store) apply(r record, slot, off int) error {
+func (s *Store) apply(l *located) error {
+	r, at := l.record, s.addressOf(l.slot, l.off)
 	switch {
 	case r.op() == opClear:
 		return s.forget()
 	case r.op().isElement():
-		return s.applyElement(r, s.addressOf(slot, off))
+		return s.applyElement(r, at)
 	}
-	hash := s.hash(r.key())
 	if expire := r.expire(); r.op() == opPut && (r.heads() || expire == 0 || expire > s.opt.Now()) {
-		return s.point(hash, r.key(), s.addressOf(slot, off))
+		return s.point(l.hash, r.key(), at)
 	}
-	if p, old := s.lookup(hash, r.key()); old != nil {
+	if p, old := s.lookup(l.hash, r.key()); old != nil {
 		s.drop(&p, old)
 	}
 	return nil
@@ -213,12 +227,23 @@ type logReader struct {
 	last    int    // index of the segment to append to
 	records uint64
 	bytes   uint64
-	remains int   // segments that end with the remains of a batch
-	group   []int // where records are whose group has not ended yet
+	remains int       // segments that end with the remains of a batch
+	list    []located // records that f has not got yet; the last ones are of a group that has not ended
+	whole   int       // those before, of groups that have
 }
 
-// read calls f with each record. It returns an error that wraps ErrDamaged if one is missing that had been durable.
-func (l *logReader) read(f func(r record, slot, off int) error) error {
+// located is a record and where it lies.
+type located struct {
+	record    record
+	slot, off int
+	hash      uint64 // for whom the records are
+}
+
+// listed is how many records are given at a time, at least, but for the last ones of a segment.
+const listed = 64
+
+// read calls f with all records, some at a time. It returns an error that wraps ErrDamaged if one is missing that had been durable.
+func (l *logReader) read(f func([]located) error) error {
 	if l.progress == nil {
 		l.progress = func(int64, int64) {}
 	}
@@ -243,33 +268,36 @@ func (l *logReader) read(f func(r record, slot, off int) error) error {
 }
 
 // readSegment reads groups of records, most of which are single ones. The log ends before a group that is not whole.
-func (l *logReader) readSegment(g *segment, f func(r record, slot, off int) error) error {
+func (l *logReader) readSegment(g *segment, f func([]located) error) error {
 	g.end, g.flushed = headerSize, len(g.view) // until its end is known
 	off, seq, known := g.end, l.seq, l.known
-	l.group = l.group[:0]
+	l.list, l.whole = l.list[:0], 0
 	for {
 		r, ok := parse(g.view[off:], g.seed)
 		if !ok || known && r.seq() != seq+1 {
 			break
 		}
 		seq, known = r.seq(), true
-		l.group = append(l.group, off)
+		l.list = append(l.list, located{record: r, slot: g.slot, off: off})
 		off += r.padded()
 		if r.more() {
 			continue
 		}
-		for _, at := range l.group {
-			r := record(g.view[at:])
-			if err := f(r[:r.length()], g.slot, at); err != nil {
-				return err
-			}
-		}
-		l.records += uint64(len(l.group))
+		l.records += uint64(len(l.list) - l.whole)
 		l.bytes += uint64(off - g.end)
-		l.seq, l.known, g.end = seq, known, off
-		l.group = l.group[:0]
+		l.seq, l.known, g.end, l.whole = seq, known, off, len(l.list)
+		if l.whole < listed {
+			continue
+		}
+		if err := f(l.list); err != nil {
+			return err
+		}
+		l.list, l.whole = l.list[:0], 0
 	}
 	g.flushed = g.end
+	if err := f(l.list[:l.whole]); err != nil {
+		return err
+	}
 	return l.lookBehind(g, off)
 }
 
@@ -292,7 +320,7 @@ func (l *logReader) lookBehind(g *segment, bad int) error {
 			missing = r.batch()
 		}
 		if r.batch() > missing {
-			return fmt.Errorf("%w: %s at %#x: record %d does not check, and record %d behind it does", ErrDamaged, segmentName(g.slot), bad, missing+uint64(len(l.group)), r.seq())
+			return fmt.Errorf("%w: %s at %#x: record %d does not check, and record %d behind it does", ErrDamaged, segmentName(g.slot), bad, missing+uint64(len(l.list)-l.whole), r.seq())
 		}
 		g.torn = true
 		off += r.padded() - alignment

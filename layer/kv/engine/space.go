@@ -154,7 +154,7 @@ func (s *Store) order() {
 	default:
 		t.slot = len(s.slots)
 		if (t.slot+1)*(s.opt.SegmentBytes/alignment) > addressLimit {
-			s.failed, s.lastNoRoom = time.Now(), errors.New("addresses end at 8 TiB")
+			s.failed, s.lastNoRoom = time.Now(), errors.New("addresses end at 4 TiB")
 			return
 		}
 	}

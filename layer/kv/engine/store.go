@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"hash/maphash"
-	"math/rand/v2"
 
 	"usui/layer/kv/collection"
 	"usui/layer/kv/disk"
@@ -80,6 +79,7 @@ type Store struct {
 	busy          bool  // flight is with the committer
 	sealed        error // why no write is accepted
 
+	touched uint64               // see replay
 	pending [pendingSlots]uint64 // last sequence number of a key with such a hash
 
 	committer
@@ -120,8 +120,13 @@ func (s *Store) entry(r record) Entry {
 
 // Put gives a key a value that ends at expire, 0 for never. value must not be one that Get returned.
 func (s *Store) Put(key, value []byte, expire int64) error {
+	return s.PutParts(key, value, nil, expire)
+}
+
+// PutParts is Put for a value that goes on in parts.
+func (s *Store) PutParts(key, value []byte, parts [][]byte, expire int64) error {
 	hash := s.hash(key)
-	a, err := s.append(&draft{op: opPut, expire: expire, key: key, value: value}, hash%pendingSlots)
+	a, err := s.append(&draft{op: opPut, expire: expire, key: key, value: value, parts: parts}, hash%pendingSlots)
 	if err != nil {
 		return err
 	}
@@ -130,14 +135,16 @@ func (s *Store) Put(key, value []byte, expire int64) error {
 
 // point makes the index lead to a record that was just read or appended.
 func (s *Store) point(hash uint64, key []byte, a address) error {
-	if err := s.enter(hash, s.at(a)); err != nil { // first: what it replaces may have the same collection
+	now := s.at(a)
+	if err := s.enter(hash, now); err != nil { // first: what it replaces may have the same collection
 		return err
 	}
 	p, old := s.lookup(hash, key)
+	expiring := now.expire() != 0
 	if old != nil {
 		s.leave(old)
-		p.set(a)
-	} else if err := s.index.insert(hash, a); err != nil {
+		p.set(a, expiring)
+	} else if err := s.index.insert(hash, a, expiring); err != nil {
 		return s.seal(err)
 	}
 	return nil
@@ -234,13 +241,21 @@ func (s *Store) Scan(cursor uint64, count int, f func(key []byte, e Entry)) uint
 	}
 }
 
-// Sweep looks up keys from cursor on, so that expired ones go, and returns where to go on.
-func (s *Store) Sweep(cursor uint64, n int) uint64 {
+// sweepRecords is how many records a sweep looks at, roughly: they may be on disk only.
+const sweepRecords = 1000
+
+// Sweep removes what has expired in up to n buckets of the index from cursor on, and returns where to go on, and how many keys went of how many
+// that have an expiry.
+func (s *Store) Sweep(cursor uint64, n int) (next uint64, gone, of int) {
 	var dead []address
 	now := s.opt.Now()
 	for range n {
-		cursor = s.index.walk(cursor, func(a address) {
-			if e := s.at(a).expire(); e != 0 && e <= now {
+		if of >= sweepRecords {
+			break
+		}
+		cursor = s.index.walkExpiring(cursor, func(a address) {
+			of++
+			if s.at(a).expire() <= now {
 				dead = append(dead, a)
 			}
 		})
@@ -248,29 +263,17 @@ func (s *Store) Sweep(cursor uint64, n int) uint64 {
 	for _, a := range dead {
 		s.Get(s.at(a).key())
 	}
-	return cursor
+	return cursor, len(dead), of
 }
 
-// Random returns any key, or false if there is none. The choice is not even: it is that of a place in the index.
+// Random returns a key, each with the same chance, or false if there is none.
 func (s *Store) Random() (key []byte, ok bool) {
-	n := 0
-	start := rand.Uint64() >> (64 - tagBits - bucketBits)
-	for cursor, wrapped := start, false; !wrapped || cursor < start; {
-		next := s.Scan(cursor, 1, func(k []byte, _ Entry) {
-			if n++; rand.IntN(n) == 0 {
-				key, ok = k, true
-			}
-		})
-		if ok {
-			return key, true
+	for s.index.count > 0 {
+		r := s.at(s.index.random())
+		if e := r.expire(); e == 0 || e > s.opt.Now() {
+			return r.key(), true
 		}
-		if next == 0 {
-			if wrapped {
-				return nil, false
-			}
-			wrapped = true
-		}
-		cursor = next
+		s.Get(r.key()) // which removes it
 	}
 	return nil, false
 }

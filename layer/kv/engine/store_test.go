@@ -14,7 +14,12 @@ import (
 
 func open(t *testing.T, d disk.Folder) *Store {
 	t.Helper()
-	s, err := Open(d, Options{SegmentBytes: MinSegment, Now: func() int64 { return 1000 }})
+	return openAt(t, d, func() int64 { return 1000 })
+}
+
+func openAt(t *testing.T, d disk.Folder, now func() int64) *Store {
+	t.Helper()
+	s, err := Open(d, Options{SegmentBytes: MinSegment, Now: now})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -227,7 +232,7 @@ func TestTheIndexGrows(t *testing.T) {
 	hashes := make([]uint64, n)
 	for i := range hashes {
 		hashes[i] = random.Uint64()
-		if err := x.insert(hashes[i], address(i+1)); err != nil {
+		if err := x.insert(hashes[i], address(i+1), i%3 == 0); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -245,13 +250,17 @@ func TestTheIndexGrows(t *testing.T) {
 			t.Fatalf("find(hash %d of %d): not there", i, n)
 		}
 	}
-	seen := make([]int, n+1)
+	seen, expiring := make([]int, n+1), make([]int, n+1)
 	for cursor, first := uint64(0), true; first || cursor != 0; first = false {
+		x.walkExpiring(cursor, func(a address) { expiring[a]++ })
 		cursor = x.walk(cursor, func(a address) { seen[a]++ })
 	}
 	for i := range n {
 		if seen[i+1] != 1 {
 			t.Fatalf("walk met entry %d %d times, want once", i, seen[i+1])
+		}
+		if want := 1 - (i%3+2)/3; expiring[i+1] != want {
+			t.Fatalf("walkExpiring met entry %d %d times, want %d", i, expiring[i+1], want)
 		}
 	}
 	for i := 0; i < n; i += 2 {
@@ -309,4 +318,105 @@ func TestSteadyStateAllocatesNothing(t *testing.T) {
 	}); n != 0 {
 		t.Errorf("Put and Get allocate %v times, want 0", n)
 	}
+}
+
+// TestSweepingRemovesWhatExpired has keys of both kinds, of which some are written again with and without an expiry.
+func TestSweepingRemovesWhatExpired(t *testing.T) {
+	now := int64(1000)
+	s := openAt(t, disktest.New(), func() int64 { return now })
+	const n = 3000
+	key := func(i int) string { return fmt.Sprint("k", i) }
+	for i := range n {
+		if err := s.Put([]byte(key(i)), nil, []int64{0, 2000, 5000}[i%3]); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for i := 0; i < n; i += 6 { // these had none and have one now
+		if err := s.Put([]byte(key(i)), nil, 2000); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for i := 1; i < n; i += 6 { // and these the other way round
+		if err := s.Put([]byte(key(i)), nil, 0); err != nil {
+			t.Fatal(err)
+		}
+	}
+	now = 3000
+	gone, of := 0, 0
+	for cursor, first := uint64(0), true; first || cursor != 0; first = false {
+		var g, o int
+		cursor, g, o = s.Sweep(cursor, 64) // as often as it takes to come to the end
+		gone, of = gone+g, of+o
+	}
+	if gone != n/3 || of != 2*n/3 || s.Len() != n-gone || s.Expiring() != of-gone {
+		t.Errorf("%d keys went of %d, and %d are left, %d with an expiry; want %d, %d, %d, %d", gone, of, s.Len(), s.Expiring(), n/3, 2*n/3, n-n/3, n/3)
+	}
+}
+
+func TestAValueInPartsIsOne(t *testing.T) {
+	d := disktest.New()
+	s, err := Open(d, Options{SegmentBytes: MinSegment, Now: func() int64 { return 1000 }})
+	if err != nil {
+		t.Fatal(err)
+	}
+	parts := [][]byte{[]byte("one,"), nil, []byte(" two"), []byte(" and three")}
+	if err := s.PutParts([]byte("k"), []byte("in parts: "), parts, 0); err != nil {
+		t.Fatal(err)
+	}
+	long := [][]byte{make([]byte, MinSegment/8), make([]byte, MinSegment/8)}
+	if err := s.PutParts([]byte("k"), nil, long, 0); !errors.Is(err, ErrTooLong) {
+		t.Errorf("PutParts of more than a quarter of a segment = %v, want ErrTooLong", err)
+	}
+	drain(t, s)
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	s = open(t, d)
+	if e, ok := s.Get([]byte("k")); !ok || string(e.Value) != "in parts: one, two and three" {
+		t.Errorf("Get = %q, %v", e.Value, ok)
+	}
+}
+
+// TestRandomKeysAreEven draws many times from few keys, from more than are counted through, and among expired ones.
+func TestRandomKeysAreEven(t *testing.T) {
+	now := int64(1000)
+	s := openAt(t, disktest.New(), func() int64 { return now })
+	draw := func(keys, times int) {
+		t.Helper()
+		seen := map[string]int{}
+		for range times {
+			k, ok := s.Random()
+			if !ok {
+				t.Fatal("Random: no key")
+			}
+			seen[string(k)]++
+		}
+		mean := float64(times) / float64(keys)
+		for k, n := range seen {
+			if d := float64(n) - mean; d*d > 50*mean { // seven standard deviations
+				t.Errorf("of %d keys, %s was drawn %d of %d times", keys, k, n, times)
+			}
+		}
+		if len(seen) != keys {
+			t.Errorf("%d keys were drawn, want all %d", len(seen), keys)
+		}
+	}
+	if k, ok := s.Random(); ok {
+		t.Errorf("Random of an empty store = %q", k)
+	}
+	for i := range 10 {
+		put(t, s, fmt.Sprint("k", i), nil)
+	}
+	draw(10, 2_000)
+	for i := range 3 * fewEntries {
+		put(t, s, fmt.Sprint("k", i), nil)
+	}
+	draw(3*fewEntries, 100*fewEntries)
+	for i := range 3 * fewEntries {
+		if err := s.Put(fmt.Append(nil, "k", i), nil, []int64{2000, 0}[i/(3*fewEntries-2)]); err != nil {
+			t.Fatal(err)
+		}
+	}
+	now = 3000
+	draw(2, 200)
 }

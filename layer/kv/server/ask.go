@@ -60,6 +60,7 @@ type Snapshot struct {
 	Engine  engine.Stats
 	Clients Clients
 	Uses    Uses
+	Bypass  *BypassSnapshot // nil without one
 	Latency metrics.Latency // of commands, without their wait for the disk
 }
 
@@ -86,6 +87,9 @@ func (s *Server) Snapshot() Snapshot {
 		Server: s.stats, Engine: s.store.Stats(), Latency: s.latency.Snapshot(),
 		Clients: Clients{uint64(len(s.clients)), uint64(s.held), uint64(len(s.topics[channels])), uint64(len(s.topics[patterns])), uint64(len(s.watched))},
 		Uses:    Uses{map[string]uint64{}, map[string]uint64{}, map[string]uint64{}, map[string]uint64{}},
+	}
+	if s.bypass != nil {
+		n.Bypass = s.bypass.snapshot()
 	}
 	for _, c := range s.all() {
 		if c.calls+c.rejected > 0 {

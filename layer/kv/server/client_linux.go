@@ -1,7 +1,6 @@
 package server
 
 import (
-	"errors"
 	"slices"
 	"time"
 
@@ -19,7 +18,9 @@ const (
 
 // client is a connection.
 type client struct {
-	fd     int // -1 once it is closed
+	fd     int // -1 once it is closed; of one without a descriptor, a number beyond all descriptors
+	wire   wire
+	left   *left // nil for a socket
 	id     uint64
 	peer   string
 	here   string // the address at which it came in, once it was asked for
@@ -102,34 +103,23 @@ func (s *Server) serve(c *client, events uint32) {
 	}
 }
 
-// read takes what has arrived, once, so that nobody is served at the cost of others.
+// read takes what has arrived.
 func (s *Server) read(c *client) {
 	if c.paused || c.closing || c.stalled || c.wait != nil {
-		if c.events&unix.EPOLLIN == 0 { // the peer is gone, else there would be no event
+		if _, here := c.wire.(socket); here && c.events&unix.EPOLLIN == 0 { // the peer is gone, else there would be no event
 			s.drop(c)
 		}
 		return
 	}
-	p := s.input[:]
-	if len(c.in) > 0 {
-		p = s.growInput(c)
-	}
-	n, err := unix.Read(c.fd, p)
-	switch {
-	case errors.Is(err, unix.EAGAIN), errors.Is(err, unix.EINTR):
-		return
-	case err != nil || n == 0:
+	c.wire.receive(s, c)
+}
+
+// goOn executes what a client has sent while it was not executed for, and has the rest of it read.
+func (s *Server) goOn(c *client) {
+	s.execute(c, c.in)
+	if c.fd >= 0 && c.wire.look(s, c.events) != nil {
 		s.drop(c)
-		return
 	}
-	s.stats.BytesRead += uint64(n)
-	c.last = s.now
-	if len(c.in) > 0 {
-		c.in = c.in[:len(c.in)+n]
-		s.execute(c, c.in)
-		return
-	}
-	s.execute(c, p[:n])
 }
 
 // growInput returns free room behind c.in. The buffer doubles, up to what the argument that is being read needs: an announced length alone
@@ -147,6 +137,13 @@ func (s *Server) growInput(c *client) []byte {
 
 // execute does the commands that are whole in p, which is c.in or what was just read, and keeps the rest.
 func (s *Server) execute(c *client, p []byte) {
+	if rest := s.run(c, p); c.fd >= 0 {
+		s.settle(c, rest)
+	}
+}
+
+// run does the commands that are whole in p, and returns the rest.
+func (s *Server) run(c *client, p []byte) (rest []byte) {
 	s.clock = time.Now()
 	for len(p) > 0 && !c.closing && c.wait == nil {
 		if len(c.out.Out)-c.sent > pauseBytes {
@@ -163,15 +160,24 @@ func (s *Server) execute(c *client, p []byte) {
 		if n == 0 {
 			break
 		}
+		if c.left.open() && !s.offer(c, args) {
+			p = s.rejoin(c, p)
+			continue
+		}
 		if len(args) > 0 && !s.do(c, args) {
 			break
 		}
+		if c.left.open() {
+			s.letGo(c)
+		}
 		p = p[n:]
 	}
-	if c.fd < 0 {
-		return
-	}
-	s.keepInput(c, p)
+	return p
+}
+
+// settle keeps what is not executed yet, and has what is to be sent sent.
+func (s *Server) settle(c *client, rest []byte) {
+	s.keepInput(c, rest)
 	s.queue(c)
 	s.account(c)
 }
@@ -197,7 +203,7 @@ func (s *Server) account(c *client) {
 	s.held += now - c.memory
 	c.memory = now
 	if grown && s.tooMuch(c) || len(c.out.Out)-c.sent > outputBytes {
-		if !c.closing { // else that was counted
+		if !c.closing { // else it is counted, or leaves anyway
 			s.stats.Evicted++
 		}
 		s.drop(c)
@@ -238,13 +244,13 @@ func (s *Server) send() {
 
 func (s *Server) sendTo(c *client) {
 	if ready := c.ready(); ready > c.sent {
-		n, err := unix.Write(c.fd, c.out.Out[c.sent:ready])
-		if err != nil && !errors.Is(err, unix.EAGAIN) && !errors.Is(err, unix.EINTR) {
+		n, err := c.wire.write(s, c.out.Out[c.sent:ready])
+		if err != nil {
 			s.drop(c)
 			return
 		}
-		s.stats.BytesWritten += uint64(max(n, 0))
-		c.sent += max(n, 0)
+		s.stats.BytesWritten += uint64(n)
+		c.sent += n
 	}
 	switch {
 	case c.sent == len(c.out.Out):
@@ -267,7 +273,7 @@ func (s *Server) sendTo(c *client) {
 	}
 	if c.paused && len(c.out.Out)-c.sent <= pauseBytes {
 		c.paused = false
-		s.execute(c, c.in)
+		s.goOn(c)
 		if c.fd < 0 {
 			return
 		}
@@ -290,7 +296,7 @@ func (s *Server) interest(c *client) {
 	if events == c.events {
 		return
 	}
-	if s.watch(unix.EPOLL_CTL_MOD, c.fd, events) != nil {
+	if c.wire.look(s, events) != nil {
 		s.drop(c)
 		return
 	}
@@ -309,7 +315,8 @@ func (s *Server) drop(c *client) {
 	if c.gone != nil {
 		c.gone()
 	}
-	_ = unix.Close(c.fd) // it leaves the poll with that; there is nobody to tell about an error
+	s.letGo(c)
+	c.wire.close()
 	c.fd = -1
 	s.held -= c.memory
 	c.memory = 0

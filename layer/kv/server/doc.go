@@ -10,6 +10,10 @@
 // commands that are whole, and hands the batch of their writes to the store's committer at the end of each turn. A connection has memory of
 // its own only for half a command and for replies that are not sent yet.
 //
+// What carries a client's bytes is a wire: a socket, or a connection of host/tcp ([Bypass]), whose bytes are executed in the frames in which
+// they came. Of a command that lies in several frames the beginning is copied together, byte for byte as much as completes it, and a long argument is
+// left in its frames: to SET it is given in parts, to others as one.
+//
 // A reply that speaks of a write that is not durable leaves a mark in the connection's output: from there on nothing is sent until the
 // mark's sequence number is durable. A read leaves one, too, if its key was written and that is not durable yet: what no crash may take back
 // is all that a client ever sees.
@@ -30,6 +34,7 @@
 //   - Replies leave in the order of their commands, and none before what it speaks of is durable.
 //   - A client that does not fetch its replies is not read from: its output stays below a bound and one reply. A subscriber is disconnected.
 //   - All memory for clients together stays below Config.ClientMemory: who would exceed it is disconnected.
+//   - Frames that hold arguments are bounded, for all clients together: beyond the bound arguments are copied.
 //   - In steady state a command allocates nothing.
 //
 // # Limits

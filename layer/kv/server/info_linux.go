@@ -31,6 +31,7 @@ func sections() []section {
 		{"CPU", false, (*Server).infoCPU},
 		{"Modules", false, func(*Server) []any { return nil }},
 		{"Engine", false, (*Server).infoEngine},
+		{"Bypass", false, (*Server).infoBypass},
 		{"Commandstats", true, (*Server).infoCommands},
 		{"Errorstats", false, (*Server).infoErrors},
 		{"Cluster", false, func(*Server) []any { return []any{"cluster_enabled", 0} }},

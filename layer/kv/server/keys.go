@@ -6,7 +6,6 @@ import (
 	"strings"
 
 	"usui/layer/kv/engine"
-	"usui/layer/kv/resp"
 )
 
 func keyCommands() []command {
@@ -156,7 +155,11 @@ func copyKey(k *call) {
 			replace = true
 		case is(a, "DB") && i+1 < len(k.args):
 			i++
-			if n, ok := resp.ParseInt(k.args[i]); !ok || n != 0 {
+			n, ok := k.integer(k.args[i])
+			if !ok {
+				return
+			}
+			if n != 0 {
 				k.fail("ERR DB index is out of range")
 				return
 			}

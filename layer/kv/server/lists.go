@@ -19,12 +19,12 @@ func listTypeCommands() []command {
 		{"rpushx", -3, "write denyoom fast", 1, 1, 1, func(k *call) { k.push(tail, false) }},
 		{"lpop", -2, "write fast", 1, 1, 1, func(k *call) { k.popFrom(head) }},
 		{"rpop", -2, "write fast", 1, 1, 1, func(k *call) { k.popFrom(tail) }},
-		{"lmpop", -4, "write movablekeys", 0, 0, 0, lmpop},
+		{"lmpop", -4, "write movablekeys", 0, 0, 0, func(k *call) { k.popSeveral(collection.List, k.side, (*call).takeSeveral) }},
 		{"lmove", 5, "write denyoom", 1, 2, 1, lmove},
 		{"rpoplpush", 3, "write denyoom", 1, 2, 1, func(k *call) { k.moveElement(k.args[1], k.args[2], tail, head) }},
 		{"blpop", -3, "write noscript blocking", 1, -2, 1, func(k *call) { k.blockingPop(head) }},
 		{"brpop", -3, "write noscript blocking", 1, -2, 1, func(k *call) { k.blockingPop(tail) }},
-		{"blmpop", -5, "write blocking movablekeys", 0, 0, 0, blmpop},
+		{"blmpop", -5, "write blocking movablekeys", 0, 0, 0, func(k *call) { k.blockingPopSeveral(collection.List, k.side, (*call).takeSeveral) }},
 		{"blmove", 6, "write denyoom noscript blocking", 1, 2, 1, blmove},
 		{"brpoplpush", 4, "write denyoom noscript blocking", 1, 2, 1, func(k *call) { k.blockingMove(tail, head, k.args[3]) }},
 		{"llen", 2, "readonly fast", 1, 1, 1, llen},
@@ -364,31 +364,31 @@ func (k *call) first(keys [][]byte, kind collection.Kind) (key []byte, c *engine
 	return nil, nil, true
 }
 
-func lmpop(k *call) {
-	m, ok := k.several(k.args[1:], k.side)
+// popSeveral is LMPOP and ZMPOP.
+func (k *call) popSeveral(kind collection.Kind, end func([]byte) (side, bool), serve func(*call, []byte, *engine.Collection, several)) {
+	m, ok := k.several(k.args[1:], end)
 	if !ok {
 		return
 	}
-	key, c, ok := k.first(m.keys, collection.List)
+	key, c, ok := k.first(m.keys, kind)
 	switch {
 	case !ok:
 	case c == nil:
 		k.w.NullArray()
 	default:
-		k.takeSeveral(key, c, m)
+		serve(k, key, c, m)
 	}
 }
 
-func blmpop(k *call) {
+// blockingPopSeveral is BLMPOP and BZMPOP.
+func (k *call) blockingPopSeveral(kind collection.Kind, end func([]byte) (side, bool), serve func(*call, []byte, *engine.Collection, several)) {
 	until, ok := k.deadline(k.args[1])
 	if !ok {
 		return
 	}
-	m, ok := k.several(k.args[2:], k.side)
-	if !ok {
-		return
+	if m, ok := k.several(k.args[2:], end); ok {
+		k.popOrBlock(m.keys, kind, until, func(k *call, key []byte, c *engine.Collection) { serve(k, key, c, m) })
 	}
-	k.popOrBlock(m.keys, collection.List, until, func(k *call, key []byte, c *engine.Collection) { k.takeSeveral(key, c, m) })
 }
 
 // blockingPop is BLPOP and BRPOP.

@@ -61,7 +61,7 @@ func (s *Server) resume() {
 		s.woke = nil
 		for _, c := range all {
 			if c.stalled = false; c.fd >= 0 {
-				s.execute(c, c.in)
+				s.goOn(c)
 			}
 		}
 	}

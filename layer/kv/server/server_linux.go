@@ -32,10 +32,11 @@ const (
 type Config struct {
 	Listeners    []int // sockets that listen and do not block; closed with the server
 	Open         func(engine.Options) (*engine.Store, error)
-	Password     string // that clients have to give; empty for none
-	Clients      int    // at most so many connections; 0 is DefaultClients
-	ClientMemory int    // bytes for their buffers; 0 is DefaultClientMemory
-	Version      string // what INFO says
+	Password     string  // that clients have to give; empty for none
+	Clients      int     // at most so many connections; 0 is DefaultClients
+	ClientMemory int     // bytes for their buffers; 0 is DefaultClientMemory
+	Version      string  // what INFO says
+	Bypass       *Bypass // may be nil
 	Logger       *slog.Logger
 }
 
@@ -46,6 +47,7 @@ type Server struct {
 	poll  int
 	wake  *eventfd.FD
 
+	bypass      *bypass         // nil for none
 	clients     map[int]*client // by descriptor
 	waiting     []*client       // have output that is not durable
 	unsent      []*client       // have output that may be sent
@@ -131,6 +133,11 @@ func New(cfg Config) (_ *Server, err error) {
 	if err := s.watch(unix.EPOLL_CTL_ADD, int(s.wake.Fd()), unix.EPOLLIN); err != nil {
 		return nil, err
 	}
+	if cfg.Bypass != nil {
+		if err := s.openBypass(cfg.Bypass); err != nil {
+			return nil, err
+		}
+	}
 	return s, s.hear(unix.EPOLL_CTL_ADD)
 }
 
@@ -170,6 +177,7 @@ func (s *Server) turn() error {
 	if err != nil && !errors.Is(err, unix.EINTR) {
 		return os.NewSyscallError("epoll_wait", err)
 	}
+	s.stats.Calls++
 	s.now = time.Now().UnixMilli()
 	for _, e := range s.events[:max(n, 0)] {
 		switch fd := int(e.Fd); fd {
@@ -180,11 +188,18 @@ func (s *Server) turn() error {
 		default:
 			if c := s.clients[fd]; c != nil { // it may have been closed in this turn
 				s.serve(c, e.Events)
+			} else if s.bypass != nil && s.bypass.polled[fd] {
+				continue // it is looked at in every turn
 			} else if slices.Contains(s.cfg.Listeners, fd) {
 				if err := s.accept(fd); err != nil {
 					return err
 				}
 			}
+		}
+	}
+	if s.bypass != nil {
+		if err := s.bypass.receive(s); err != nil {
+			return err
 		}
 	}
 	s.timeOut()
@@ -194,17 +209,38 @@ func (s *Server) turn() error {
 	s.store.Commit()
 	s.release()
 	s.send()
+	if s.bypass != nil {
+		return s.bypass.send()
+	}
 	return nil
 }
 
-// How often keys are swept, in milliseconds, and how many buckets of the index each time.
+// How often keys are swept, in milliseconds; how many buckets of the index at a time, and how many times at most: one more while a tenth or
+// more of what can expire has. A sweep of buckets without an expiry reads 256 KiB in order, and no records.
 const (
 	sweepEvery   = 100
-	sweepBuckets = 200
+	sweepBuckets = 4096
+	sweepRounds  = 16
 )
 
 // patience is how long the loop may sleep, in milliseconds; -1 is for ever.
 func (s *Server) patience() int64 {
+	own := s.ownPatience()
+	if s.bypass == nil {
+		return own
+	}
+	switch other := s.bypass.patience(); {
+	case own < 0:
+		return other
+	case other < 0:
+		return own
+	default:
+		return min(own, other)
+	}
+}
+
+// ownPatience is patience without what comes past the kernel.
+func (s *Server) ownPatience() int64 {
 	left := int64(-1)
 	within := func(ms int64) {
 		if ms = max(0, ms); left < 0 || ms < left {
@@ -235,8 +271,12 @@ func (s *Server) sweep() {
 		return
 	}
 	s.swept = s.now
-	if s.store.Expiring() > 0 {
-		s.sweeping = s.store.Sweep(s.sweeping, sweepBuckets)
+	for rounds := sweepRounds; rounds > 0 && s.store.Expiring() > 0; rounds-- {
+		var gone, of int
+		s.sweeping, gone, of = s.store.Sweep(s.sweeping, sweepBuckets)
+		if gone*10 <= of {
+			break
+		}
 	}
 	if s.deaf && s.hear(unix.EPOLL_CTL_ADD) == nil {
 		s.deaf = false
@@ -290,8 +330,11 @@ func (s *Server) Close() error {
 	for _, c := range s.clients {
 		s.drop(c)
 	}
+	if s.bypass != nil {
+		err = s.bypass.send() // their ends
+	}
 	if s.store != nil {
-		err = s.store.Close()
+		err = errors.Join(err, s.store.Close())
 	}
 	if s.wake != nil {
 		err = errors.Join(err, s.wake.Close())
@@ -350,13 +393,13 @@ func (s *Server) welcome(fd int, peer unix.Sockaddr) {
 			}
 		}
 	}
-	_ = s.admit(fd, from) // it was told, and counted
+	_ = s.admit(socket(fd), fd, from) // it was told, and counted
 }
 
 // Attach makes a client of a descriptor, which becomes the server's even if it is refused. Any goroutine may call it.
 func (s *Server) Attach(ctx context.Context, fd int, from Origin) error {
 	var err error
-	if asked := s.Ask(ctx, func() { err = s.admit(fd, from) }); asked != nil {
+	if asked := s.Ask(ctx, func() { err = s.admit(socket(fd), fd, from) }); asked != nil {
 		_ = unix.Close(fd) // nothing was sent that could be lost
 		return asked
 	}
@@ -374,24 +417,29 @@ type Origin struct {
 	unix bool
 }
 
-// admit makes a client of a descriptor, or closes it.
-func (s *Server) admit(fd int, from Origin) (err error) {
+// admit makes a client of a wire, or closes it. fd is its descriptor, or a number in the place of one.
+func (s *Server) admit(w wire, fd int, from Origin) (err error) {
 	defer func() {
 		if err != nil {
 			s.stats.Rejected++
-			_ = unix.Close(fd) // nothing was sent that could be lost
+			w.close() // nothing was sent that could be lost
 		}
 	}()
 	if len(s.clients) >= s.cfg.Clients {
-		_, _ = unix.Write(fd, []byte("-ERR max number of clients reached\r\n")) // as far as it goes: the client is sent away
+		_, _ = w.write(s, []byte("-ERR max number of clients reached\r\n")) // as far as it goes: the client is sent away
 		return ErrRefused
 	}
-	if err := s.watch(unix.EPOLL_CTL_ADD, fd, unix.EPOLLIN); err != nil {
-		return err
+	if _, polled := w.(socket); polled {
+		if err := s.watch(unix.EPOLL_CTL_ADD, fd, unix.EPOLLIN); err != nil {
+			return err
+		}
 	}
 	s.lastID++
-	c := &client{fd: fd, id: s.lastID, peer: from.Peer, here: from.Here, unix: from.unix, gone: from.Gone, since: s.now, last: s.now, events: unix.EPOLLIN, trusted: s.cfg.Password == ""}
+	c := &client{fd: fd, wire: w, id: s.lastID, peer: from.Peer, here: from.Here, unix: from.unix, gone: from.Gone, since: s.now, last: s.now, events: unix.EPOLLIN, trusted: s.cfg.Password == ""}
 	c.parser.MaxBulk, c.parser.MaxCommand = s.maxBulk(), 2*s.maxBulk()+(1<<20)
+	if _, polled := w.(socket); !polled {
+		c.left = &left{}
+	}
 	c.parser.Stranger = !c.trusted
 	c.out.Max = outputBytes
 	s.clients[fd] = c

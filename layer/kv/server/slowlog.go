@@ -56,6 +56,10 @@ func (s *Server) noteSlow(c *client, cmd *known, args [][]byte, took time.Durati
 	}
 	e := slowEntry{id: l.lastID, at: s.now / 1000, took: took, peer: c.peer, name: c.name}
 	l.lastID++
+	if c.left.open() {
+		args = slices.Clone(args)
+		args[c.left.number] = c.left.bytes()
+	}
 	for i, a := range args {
 		if left := len(args) - i; i == slowArguments-1 && left > 1 {
 			e.args = append(e.args, fmt.Sprintf("... (%d more arguments)", left))

@@ -131,7 +131,8 @@ func (s *Server) do(c *client, args [][]byte) bool {
 // finish has the reply from start on wait for need, if there is one, or disconnects a client for which it is too long.
 func (s *Server) finish(c *client, start int, need uint64) {
 	if c.out.Over {
-		c.out.Out, c.closing = c.out.Out[:start], true // the rest of a transaction has been executed nevertheless
+		// The rest of a transaction has been executed nevertheless. What was answered before is still sent.
+		c.out.Out, c.closing = slices.Clone(c.out.Out[:start]), true
 		s.stats.Evicted++
 		return
 	}

@@ -32,10 +32,10 @@ func zsetCommands() []command {
 		{"zremrangebylex", 4, write, 1, 1, 1, func(k *call) { k.removeBetween(byName) }},
 		{"zpopmin", -2, "write fast", 1, 1, 1, func(k *call) { k.zpop(head) }},
 		{"zpopmax", -2, "write fast", 1, 1, 1, func(k *call) { k.zpop(tail) }},
-		{"zmpop", -4, "write movablekeys", 0, 0, 0, zmpop},
+		{"zmpop", -4, "write movablekeys", 0, 0, 0, func(k *call) { k.popSeveral(collection.ZSet, k.end, (*call).zmpopFrom) }},
 		{"bzpopmin", -3, "write noscript fast blocking", 1, -2, 1, func(k *call) { k.blockingZPop(head) }},
 		{"bzpopmax", -3, "write noscript fast blocking", 1, -2, 1, func(k *call) { k.blockingZPop(tail) }},
-		{"bzmpop", -5, "write blocking movablekeys", 0, 0, 0, bzmpop},
+		{"bzmpop", -5, "write blocking movablekeys", 0, 0, 0, func(k *call) { k.blockingPopSeveral(collection.ZSet, k.end, (*call).zmpopFrom) }},
 		{"zunion", -3, "readonly movablekeys", 0, 0, 0, func(k *call) { k.combine(zunion, false) }},
 		{"zinter", -3, "readonly movablekeys", 0, 0, 0, func(k *call) { k.combine(zinter, false) }},
 		{"zdiff", -3, "readonly movablekeys", 0, 0, 0, func(k *call) { k.combine(zdiff, false) }},
@@ -343,33 +343,6 @@ func (k *call) zmpopFrom(key []byte, c *engine.Collection, m several) {
 		k.w.Bulk(key)
 		k.w.Array(n)
 	})
-}
-
-func zmpop(k *call) {
-	m, ok := k.several(k.args[1:], k.end)
-	if !ok {
-		return
-	}
-	key, c, ok := k.first(m.keys, collection.ZSet)
-	switch {
-	case !ok:
-	case c == nil:
-		k.w.NullArray()
-	default:
-		k.zmpopFrom(key, c, m)
-	}
-}
-
-func bzmpop(k *call) {
-	until, ok := k.deadline(k.args[1])
-	if !ok {
-		return
-	}
-	m, ok := k.several(k.args[2:], k.end)
-	if !ok {
-		return
-	}
-	k.popOrBlock(m.keys, collection.ZSet, until, func(k *call, key []byte, c *engine.Collection) { k.zmpopFrom(key, c, m) })
 }
 
 // blockingZPop is BZPOPMIN and BZPOPMAX.
