@@ -38,7 +38,12 @@
 // The targets of branches (R6) and the choice of registers (R7) are not touched, and counted: they are where most unintended terminators lie. Who can read
 // the code finds the keys of constants that he knows; blinding is for programs that cannot. A stage-one rewrite, for another engine or architecture, knows the
 // encodings of constants but not their neighbours. Four immediates of wazero's own hold or begin a terminator (8191, -1, and -2³¹ and -2⁶³ as floats): they are counted, not
-// removed. wazero's entry code and trampolines are not scanned.
+// removed.
+//
+// Not scanned is what wazero compiles besides the functions, since no file holds it. Of it, a module's author decides on entry code: a piece for each type, used or not,
+// in which numbers are the places of parameters and results. They hold nothing for types of up to 1,000 of either, and others are refused. Trampolines
+// into the host are of the host's functions, or of wazero's own; only those of listeners, which an embedder may set, are of a module's types, with numbers of the same size.
+// Start functions, tables, globals and memories are set up without code; what reads their indices, ref.func and data segments too, is in functions, and scanned or refused.
 //
 // Refused are what package wasm refuses, modules in which more than a million instructions would have to be looked at, and those whose own globals lie at
 // offsets that hold returns. A function with more than 64 findings is blinded whole. Besides three times the module, a rewrite takes 80 bytes for each function;
