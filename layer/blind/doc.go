@@ -17,7 +17,8 @@
 // Blinding is an exclusive or with a key, undone when the program runs. The key lies in a mutable global, which no compiler knows the value of, and is one
 // for which neither it nor the blinded constant holds a terminator. What is not a plain constant is treated by kind: high
 // bits of a shift's count are dropped; a part of an access's static offset is added to its address, saturating, so that what trapped traps; a
-// shuffle becomes two look-ups; a br_table is padded with its default. Loops find their constants in locals.
+// shuffle becomes two look-ups; a br_table is padded with its default;
+// in front of a try_table come empty ones, until wazero gives it a clean number. Loops find their constants in locals.
 //
 // Terminators also arise where a constant and its neighbours meet, and an engine derives numbers of its own. So there is a second stage: compile, scan the
 // machine code, treat in each function what was found there, and again, until nothing is left.
@@ -37,7 +38,7 @@
 //
 // The targets of branches (R6) and the choice of registers (R7) are not touched, and counted: they are where most unintended terminators lie. Who can read
 // the code finds the keys of constants that he knows; blinding is for programs that cannot. A stage-one rewrite, for another engine or architecture, knows the
-// encodings of constants but not their neighbours. Four immediates of wazero's own hold or begin a terminator (8191, -1, and -2³¹ and -2⁶³ as floats): they are counted, not
+// encodings of constants but not their neighbours. The numbers of try_tables hold for a compilation by one worker, which is wazero's default. Four immediates of wazero's own hold or begin a terminator (8191, -1, and -2³¹ and -2⁶³ as floats): they are counted, not
 // removed.
 //
 // Not scanned is what wazero compiles besides the functions, since no file holds it. Of it, a module's author decides on entry code: a piece for each type, used or not,
