@@ -126,7 +126,7 @@ func ends(ts *testscript.TestScript, neg bool, args []string) {
 			}
 		}
 	}
-	if signal, ok := map[string]os.Signal{"INT": syscall.SIGINT, "TERM": syscall.SIGTERM}[args[0]]; ok {
+	if signal, ok := map[string]os.Signal{"INT": syscall.SIGINT, "TERM": syscall.SIGTERM, "HUP": syscall.SIGHUP}[args[0]]; ok {
 		ts.Check(c.Process.Signal(signal))
 	}
 	begin := time.Now()

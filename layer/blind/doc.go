@@ -49,7 +49,8 @@
 // Refused are what package wasm refuses, modules in which more than a million instructions would have to be looked at, and those whose own globals lie at
 // offsets that hold returns. A function with more than 64 findings is blinded whole. Besides three times the module, a rewrite takes 80 bytes for each function;
 // wazero takes up to 180 MB for a megabyte of empty functions or types, and half a minute for one of br_table labels. It cannot be interrupted: what is left
-// behind when a context ends goes on until it ends, or the process. A killed process (SIGKILL) leaves the folder of its compiler. The folders of a
+// behind when a context ends goes on until it ends, or the process. A killed process (SIGKILL, or SIGQUIT with Go's dump) leaves the folder of
+// its compiler. The folders of a
 // [Program] need /proc, and two descriptors for each file that is open; device files in them are what they are. Stack traces of rewritten modules
 // lack source lines.
 package blind
