@@ -4,8 +4,8 @@
 //
 // A layer in front of any WebAssembly engine: [Rewrite] makes of a module another one that does the same. [Runtime] and [Program] put it into
 // wazero, which compiles and runs. Its parts: terminator says which bytes are a control-flow instruction; wasm reads and writes
-// modules; x86 tells the fields of an instruction apart, and scan, which imports both it and terminator, those in which terminators lie. This package imports
-// terminator, wasm and scan.
+// modules; x86 tells the fields of an instruction apart, and scan, which imports both it and terminator, those in which terminators lie; input reads files. This package
+// imports terminator, wasm, scan and input.
 //
 // # Idea
 //
