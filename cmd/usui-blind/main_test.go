@@ -37,7 +37,7 @@ func TestMain(m *testing.M) {
 //	slow NAME            writes a module that takes a second or more to compile
 //	ends SIGNAL WHEN STATUS ARGUMENT...
 //	                     starts usui-blind, sends it the signal when it has printed a line (WHEN is "printed"), has a folder for
-//	                     code ("compiling") or at once ("started"), and wants this status and no folder left; SIGNAL "none" waits for it to end by itself
+//	                     code ("compiling"), waits for a pipe to be opened ("waiting") or at once ("started"), and wants this status and no folder left; SIGNAL "none" waits for it to end by itself
 //	status N ARGUMENT... wants usui-blind to end with this status
 //	json                 wants standard output to be one JSON value
 //	oneline              wants standard error to be one line
@@ -119,6 +119,16 @@ func ends(ts *testscript.TestScript, neg bool, args []string) {
 		if line, err := out.ReadString('\n'); err != nil || left() > 0 {
 			ts.Fatalf("printed %q, %v, with %d folders", line, err, left())
 		}
+	case "waiting": // it handles signals by then: an open that waits is behind that
+		status := fmt.Sprintf("/proc/%d/task/*/syscall", c.Process.Pid)
+		for begin, times := time.Now(), 0; times < 5; time.Sleep(10 * time.Millisecond) { // a start has short ones
+			if times++; !opening(ts, status) {
+				times = 0
+			}
+			if time.Since(begin) > time.Minute {
+				ts.Fatalf("no thread waits in open")
+			}
+		}
 	case "compiling":
 		for begin := time.Now(); left() == 0; time.Sleep(time.Millisecond) {
 			if time.Since(begin) > time.Minute {
@@ -126,7 +136,7 @@ func ends(ts *testscript.TestScript, neg bool, args []string) {
 			}
 		}
 	}
-	if signal, ok := map[string]os.Signal{"INT": syscall.SIGINT, "TERM": syscall.SIGTERM}[args[0]]; ok {
+	if signal, ok := map[string]os.Signal{"INT": syscall.SIGINT, "TERM": syscall.SIGTERM, "HUP": syscall.SIGHUP}[args[0]]; ok {
 		ts.Check(c.Process.Signal(signal))
 	}
 	begin := time.Now()
@@ -138,6 +148,18 @@ func ends(ts *testscript.TestScript, neg bool, args []string) {
 	if n := left(); n > 0 {
 		ts.Fatalf("%d folders are left", n)
 	}
+}
+
+// opening reports whether a thread is in openat.
+func opening(ts *testscript.TestScript, calls string) bool {
+	list, err := filepath.Glob(calls)
+	ts.Check(err)
+	for _, name := range list {
+		if b, err := os.ReadFile(name); err == nil && strings.HasPrefix(string(b), fmt.Sprint(syscall.SYS_OPENAT, " ")) {
+			return true
+		}
+	}
+	return false
 }
 
 // unhex turns a file of hexadecimal digits, white space and comments from ";" on into bytes.

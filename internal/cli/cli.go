@@ -37,7 +37,7 @@ type Command struct {
 	service string // path of the binary to start instead; set by Services
 }
 
-// Run does a command's work. args are the arguments behind the flags; ctx ends at SIGINT or SIGTERM.
+// Run does a command's work. args are the arguments behind the flags; ctx ends at SIGINT, SIGTERM or SIGHUP.
 type Run func(ctx context.Context, env *Env, args []string) error
 
 // Env is a command's standard input and outputs; in production they are *os.File.

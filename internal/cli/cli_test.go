@@ -267,7 +267,7 @@ func TestServiceGetsItsArgumentsUntouched(t *testing.T) {
 }
 
 func TestSignals(t *testing.T) {
-	for _, sig := range []syscall.Signal{syscall.SIGINT, syscall.SIGTERM} {
+	for _, sig := range []syscall.Signal{syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP} {
 		c, line := startWaiting(t)
 		line(t, "waiting")
 		c.Process.Signal(sig)

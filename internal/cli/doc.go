@@ -18,7 +18,8 @@
 //     letter, no period, no usage text behind it.
 //   - The exit status is 0, 1 for a failure, 2 for a wrong call, whatever an [ExitStatus] says, and
 //     128 plus the signal's number for a command that an interrupt ended.
-//   - The first SIGINT or SIGTERM ends the command's context; the second one has its default action.
+//   - The first SIGINT, SIGTERM or SIGHUP ends the command's context; the second one has its default action. SIGQUIT stays
+//     Go's: it prints what every goroutine does and ends the program as it stands.
 //
 // # Invariants
 //

@@ -26,13 +26,13 @@ func CaughtSignal(cause error) syscall.Signal {
 	return 0
 }
 
-// untilSignal returns a context that the first SIGINT or SIGTERM ends; from then on these signals have
+// untilSignal returns a context that the first SIGINT, SIGTERM or SIGHUP ends; from then on these signals have
 // their default action again, so a second one ends the program whatever it is doing. A signal that the
-// program was started to ignore, as a shell does for background jobs, stays ignored. stop releases it.
+// program was started to ignore, as a shell does for background jobs and nohup for SIGHUP, stays ignored. stop releases it.
 func untilSignal(parent context.Context) (ctx context.Context, stop func()) {
 	ctx, cancel := context.WithCancelCause(parent)
 	caught := make(chan os.Signal, 1)
-	for _, s := range []os.Signal{syscall.SIGINT, syscall.SIGTERM} {
+	for _, s := range []os.Signal{syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP} {
 		if !signal.Ignored(s) {
 			signal.Notify(caught, s)
 		}

@@ -6,11 +6,13 @@ import (
 	"errors"
 	"flag"
 	"fmt"
+	"io"
 	"os"
 	"strings"
 	"time"
 
 	"usui/internal/cli"
+	"usui/layer/blind/input"
 	"usui/layer/blind/terminator"
 )
 
@@ -31,10 +33,10 @@ are xored with random keys, which lie in private globals.
   usui blind rewrite app.wasm -o blinded.wasm
   usui blind rewrite app.wasm -o blinded.wasm --report
   usui blind rewrite app.wasm -o blinded.wasm --arch arm64
-  usui blind rewrite app.wasm -o - | engine /dev/stdin
+  usui blind rewrite - -o - <app.wasm | engine /dev/stdin
 
 The output holds the keys: only you can read it (mode 0600). Do not share it, and write a fresh one for each use; "usui blind run"
-does so by itself, and keeps it in memory. OUT is made or replaced as a whole. A pipe or a device is written to; a folder, a
+does so by itself, and keeps it in memory. IN - is standard input. OUT is made or replaced as a whole. A pipe or a device is written to; a folder, a
 terminal and a symbolic link to a file are refused. For this machine's architecture the module is also compiled by wazero and the machine code
 scanned, until nothing is left that a program's author could have chosen. Other engines are served by the first look, which is at the module.` + policies,
 	FlagsBehind: true,
@@ -104,21 +106,21 @@ type rewriteOptions struct {
 }
 
 func (o *rewriteOptions) main(ctx context.Context, env *cli.Env, args []string) error {
-	if err := o.check(args); err != nil {
+	if err := o.check(args, env.Stdout); err != nil {
 		return err
 	}
 	out, err := openOutput(o.out, env.Stdout)
 	if err != nil {
 		return cli.UsageError("%v", err)
 	}
-	module, err := os.ReadFile(args[0])
-	if err != nil {
-		return err
-	}
 	if o.timeout > 0 {
 		var stop context.CancelFunc
 		ctx, stop = context.WithTimeoutCause(ctx, o.timeout, fmt.Errorf("not done after %v", o.timeout))
 		defer stop()
+	}
+	module, err := untilDone(ctx, func(context.Context) ([]byte, error) { return input.Read(args[0], env.Stdin) })
+	if err != nil {
+		return err
 	}
 	blinded, report, err := Rewrite(ctx, module, o.Options)
 	if err != nil {
@@ -139,7 +141,7 @@ func (o *rewriteOptions) main(ctx context.Context, env *cli.Env, args []string) 
 }
 
 // check looks at the call.
-func (o *rewriteOptions) check(args []string) error {
+func (o *rewriteOptions) check(args []string, stdout io.Writer) error {
 	switch {
 	case len(args) == 0:
 		return cli.UsageError("no module given")
@@ -149,7 +151,7 @@ func (o *rewriteOptions) check(args []string) error {
 		return cli.UsageError("no output given: add -o FILE")
 	case o.report && o.json:
 		return cli.UsageError("--report and --json exclude each other")
-	case o.out == "-" && (o.report || o.json):
+	case (o.report || o.json) && isStdout(o.out, stdout):
 		return cli.UsageError("the module and a report cannot both go to standard output: name a file behind -o")
 	}
 	if _, err := terminator.ParseArch(o.withDefaults().Arch); err != nil {
@@ -161,6 +163,23 @@ func (o *rewriteOptions) check(args []string) error {
 		}
 	}
 	return checkTimeout(o.timeout)
+}
+
+// isStdout reports whether a path leads to where standard output goes, as /dev/stdout does.
+func isStdout(path string, stdout io.Writer) bool {
+	if path == "-" {
+		return true
+	}
+	f, ok := stdout.(*os.File)
+	if !ok {
+		return false
+	}
+	a, err := f.Stat()
+	if err != nil {
+		return false
+	}
+	b, err := os.Stat(path)
+	return err == nil && os.SameFile(a, b) && path != os.DevNull
 }
 
 func checkTimeout(t time.Duration) error {

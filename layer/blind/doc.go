@@ -4,8 +4,8 @@
 //
 // A layer in front of any WebAssembly engine: [Rewrite] makes of a module another one that does the same. [Runtime] and [Program] put it into
 // wazero, which compiles and runs. Its parts: terminator says which bytes are a control-flow instruction; wasm reads and writes
-// modules; x86 tells the fields of an instruction apart, and scan, which imports both it and terminator, those in which terminators lie. This package imports
-// terminator, wasm and scan.
+// modules; x86 tells the fields of an instruction apart, and scan, which imports both it and terminator, those in which terminators lie; input reads files. This package
+// imports terminator, wasm, scan and input.
 //
 // # Idea
 //
@@ -17,7 +17,8 @@
 // Blinding is an exclusive or with a key, undone when the program runs. The key lies in a mutable global, which no compiler knows the value of, and is one
 // for which neither it nor the blinded constant holds a terminator. What is not a plain constant is treated by kind: high
 // bits of a shift's count are dropped; a part of an access's static offset is added to its address, saturating, so that what trapped traps; a
-// shuffle becomes two look-ups; a br_table is padded with its default. Loops find their constants in locals.
+// shuffle becomes two look-ups; a br_table is padded with its default;
+// in front of a try_table come empty ones, until wazero gives it a clean number. Loops find their constants in locals.
 //
 // Terminators also arise where a constant and its neighbours meet, and an engine derives numbers of its own. So there is a second stage: compile, scan the
 // machine code, treat in each function what was found there, and again, until nothing is left.
@@ -37,13 +38,19 @@
 //
 // The targets of branches (R6) and the choice of registers (R7) are not touched, and counted: they are where most unintended terminators lie. Who can read
 // the code finds the keys of constants that he knows; blinding is for programs that cannot. A stage-one rewrite, for another engine or architecture, knows the
-// encodings of constants but not their neighbours. Four immediates of wazero's own hold or begin a terminator (8191, -1, and -2³¹ and -2⁶³ as floats): they are counted, not
-// removed. wazero's entry code and trampolines are not scanned.
+// encodings of constants but not their neighbours. The numbers of try_tables hold for a compilation by one worker, which is wazero's default. Four immediates of wazero's own hold or begin a terminator (8191, -1, and -2³¹ and -2⁶³ as floats): they are counted, not
+// removed.
+//
+// Not scanned is what wazero compiles besides the functions, since no file holds it. Of it, a module's author decides on entry code: a piece for each type, used or not,
+// in which numbers are the places of parameters and results. They hold nothing for types of up to 1,000 of either, and others are refused. Trampolines
+// into the host are of the host's functions, or of wazero's own; only those of listeners, which an embedder may set, are of a module's types, with numbers of the same size.
+// Start functions, tables, globals and memories are set up without code; what reads their indices, ref.func and data segments too, is in functions, and scanned or refused.
 //
 // Refused are what package wasm refuses, modules in which more than a million instructions would have to be looked at, and those whose own globals lie at
 // offsets that hold returns. A function with more than 64 findings is blinded whole. Besides three times the module, a rewrite takes 80 bytes for each function;
 // wazero takes up to 180 MB for a megabyte of empty functions or types, and half a minute for one of br_table labels. It cannot be interrupted: what is left
-// behind when a context ends goes on until it ends, or the process. A killed process (SIGKILL) leaves the folder of its compiler. The folders of a
+// behind when a context ends goes on until it ends, or the process. A killed process (SIGKILL, or SIGQUIT with Go's dump) leaves the folder of
+// its compiler. The folders of a
 // [Program] need /proc, and two descriptors for each file that is open; device files in them are what they are. Stack traces of rewritten modules
 // lack source lines.
 package blind

@@ -14,6 +14,9 @@ type function struct {
 	seen  *Stats // counts instructions
 	stats Stats  // counts what was done
 
+	firstTry uint32 // number of its first try_table
+	tries    uint32 // how many there are, with those that are added
+
 	out     []byte
 	locals  []wasm.ValType // added
 	slots   map[slot]uint32
@@ -57,6 +60,7 @@ func (f *function) checkFrame() error {
 // emit is the second walk: it writes.
 func (f *function) emit(p plan) error {
 	outer, loops := 0, p.loops
+	numbers := f.tryNumbers()
 	s := wasm.NewScanner(f.fn.Code)
 	for s.Next() {
 		in := s.Instr()
@@ -70,6 +74,11 @@ func (f *function) emit(p plan) error {
 		case in.Op == wasm.OpEnd && s.Depth() < outer:
 			outer, f.hoisted = 0, nil
 		}
+		added, err := numbers.number(f.w, in)
+		if err != nil {
+			return err
+		}
+		f.appendTries(added)
 		do, c, err := f.decide(in, s)
 		if err != nil {
 			return err

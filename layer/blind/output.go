@@ -37,6 +37,9 @@ func openOutput(path string, stdout io.Writer) (output, error) {
 	case err == nil && !info.Mode().IsRegular():
 		return output{}, fmt.Errorf("%s is neither a file nor a pipe nor a character device: name a file", path)
 	}
+	if _, err := os.Stat(filepath.Dir(path)); err != nil {
+		return output{}, err
+	}
 	return output{path: path}, nil
 }
 
@@ -70,6 +73,10 @@ func (o output) write(module []byte) (err error) {
 	}
 	f, err := os.CreateTemp(filepath.Dir(o.path), "."+filepath.Base(o.path)+".*") // mode 0600
 	if err != nil {
+		var cause *fs.PathError
+		if errors.As(err, &cause) {
+			err = &fs.PathError{Op: "create", Path: o.path, Err: cause.Err} // it names another file
+		}
 		return err
 	}
 	defer func() {

@@ -39,6 +39,7 @@ type plan struct {
 func (f *function) plan() (p plan, err error) {
 	outer := 0 // depth inside of the outermost loop; 0: none is open
 	begin := 0 // where it begins
+	numbers := f.tryNumbers()
 	s := wasm.NewScanner(f.fn.Code)
 	for s.Next() {
 		in := s.Instr()
@@ -56,12 +57,17 @@ func (f *function) plan() (p plan, err error) {
 		if err != nil {
 			return plan{}, err
 		}
+		added, err := numbers.number(f.w, in)
+		if err != nil {
+			return plan{}, err
+		}
 		f.seen.count(in)
-		p.touched = p.touched || do != keep
+		p.touched = p.touched || do != keep || added > 0
 		if do == blind && outer > 0 && f.w.o.Policy.byBytes() {
 			p.loops[len(p.loops)-1] = f.hoist(p.loops[len(p.loops)-1], c)
 		}
 	}
+	f.tries, f.w.open = numbers.next-f.firstTry, numbers.open
 	if s.Err() != nil {
 		return plan{}, s.Err()
 	}

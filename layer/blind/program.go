@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"os"
 	"path/filepath"
 	"strings"
 	"time"
@@ -14,6 +13,8 @@ import (
 	"github.com/tetratelabs/wazero"
 	"github.com/tetratelabs/wazero/imports/wasi_snapshot_preview1"
 	"github.com/tetratelabs/wazero/sys"
+
+	"usui/layer/blind/input"
 )
 
 // Program is a WASI program (preview 1) that runs with blinded constants.
@@ -70,7 +71,7 @@ func (p *Program) Run(ctx context.Context) (status uint32, err error) {
 		ctx, stop = context.WithTimeoutCause(ctx, p.Timeout, ErrTimeout)
 		defer stop()
 	}
-	module, err := os.ReadFile(p.Path)
+	module, err := untilDone(ctx, func(context.Context) ([]byte, error) { return input.Read(p.Path, nil) })
 	if err != nil {
 		return 0, err
 	}

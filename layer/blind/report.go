@@ -83,7 +83,7 @@ func (r Report) Print(w io.Writer) error {
 		{"functions", fmt.Sprintf("%d of %d changed", r.Rewritten, r.Functions)},
 		{"constants", fmt.Sprintf("%d of %d blinded%s, %d of them by loops in a local", r.Blinded, r.Constants, share(r.Blinded, r.Constants), r.Hoisted)},
 		{"memory offsets", fmt.Sprintf("%d of %d split%s", r.Split, r.Offsets, share(r.Split, r.Offsets))},
-		{"others", fmt.Sprintf("%d shift counts masked, %d shuffles looked up, %d br_tables padded", r.Masked, r.Shuffles, r.Padded)},
+		{"others", fmt.Sprintf("%d shift counts masked, %d shuffles looked up, %d br_tables padded, %d try_tables added", r.Masked, r.Shuffles, r.Padded, r.Tries)},
 		{"keys", fmt.Sprint(r.Keys)},
 	}
 	if r.Scanned {

@@ -19,6 +19,9 @@ type rewriter struct {
 
 	functions map[int]rewritten // those that change
 	found     map[int]*findings // those in which a scan found something
+	tries     map[int]span      // those that have try_tables
+	open      []frame           // room for a walk over a function
+	nextTry   uint32            // number of the next try_table, in functions that were not looked at
 }
 
 // rewritten is a function that changes.
@@ -36,7 +39,7 @@ func newRewriter(module []byte, o Options) (*rewriter, error) {
 	if err != nil {
 		return nil, err
 	}
-	w := &rewriter{o: o, arch: arch, m: m, size: len(module), functions: map[int]rewritten{}, found: map[int]*findings{}}
+	w := &rewriter{o: o, arch: arch, m: m, size: len(module), functions: map[int]rewritten{}, found: map[int]*findings{}, tries: map[int]span{}}
 	w.seen.Functions = len(m.Functions)
 	w.keys = keys{set: w.set(), arch: arch, random: o.random, base: uint32(m.Globals)}
 	return w, nil
@@ -63,10 +66,18 @@ func (w *rewriter) treatAll(ctx context.Context) error {
 
 // treat decides what becomes of function i.
 func (w *rewriter) treat(i int, seen *Stats) error {
-	f := &function{w: w, fn: &w.m.Functions[i], found: w.found[i], seen: seen}
+	numbers, again := w.tries[i]
+	if !again {
+		numbers.first = w.nextTry
+	}
+	f := &function{w: w, fn: &w.m.Functions[i], found: w.found[i], seen: seen, firstTry: numbers.first}
 	b, err := f.rewrite()
 	if err != nil {
 		return w.in(i, err)
+	}
+	if !again && f.tries > 0 {
+		w.tries[i] = span{numbers.first, f.tries}
+		w.nextTry += f.tries
 	}
 	if b.Code != nil {
 		w.functions[i] = rewritten{b, f.stats}
@@ -79,9 +90,6 @@ func (w *rewriter) in(i int, err error) error {
 	return fmt.Errorf("function %d: %w", w.m.ImportedFunctions+i, err)
 }
 
-// stub is the body of a function of which the code does not matter.
-var stub = wasm.Body{Code: []byte{byte(wasm.OpUnreachable), byte(wasm.OpEnd)}}
-
 // assemble writes the module; if only is not nil, with stubs in place of all functions but those.
 func (w *rewriter) assemble(only map[int]bool) ([]byte, Report, error) {
 	out := wasm.NewRewriter(w.m)
@@ -93,7 +101,7 @@ func (w *rewriter) assemble(only map[int]bool) ([]byte, Report, error) {
 	}
 	b, err := out.Write(w.size, func(i int) (wasm.Body, error) {
 		if only != nil && !only[i] {
-			return stub, nil
+			return w.stub(i), nil
 		}
 		return w.functions[i].body, nil
 	})

@@ -22,7 +22,8 @@ const (
 type compileFunc func(module []byte, whole bool) (scan.Report, error)
 
 // scanned has the module compiled, looks at the code, and writes again the functions in which something was found, until nothing is or no
-// change would help. In between it compiles only these functions: the code of one does not depend on the bodies of others.
+// change would help. In between it compiles only these functions, and stubs for the others: the code of one depends on the bodies of others only by how many
+// try_tables they have, and a stub has as many.
 func (w *rewriter) scanned(ctx context.Context, compile compileFunc) ([]byte, Report, error) {
 	partial := 0
 	for round := 1; ; round++ {

@@ -14,6 +14,7 @@ type Stats struct {
 	Split     int `json:"split"`     // offsets of which a part is added at run time
 	Shuffles  int `json:"shuffles"`  // that became look-ups
 	Padded    int `json:"padded"`    // br_tables with more labels
+	Tries     int `json:"tries"`     // try_tables in front of others, for their numbers
 	Keys      int `json:"keys"`
 }
 
@@ -37,4 +38,5 @@ func (s *Stats) add(other Stats) {
 	s.Split += other.Split
 	s.Shuffles += other.Shuffles
 	s.Padded += other.Padded
+	s.Tries += other.Tries
 }

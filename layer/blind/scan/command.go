@@ -27,7 +27,8 @@ a branch, a register. Whoever attacks a program that a JIT compiler translates c
   usui blind scan --json /usr/bin/true
 
 Files: those of wazero's compilation cache, ELF (programs, libraries, what wasmtime compiles), jitdump, and raw code. A cache file
-has its architecture in the name of its folder; elsewhere, --arch tells it.
+has its architecture in the name of its folder; elsewhere, --arch tells it. FILE - is standard input. What is longer
+than 1 GiB is refused.
 
 Rows of "chosen" are bytes that the author may have chosen. A row such as imm+operation is terminators of two bytes that begin in the
 one and end in the other. Nothing that blinding does changes the rows of "left": they are what other tools count in a total.
@@ -37,7 +38,7 @@ one and end in the other. Nothing that blinding does changes the rows of "left":
 	Setup: func(f *flag.FlagSet) cli.Run {
 		var c command
 		c.flags(f)
-		return func(_ context.Context, env *cli.Env, args []string) error { return c.run(env.Stdout, args) }
+		return c.run
 	},
 }
 
@@ -59,21 +60,40 @@ func (c *command) flags(f *flag.FlagSet) {
 	f.BoolVar(&c.json, "json", false, "print the report as JSON, with all that is to be listed")
 }
 
-func (c *command) run(out io.Writer, args []string) error {
+func (c *command) run(ctx context.Context, env *cli.Env, args []string) error {
 	if len(args) != 1 {
 		return cli.UsageError("scan takes one file, not %d", len(args))
 	}
 	if err := c.parse(); err != nil {
 		return cli.UsageError("%v", err)
 	}
-	r, err := File(args[0], c.options)
+	r, err := c.scan(ctx, env.Stdin, args[0])
 	if err != nil {
 		return err
 	}
 	if c.json {
-		return r.WriteJSON(out)
+		return r.WriteJSON(env.Stdout)
 	}
-	return r.WriteText(out, c.list)
+	return r.WriteText(env.Stdout, c.list)
+}
+
+// scan scans the file, or leaves that behind when ctx ends.
+func (c *command) scan(ctx context.Context, stdin io.Reader, path string) (Report, error) {
+	var (
+		r   Report
+		err error
+	)
+	done := make(chan struct{})
+	go func() { // ends with the scan, or with the process
+		defer close(done)
+		r, err = file(path, stdin, c.options)
+	}()
+	select {
+	case <-done:
+		return r, err
+	case <-ctx.Done():
+		return Report{}, ctx.Err()
+	}
 }
 
 // parse turns words into options.
@@ -93,6 +113,9 @@ func (c *command) parse() (err error) {
 	}
 	if o.Definitions, err = ParseDefinitions(c.definitions); err != nil {
 		return err
+	}
+	if c.list < -1 {
+		return fmt.Errorf("--list %d: want a number of lines, or -1 for all", c.list)
 	}
 	if o.Arch = c.arch; o.Arch != "" {
 		_, err = terminator.ParseArch(o.Arch)

@@ -6,6 +6,7 @@ import (
 	"debug/elf"
 	"errors"
 	"fmt"
+	"io"
 	"slices"
 
 	"usui/layer/blind/terminator"
@@ -17,6 +18,9 @@ var elfMagic = []byte(elf.ELFMAG)
 // segments.
 func parseELF(content []byte) (program, error) {
 	f, err := elf.NewFile(bytes.NewReader(content))
+	if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
+		return program{}, errors.New("the ELF file is cut off")
+	}
 	if err != nil {
 		return program{}, err
 	}

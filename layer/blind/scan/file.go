@@ -3,10 +3,11 @@ package scan
 import (
 	"bytes"
 	"fmt"
-	"os"
+	"io"
 	"path/filepath"
 	"strings"
 
+	"usui/layer/blind/input"
 	"usui/layer/blind/terminator"
 )
 
@@ -43,7 +44,12 @@ type program struct {
 
 // File scans the code in a file.
 func File(path string, o Options) (Report, error) {
-	content, err := os.ReadFile(path)
+	return file(path, nil, o)
+}
+
+// file is File; "-" is standard input, unless that is nil.
+func file(path string, stdin io.Reader, o Options) (Report, error) {
+	content, err := input.Read(path, stdin)
 	if err != nil {
 		return Report{}, err
 	}
@@ -111,7 +117,7 @@ func (p *program) choose(path string, o Options) error {
 	}
 	if o.Arch == "" {
 		if !p.known {
-			return fmt.Errorf("%s does not say for which architecture it is: name that", path)
+			return fmt.Errorf("%s does not say for which architecture it is: name that with --arch", path)
 		}
 		return nil
 	}

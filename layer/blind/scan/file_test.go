@@ -175,7 +175,7 @@ func TestErrorsOfFiles(t *testing.T) {
 		{"jitdump of a machine", jitdump(elf.EM_PPC64, code, "f"), Options{}, "EM_PPC64: amd64 and arm64 are known"},
 		{"jitdump with long code", long, Options{}, "its code is cut off"},
 		{"ELF of a machine", elfFile(elf.EM_RISCV, code, true), Options{}, "EM_RISCV: amd64 and arm64 are known"},
-		{"ELF without code", elfFile(elf.EM_X86_64, nil, false)[:64], Options{}, "EOF"},
+		{"ELF without code", elfFile(elf.EM_X86_64, nil, false)[:64], Options{}, "the ELF file is cut off"},
 		{"ROPgadget for arm64", code[:8], Options{Format: Raw, Arch: "arm64", Definitions: ROPgadget}, "ROPgadget's definitions are for amd64, not arm64"},
 	} {
 		path := filepath.Join(t.TempDir(), "file")

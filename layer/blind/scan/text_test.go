@@ -13,6 +13,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"usui/internal/cli"
 	"usui/layer/blind/terminator"
 )
 
@@ -99,7 +100,7 @@ func run(t *testing.T, args ...string) (out string, err error) {
 		t.Fatal(err)
 	}
 	var b strings.Builder
-	err = c.run(&b, f.Args())
+	err = c.run(t.Context(), &cli.Env{Stdin: strings.NewReader("\xc3"), Stdout: &b}, f.Args())
 	return b.String(), err
 }
 
@@ -127,6 +128,9 @@ func TestCommand(t *testing.T) {
 		{"a b", "scan takes one file, not 2"},
 		{"--raw --format elf a", "--raw and --format elf exclude each other"},
 		{"--arch mips a", `architecture "mips"`},
+		{"--list -5 --raw --arch amd64 a", "--list -5: want a number of lines, or -1 for all"},
+		{"--raw " + path, "for which architecture it is: name that with --arch"},
+		{"/dev/zero", "is a device"},
 		{"--format pe a", `format "pe": want wazero, elf, jitdump, raw or auto`},
 		{"--classes jump a", `class "jump"`},
 		{"--definitions ropper a", `definitions "ropper": want own or ropgadget`},

@@ -24,5 +24,5 @@
 // It does not validate: types, stacks and most indices are an engine's to check, before a module comes here. Custom sections that speak of
 // offsets in code (DWARF, source maps, branch hints, relocations) are left out of what is written. Garbage collection, memory64, relaxed SIMD, wide
 // arithmetic and the first draft of exceptions are refused; so are select of a reference to a type of its own, which wazero cannot compile, and
-// functions beyond [MaxLocals], [MaxLabels] and [MaxDepth].
+// functions beyond [MaxLocals], [MaxLabels] and [MaxDepth], and types beyond [MaxParams] and [MaxResults].
 package wasm

@@ -34,6 +34,13 @@ var preamble = []byte("\x00asm\x01\x00\x00\x00")
 // allocates them by a number that costs the module nothing.
 const MaxLocals = 50_000
 
+// MaxParams and MaxResults bound what a type names, as browsers do. wazero compiles entry code for each type, used or not, in which
+// the places of parameters and results are displacements: eight or sixteen bytes for each.
+const (
+	MaxParams  = 1000
+	MaxResults = 1000
+)
+
 // MaxLabels and MaxDepth bound what costs an engine more than its bytes tell. MaxLabels is browsers' (V8's kV8MaxWasmFunctionBrTableSize,
 // SpiderMonkey's MaxBrTableElems): a label takes wazero's compiler 25 us. No engine that we know bounds how deep blocks are nested,
 // but wazero's compiler takes time by its square: 1.5 s for this depth, six minutes for 50 times that. Compilers nest a
@@ -170,17 +177,26 @@ const recursive = 0x4e
 func (m *Module) parseType(r *reader, form byte) {
 	switch form {
 	case 0x60:
-		params := r.count(1)
-		for range params {
-			r.valueType()
-		}
-		r.elements(1, r.valueType)
-		m.params = append(m.params, params)
+		m.params = append(m.params, r.valueTypes("parameters", MaxParams))
+		r.valueTypes("results", MaxResults)
 	case 0x4f, 0x50, 0x5e, 0x5f: // sub-types, arrays, structures
 		r.fail(fmt.Errorf("type %#x is of the garbage-collection proposal, which is not supported", form))
 	default:
 		r.fail(fmt.Errorf("type %#x is unknown", form))
 	}
+}
+
+// valueTypes reads what a function's type takes or returns.
+func (r *reader) valueTypes(what string, most uint32) uint32 {
+	n := r.count(1)
+	if n > most {
+		r.fail(fmt.Errorf("a type of %d %s, more than %d", n, what, most))
+		return 0
+	}
+	for range n {
+		r.valueType()
+	}
+	return n
 }
 
 // valueType reads one and refuses none that is in its shortest form: an engine has validated or will.

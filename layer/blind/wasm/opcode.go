@@ -14,6 +14,7 @@ const (
 	OpIf                Op = 0x04
 	OpElse              Op = 0x05
 	OpThrow             Op = 0x08
+	OpThrowRef          Op = 0x0a
 	OpEnd               Op = 0x0b
 	OpBr                Op = 0x0c
 	OpBrIf              Op = 0x0d
@@ -21,6 +22,9 @@ const (
 	OpReturn            Op = 0x0f
 	OpCall              Op = 0x10
 	OpCallIndirect      Op = 0x11
+	OpReturnCall        Op = 0x12
+	OpReturnCallInd     Op = 0x13
+	OpReturnCallRef     Op = 0x15
 	OpDrop              Op = 0x1a
 	OpSelect            Op = 0x1b
 	OpSelectT           Op = 0x1c
@@ -56,6 +60,8 @@ const (
 	OpF64ReinterpretI64 Op = 0xbf
 	OpRefNull           Op = 0xd0
 	OpRefFunc           Op = 0xd2
+	OpBrOnNull          Op = 0xd5
+	OpBrOnNonNull       Op = 0xd6
 
 	OpMemoryInit Op = 0xfc08
 	OpDataDrop   Op = 0xfc09
@@ -84,6 +90,15 @@ const (
 	OpAtomicNotify Op = 0xfe00
 	OpAtomicFence  Op = 0xfe03
 )
+
+// Leaves reports whether nothing behind op is reached, up to the end of the block or its else.
+func (op Op) Leaves() bool {
+	switch op {
+	case OpUnreachable, OpThrow, OpThrowRef, OpBr, OpBrTable, OpReturn, OpReturnCall, OpReturnCallInd, OpReturnCallRef:
+		return true
+	}
+	return false
+}
 
 // shape is what follows an opcode.
 type shape uint8

@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"iter"
 )
 
 // MemArg is the immediate of a memory access.
@@ -24,7 +25,7 @@ type Instr struct {
 
 	Value  uint64   // bits of an i32, i64, f32 or f64 constant
 	Vector [16]byte // v128.const, i8x16.shuffle
-	Index  uint32   // the only or first index; the number of labels of br_table without the default
+	Index  uint32   // the only or first index; the number of labels of br_table without the default, or of clauses of try_table
 	Second uint32   // the other index
 	Mem    MemArg
 	Lane   byte
@@ -32,6 +33,25 @@ type Instr struct {
 
 // HasLane reports whether the instruction names one lane of a vector.
 func (in *Instr) HasLane() bool { return shapeOf(in.Op) == memLane || shapeOf(in.Op) == lane }
+
+// Labels are those of the blocks that a branch, or an exception in a try_table, may go to.
+func (in *Instr) Labels() iter.Seq[uint32] {
+	return func(yield func(uint32) bool) {
+		switch in.Op {
+		case OpBr, OpBrIf, OpBrOnNull, OpBrOnNonNull:
+			yield(in.Index)
+		case OpBrTable:
+			r := &reader{bytes: in.Bytes, pos: in.Imm}
+			for n := r.u32() + 1; n > 0 && yield(r.u32()); n-- {
+				continue
+			}
+		case OpTryTable:
+			r := &reader{bytes: in.Bytes, pos: in.Imm}
+			r.blockType()
+			r.catches(yield)
+		}
+	}
+}
 
 // Scanner walks an expression: a function's body behind its locals, or a constant one.
 //
@@ -124,7 +144,7 @@ func (s *Scanner) immediates(what shape) {
 		r.blockType()
 	case tryTable:
 		r.blockType()
-		r.catches()
+		in.Index = r.catches(func(uint32) bool { return true })
 	case index:
 		in.Index = r.u32()
 	case indices:
@@ -215,17 +235,20 @@ func (r *reader) selectType() {
 	}
 }
 
-// catches reads the clauses of try_table.
-func (r *reader) catches() {
-	for range r.count(2) {
+// catches reads the clauses of try_table and returns how many there are. label is given that of each, until it returns false.
+func (r *reader) catches(label func(uint32) bool) uint32 {
+	n := r.count(2)
+	for range n {
 		switch kind := r.byte(); kind {
 		case 0, 1: // catch, catch_ref: tag and label
 			r.u32()
-			r.u32()
 		case 2, 3: // catch_all, catch_all_ref
-			r.u32()
 		default:
 			r.fail(fmt.Errorf("catch clause %#x is unknown", kind))
 		}
+		if !label(r.u32()) {
+			return n
+		}
 	}
+	return n
 }

@@ -232,6 +232,8 @@ func TestParseRefuses(t *testing.T) {
 		{"memory64 import", module("\x02\x01\x01a\x01m\x02\x04\x00"), "memory64"},
 		{"4 thousand million locals", module(oneType, oneFunc, "\x0a\x01\x08\x01\xff\xff\xff\xff\x0f\x7e\x0b"), "more than 50000 locals"},
 		{"locals in many runs", module(oneType, oneFunc, "\x0a\x01\x0c\x02\xd0\x86\x03\x7e\xff\xff\xff\xff\x0f\x7e\x0b"), "more than 50000 locals"},
+		{"42,000 parameters", module("\x01\x01\x60\x90\xc8\x02" + strings.Repeat("\x7e", 42_000) + "\x00"), "a type of 42000 parameters, more than 1000"},
+		{"1001 results, in a group", module("\x01\x01\x4e\x01\x60\x00\xe9\x07" + strings.Repeat("\x7b", 1001)), "a type of 1001 results, more than 1000"},
 		{"bytes left", module(oneType + "\x00"), "1 bytes behind"},
 		{"unknown section", module("\x0e"), "unknown kind of section"},
 		{"vector without elements", module("\x01\xff\xff\xff\xff\x0f"), "elements in 0 bytes"},

@@ -22,6 +22,7 @@ type Module struct {
 	Funcs    []Func
 	Pages    uint32   // the memory's minimum; 0: there is none
 	MaxPages uint32   // 0: as many as there are
+	Tags     []uint32 // of exceptions: each has the type of the function with that number
 	Globals  [][]byte // encoded: type, mutability, expression
 	Data     []byte   // at address 0
 }
@@ -46,6 +47,13 @@ func (m *Module) Bytes() []byte {
 	b = appendSection(b, wasm.Function, funcs)
 	if m.Pages > 0 {
 		b = appendSection(b, wasm.Memory, wasm.AppendU32(wasm.AppendU32([]byte{1, 1}, m.Pages), max(m.Pages, m.MaxPages)))
+	}
+	if len(m.Tags) > 0 {
+		tags := wasm.AppendU32(nil, uint32(len(m.Tags)))
+		for _, t := range m.Tags {
+			tags = wasm.AppendU32(append(tags, 0), t)
+		}
+		b = appendSection(b, wasm.Tag, tags)
 	}
 	if len(m.Globals) > 0 {
 		globals := wasm.AppendU32(nil, uint32(len(m.Globals)))
