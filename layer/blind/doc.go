@@ -27,7 +27,7 @@
 //
 //   - What is rewritten was valid: no body of it can name a key's global.
 //   - The keys are fresh for each rewritten module, from crypto/rand. They are in its globals and nowhere else: in no code, error or report.
-//   - If Rewrite returns without an error after a scan, no terminator of the policy's set has a byte in a field that a program's constants can reach.
+//   - If Rewrite returns without an error after a scan, no terminator of the policy's set has a byte in a field of a function's code that a program's constants can reach.
 //   - A rewritten function traps where the original one does, and floating-point constants keep each bit.
 //   - What cannot be treated is refused, with the function and the reason: indices that code would hold, large frames unless accepted.
 //   - wazero's errors on rewritten modules go no further, and its panics are errors: neither can tell of a key.
@@ -36,21 +36,27 @@
 //
 // # Limits
 //
-// The targets of branches (R6) and the choice of registers (R7) are not touched, and counted: they are where most unintended terminators lie. Who can read
-// the code finds the keys of constants that he knows; blinding is for programs that cannot. A stage-one rewrite, for another engine or architecture, knows the
-// encodings of constants but not their neighbours. The numbers of try_tables hold for a compilation by one worker, which is wazero's default. Four immediates of wazero's own hold or begin a terminator (8191, -1, and -2³¹ and -2⁶³ as floats): they are counted, not
-// removed.
+// The targets of branches (R6) and the choice of registers (R7) are not touched, and counted: they are where most unintended terminators lie.
+// Who can read the code finds the keys of constants that he knows; blinding is for programs that cannot. A stage-one rewrite, for another
+// engine or architecture, knows the encodings of constants but not their neighbours. The numbers of try_tables hold for a compilation by one
+// worker, which is wazero's default. Four immediates of wazero's own hold or begin a terminator (8191, -1, and -2³¹ and -2⁶³ as floats): they
+// are counted, not removed.
 //
-// Not scanned is what wazero compiles besides the functions, since no file holds it. Of it, a module's author decides on entry code: a piece for each type, used or not,
-// in which numbers are the places of parameters and results. They hold nothing for types of up to 1,000 of either, and others are refused. Trampolines
-// into the host are of the host's functions, or of wazero's own; only those of listeners, which an embedder may set, are of a module's types, with numbers of the same size.
-// Start functions, tables, globals and memories are set up without code; what reads their indices, ref.func and data segments too, is in functions, and scanned or refused.
+// A scan holds for the code that was scanned: that of this version of wazero, for this processor's features (BMI1, LZCNT), and in wazero's
+// default configuration or, in a [Runtime], its own. A module from [Rewrite] may become other code elsewhere.
 //
-// Refused are what package wasm refuses, modules in which more than a million instructions would have to be looked at, and those whose own globals lie at
-// offsets that hold returns. A function with more than 64 findings is blinded whole. Besides three times the module, a rewrite takes 80 bytes for each function;
-// wazero takes up to 180 MB for a megabyte of empty functions or types, and half a minute for one of br_table labels. It cannot be interrupted: what is left
-// behind when a context ends goes on until it ends, or the process. A killed process (SIGKILL, or SIGQUIT with Go's dump) leaves the folder of
-// its compiler. The folders of a
-// [Program] need /proc, and two descriptors for each file that is open; device files in them are what they are. Stack traces of rewritten modules
-// lack source lines.
+// Not scanned is what wazero compiles besides the functions, since no file holds it. Of it, a module's author decides on entry code: a piece
+// for each type, used or not, in which numbers are the places of parameters and results. They hold nothing for types of up to 1,000 of either,
+// and others are refused. Trampolines into the host are of the host's functions, or of wazero's own; only those of listeners, which an
+// embedder may set, are of a module's types, with numbers of the same size. Start functions, tables, globals and memories are set up without
+// code; what reads their indices, ref.func and data segments too, is in functions, and scanned or refused.
+//
+// Refused are what package wasm refuses, modules in which more than a million instructions would have to be looked at, and those whose own
+// globals lie at offsets that hold returns. A function with more than 64 findings is blinded whole. Besides three times the module, a rewrite
+// takes 80 bytes for each function; wazero takes up to 180 MB for a megabyte of empty functions or types, and half a minute for one of
+// br_table labels. Labels and nesting are bounded for each function and not for a module, because large programs of Go have a label for each
+// call: who runs strangers' modules sets a timeout. wazero cannot be interrupted: what is left behind when a context ends goes on until it
+// ends, or the process. A killed process (SIGKILL, or SIGQUIT with Go's dump) leaves the folder of its compiler. The folders of a [Program]
+// need /proc, and two descriptors for each file that is open; device files in them are what they are. Stack traces of rewritten modules lack
+// source lines.
 package blind

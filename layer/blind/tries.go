@@ -47,10 +47,11 @@ func (t *tries) number(w *rewriter, in *wasm.Instr) (pads int, err error) {
 	case wasm.OpBlock, wasm.OpLoop, wasm.OpIf:
 		t.open = append(t.open, frame{loop: in.Op == wasm.OpLoop, lonely: in.Op == wasm.OpIf})
 	case wasm.OpTryTable:
-		for hasClauses := in.Index > 0; hasClauses && !w.cleanTry(t.next); t.next++ {
+		for in.Index > 0 && !w.cleanTry(t.next) { // without a clause the number is in no code
 			if pads++; pads > maxTryPads {
 				return 0, fmt.Errorf("%d try_tables are before or in it: code would hold their numbers, whose bytes are control-flow instructions; split the module", t.next)
 			}
+			t.next++
 		}
 		t.next++
 		t.branch(in) // its clauses do not count it

@@ -38,7 +38,9 @@ one and end in the other. Nothing that blinding does changes the rows of "left":
 	Setup: func(f *flag.FlagSet) cli.Run {
 		var c command
 		c.flags(f)
-		return c.run
+		return func(ctx context.Context, env *cli.Env, args []string) error {
+			return c.run(ctx, env.Stdin, env.Stdout, args)
+		}
 	},
 }
 
@@ -60,21 +62,21 @@ func (c *command) flags(f *flag.FlagSet) {
 	f.BoolVar(&c.json, "json", false, "print the report as JSON, with all that is to be listed")
 }
 
-func (c *command) run(ctx context.Context, env *cli.Env, args []string) error {
+func (c *command) run(ctx context.Context, stdin io.Reader, out io.Writer, args []string) error {
 	if len(args) != 1 {
 		return cli.UsageError("scan takes one file, not %d", len(args))
 	}
 	if err := c.parse(); err != nil {
 		return cli.UsageError("%v", err)
 	}
-	r, err := c.scan(ctx, env.Stdin, args[0])
+	r, err := c.scan(ctx, stdin, args[0])
 	if err != nil {
 		return err
 	}
 	if c.json {
-		return r.WriteJSON(env.Stdout)
+		return r.WriteJSON(out)
 	}
-	return r.WriteText(env.Stdout, c.list)
+	return r.WriteText(out, c.list)
 }
 
 // scan scans the file, or leaves that behind when ctx ends.

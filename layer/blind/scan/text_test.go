@@ -13,7 +13,6 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
-	"usui/internal/cli"
 	"usui/layer/blind/terminator"
 )
 
@@ -100,7 +99,7 @@ func run(t *testing.T, args ...string) (out string, err error) {
 		t.Fatal(err)
 	}
 	var b strings.Builder
-	err = c.run(t.Context(), &cli.Env{Stdin: strings.NewReader("\xc3"), Stdout: &b}, f.Args())
+	err = c.run(t.Context(), strings.NewReader("\xc3"), &b, f.Args())
 	return b.String(), err
 }
 
@@ -122,6 +121,9 @@ func TestCommand(t *testing.T) {
 		if got := strings.Join(strings.Fields(out), " "); err != nil || !strings.Contains(got, strings.Join(strings.Fields(tt.want), " ")) {
 			t.Errorf("scan %s: %v, %q, want %q", tt.args, err, out, tt.want)
 		}
+	}
+	if out, err := run(t, "--raw", "--arch", "amd64", "-"); err != nil || !strings.Contains(out, "1 bytes of code") {
+		t.Errorf("scan of standard input: %v, %q", err, out)
 	}
 	for _, tt := range []struct{ args, want string }{
 		{"", "scan takes one file, not 0"},
