@@ -131,8 +131,11 @@ func (c *Conn) Discard(n int) {
 }
 
 // Ended says that nothing more will come: the peer has ended its half, and all was read, or the connection is gone.
-func (c *Conn) Ended() bool {
-	return c.unread == 0 && c.state != established && c.state != finWait1 && c.state != finWait2
+func (c *Conn) Ended() bool { return c.unread == 0 && c.Finished() }
+
+// Finished says that the peer has ended its half, all of which has come, or that the connection is gone.
+func (c *Conn) Finished() bool {
+	return c.state != established && c.state != finWait1 && c.state != finWait2
 }
 
 // Err is why the connection is gone, nil if it is not or was closed in order.

@@ -134,3 +134,53 @@ func TestAReplyWithoutEndEndsTheClient(t *testing.T) {
 		t.Errorf("evicted_clients = %d, want both", n)
 	}
 }
+
+// TestAMillionElementsAreInReach makes a long list and a large sorted set, and works at their middles.
+func TestAMillionElementsAreInReach(t *testing.T) {
+	folder, err := disk.Open(t.TempDir(), engine.IsOurs, disk.Ordinary)
+	if err != nil {
+		t.Fatal(err)
+	}
+	address, _ := serveFolder(t, folder, func(c *Config) { c.SegmentBytes = 16 << 20 })
+	p := connect(t, address)
+	heap := func() int {
+		p.must(t, "ping")
+		runtime.GC()
+		var m runtime.MemStats
+		runtime.ReadMemStats(&m)
+		return int(m.HeapAlloc)
+	}
+	before := heap()
+	const n, step = 1_000_000, 10_000
+	for i := 0; i < n; i += step {
+		p.must(t, many(i, i+step, "rpush", "list")...)
+	}
+	ofList := heap() - before
+	for i := 0; i < n; i += step {
+		words := []string{"zadd", "zset"}
+		for j := i; j < i+step; j++ {
+			words = append(words, fmt.Sprint(j), fmt.Sprint("member:", j))
+		}
+		p.must(t, words...)
+	}
+	ofZSet := heap() - before - ofList
+	t.Logf("%d bytes for an element of a list, %d for one of a sorted set", ofList/n, ofZSet/n)
+	if ofList > 30*n || ofZSet > 200*n {
+		t.Errorf("%d bytes for an element of a list, %d for one of a sorted set; want at most 30 and 200", ofList/n, ofZSet/n)
+	}
+	records := p.info(t, "records")
+	for _, tt := range [][2]string{
+		{"llen list", ":1000000\r\n"}, {"lindex list 500000", "$13\r\nmember:500000\r\n"}, {"lrange list -400000 -399999", "*2\r\n$13\r\nmember:600000\r\n$13\r\nmember:600001\r\n"},
+		{"linsert list before member:500000 x", ":1000001\r\n"}, {"lindex list 500000", "$1\r\nx\r\n"}, {"lpos list member:700000", ":700001\r\n"},
+		{"lrem list 1 x", ":1\r\n"}, {"ltrim list 600000 600009", "+OK\r\n"}, {"lrange list 0 0", "*1\r\n$13\r\nmember:600000\r\n"},
+		{"zrank zset member:123456", ":123456\r\n"}, {"zrange zset 500000 500000", "*1\r\n$13\r\nmember:500000\r\n"}, {"zcount zset 1 (900000", ":899999\r\n"},
+		{"zincrby zset 0.5 member:777777", "$8\r\n777777.5\r\n"}, {"zrevrank zset member:777777", ":222222\r\n"}, {"zpopmax zset", "*2\r\n$13\r\nmember:999999\r\n$6\r\n999999\r\n"},
+	} {
+		if r := p.must(t, strings.Fields(tt[0])...); r != tt[1] {
+			t.Errorf("%s = %q, want %q", tt[0], r, tt[1])
+		}
+	}
+	if got := p.info(t, "records") - records; got > 30 {
+		t.Errorf("%d records were written by a few changes, want at most 30", got)
+	}
+}

@@ -1,6 +1,7 @@
 package kv
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -10,6 +11,7 @@ import (
 	"net/http/httptest"
 	"net/netip"
 	"os"
+	"runtime"
 	"strconv"
 	"strings"
 	"sync"
@@ -263,6 +265,38 @@ func TestPublishingAndPausesWorkPastTheKernel(t *testing.T) {
 	}
 	q.must(t, "client", "pause", "50")
 	q.must(t, "ping") // is answered when the pause is over
+}
+
+func TestClientsBlockPastTheKernel(t *testing.T) {
+	far := serveBypass(t)
+	admin, p, q := dialFar(t, far), dialFar(t, far), dialFar(t, far)
+	if err := blocks(admin, p, "blpop", "l", "0"); err != nil {
+		t.Fatal(err)
+	}
+	started := make(chan bool)
+	go func() { // ends when the replies are read
+		p.Write(encode("ping"))
+		close(started)
+		p.Write(bytes.Repeat(encode("ping"), 99_999))
+	}()
+	<-started
+	admin.must(t, "rpush", "l", "x")
+	for i := range 100_001 {
+		if r, err := p.reply(); err != nil || i == 0 && !strings.Contains(r, "x") || i > 0 && r != "+PONG\r\n" {
+			t.Fatalf("reply %d = %q, %v", i, r, err)
+		}
+	}
+	if err := blocks(admin, q, "blpop", "l", "0"); err != nil {
+		t.Fatal(err)
+	}
+	q.Write(encode("ping"))
+	for q.Close(); !strings.Contains(admin.must(t, "info", "clients"), "blocked_clients:0"); {
+		runtime.Gosched()
+	}
+	admin.must(t, "rpush", "l", "y")
+	if r := admin.must(t, "lpop", "l"); r != "$1\r\ny\r\n" {
+		t.Errorf("LPOP = %q, want what a client that has left did not take", r)
+	}
 }
 
 func TestProgramsOfRedisWorkPastTheKernel(t *testing.T) {

@@ -4,7 +4,7 @@
 //
 // A layer that stands on the host and needs no machine. It is a program of its own, usui-kv. Its parts, each of which imports only those
 // after it: kv (the commands), server (clients, event loop, commands of the protocol), engine (log, index, compaction), collection (what finds the
-// elements of hashes and sets), disk (files); resp (the protocol) stands beside them, and disktest has disks that lose what was not synced.
+// elements of hashes, sets, lists and sorted sets), disk (files); resp (the protocol) stands beside them, and disktest has disks that lose what was not synced.
 //
 // # Idea
 //

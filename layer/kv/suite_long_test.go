@@ -21,7 +21,7 @@ import (
 // suiteUnits are the parts of Redis' own tests that are about what this store has.
 var suiteUnits = []string{
 	"unit/type/string", "unit/type/incr", "unit/keyspace", "unit/expire", "unit/type/hash", "unit/type/list", "unit/type/list-2",
-	"unit/type/list-3", "unit/type/set", "unit/type/zset", "unit/multi", "unit/scan", "unit/pubsub", "unit/protocol",
+	"unit/type/list-3", "unit/type/set", "unit/type/zset", "unit/sort", "unit/multi", "unit/scan", "unit/pubsub", "unit/protocol",
 }
 
 // suiteExceptions are tests that Redis passes and this store cannot: a unit, a test's name and the reason in each line, separated by tabs.

@@ -114,7 +114,7 @@ func (k *call) block(keys [][]byte, kind collection.Kind, until int64, serve fun
 			q = &queue{key: string(key)}
 			b.queues[q.key] = q
 		}
-		if !slices.Contains(q.clients, k.c) {
+		if n := len(q.clients); n == 0 || q.clients[n-1] != k.c { // else the key was named before
 			q.clients = append(q.clients, k.c)
 			w.keys = append(w.keys, bytes.Clone(key))
 		}

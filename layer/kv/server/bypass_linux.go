@@ -107,7 +107,7 @@ type carried struct {
 // the rest is copied together.
 func (w *carried) receive(s *Server, c *client) {
 	executed := false
-	for c.fd >= 0 && !c.paused && !c.closing && !c.stalled {
+	for c.fd >= 0 && !c.paused && !c.closing && !c.stalled && c.wait == nil {
 		p := w.conn.Peek()
 		if len(p) == 0 {
 			switch {
@@ -138,10 +138,12 @@ func (w *carried) receive(s *Server, c *client) {
 		}
 		w.conn.Discard(n)
 	}
-	if c.fd >= 0 && w.conn.Gone() {
+	if c.fd >= 0 && (w.conn.Gone() || w.left(c)) {
 		s.drop(c)
 	}
 }
+
+func (w *carried) left(c *client) bool { return c.wait != nil && w.conn.Finished() }
 
 // inPlace executes the commands of a frame, and keeps the beginning of one that goes on in the next.
 func (w *carried) inPlace(s *Server, c *client, p []byte) (n int) {

@@ -106,7 +106,7 @@ func (s *Server) serve(c *client, events uint32) {
 // read takes what has arrived.
 func (s *Server) read(c *client) {
 	if c.paused || c.closing || c.stalled || c.wait != nil {
-		if _, here := c.wire.(socket); here && c.events&unix.EPOLLIN == 0 { // the peer is gone, else there would be no event
+		if c.wire.left(c) {
 			s.drop(c)
 		}
 		return

@@ -25,6 +25,10 @@
 // A message that is published is appended to the output of each subscriber, behind a mark if the publisher's own replies wait: it may speak of the
 // same writes. Subscribers are the clients whose output others fill, so that theirs has limits, those of Redis.
 //
+// A client that is blocked keeps a copy of its command, and is not read from. Like watched keys, those that it waits for are looked at when a command
+// has written one that it names; the clients that wait for it are served, one after the other, when that command or its transaction has ended.
+// Serving one may write a key that others wait for.
+//
 // A command that reads a collection asks the engine for the key, and what package collection has for the elements; their values are in the log
 // ([engine.Store.Value]). One that changes a collection makes an edit, which puts elements in and takes them out, and finishes it: a change of
 // what is there is a group, while something new is written element by element and appears with its key at the end.
@@ -39,9 +43,10 @@
 //
 // # Limits
 //
-// Commands of strings, hashes, sets, keys, expiry, transactions, publishing and connections. What a command changes in one collection or in several keys, and what a
+// Commands of strings, hashes, sets, lists, sorted sets, keys, expiry, transactions, publishing and connections; no streams, no scripts. What a command changes in one collection or in several keys, and what a
 // transaction writes, is one group of the engine, at most a quarter of a segment long: what is longer is refused, unless it makes something new
 // outside of a transaction. There are no categories, tips and key specifications in COMMAND's replies. DEL of several keys is not atomic
-// across a crash: some may be gone, if it was not acknowledged. The order of elements is not that of Redis. Expired keys go when they are looked up, and by a sweep of a few buckets of the index each tenth of a second.
+// across a crash: some may be gone, if it was not acknowledged. The order of the elements of hashes and sets is not that of Redis. A client that is blocked, has sent more than its
+// socket holds, and leaves then, is not seen to have left. Lists that are sorted take memory for all their elements. Expired keys go when they are looked up, and by a sweep of a few buckets of the index each tenth of a second.
 // Reading a value that is not in the page cache makes all wait for the disk.
 package server

@@ -20,6 +20,9 @@ func FuzzCommands(f *testing.F) {
 		"CLIENT REPLY SKIP\r\nCLIENT PAUSE 1 WRITE\r\nSET a 1\r\nCLIENT UNPAUSE\r\nCLIENT KILL ID 1 SKIPME NO\r\nCLIENT LIST ID 1 2\r\n",
 		"CONFIG SET slowlog-log-slower-than 0 slowlog-max-len 3\r\nSLOWLOG GET -1\r\nCOMMAND GETKEYS MSET a b c d\r\nOBJECT ENCODING a\r\nMEMORY USAGE a SAMPLES 1\r\nINFO ALL\r\nSHUTDOWN NOSAVE\r\n",
 		"HSET h f 1 g 2\r\nHINCRBY h f 3\r\nHGETALL h\r\nHRANDFIELD h -3 WITHVALUES\r\nHSCAN h 0 MATCH f*\r\nHDEL h f g\r\nCOPY h i\r\n",
+		"RPUSH l a b c\r\nLPOS l a RANK -1 COUNT 0\r\nLINSERT l BEFORE b x\r\nLMOVE l m LEFT RIGHT\r\nLTRIM l 1 -2\r\nLMPOP 2 m l RIGHT COUNT 3\r\nLREM l -1 b\r\n",
+		"ZADD z 1 a -inf b (1 c\r\nZADD z GT CH 2 a 0x1p3 d\r\nZRANGE z (1 +inf BYSCORE REV LIMIT 0 -1 WITHSCORES\r\nZUNIONSTORE y 2 z z WEIGHTS 1 inf AGGREGATE MIN\r\nZRANGE z [a + BYLEX\r\nZPOPMAX z 3\r\n",
+		"SORT l BY w*->f LIMIT 0 2 GET # GET n* DESC ALPHA STORE d\r\nBLPOP none 0.5\r\nRPUSH none x\r\n", "MULTI\r\nBLMOVE a b LEFT LEFT 0\r\nEXEC\r\nBZMPOP 0 1 z MIN COUNT 2\r\nZADD z 1 a\r\n",
 		"SADD s a b c\r\nSADD t b\r\nSMOVE s t a\r\nSINTERSTORE u s t\r\nSPOP s 2\r\nSINTERCARD 2 s t LIMIT 1\r\nSDIFF t s\r\nOBJECT ENCODING t\r\nGET t\r\n",
 	} {
 		f.Add([]byte(seed))

@@ -5,6 +5,8 @@ import (
 	"maps"
 	"slices"
 	"strings"
+
+	"usui/layer/kv/resp"
 )
 
 func introspectionCommands() []command {
@@ -116,21 +118,54 @@ func getKeys(k *call) {
 	case cmd == nil:
 		k.fail("ERR Invalid command specified")
 		return
-	case cmd.first == 0:
+	case cmd.first == 0 && !cmd.movable:
 		k.fail("ERR The command has no key arguments")
 		return
 	case cmd.arity > 0 && n != cmd.arity || n < -cmd.arity:
 		k.fail("ERR Invalid number of arguments specified for command")
-		return
-	case cmd.movable:
-		k.fail("ERR the keys of " + cmd.title + " depend on its arguments, and are not told")
 		return
 	}
 	var keys [][]byte
 	for i := range cmd.places(len(args)) {
 		keys = append(keys, args[i])
 	}
+	if cmd.movable {
+		more, ok := cmd.movedKeys(args)
+		if !ok {
+			k.fail("ERR Invalid arguments specified for command")
+			return
+		}
+		keys = append(keys, more...)
+	}
 	k.bulks(keys)
+}
+
+// counted is where commands have a number of keys, before these.
+var counted = map[string]int{
+	"sintercard": 1, "lmpop": 1, "zmpop": 1, "blmpop": 2, "bzmpop": 2, "zunion": 1, "zinter": 1, "zdiff": 1, "zintercard": 1,
+	"zunionstore": 2, "zinterstore": 2, "zdiffstore": 2,
+}
+
+// movedKeys are the keys whose places depend on the arguments: counted ones, or that after the last STORE of SORT.
+func (c *known) movedKeys(args [][]byte) (keys [][]byte, ok bool) {
+	if at, is := counted[c.name]; is {
+		n, ok := resp.ParseInt(args[at])
+		if !ok || n < 1 || n > int64(len(args)-at-1) {
+			return nil, false
+		}
+		return args[at+1 : at+1+int(n)], true
+	}
+	for i := 2; i < len(args) && c.write; i++ {
+		switch a := args[i]; {
+		case is(a, "LIMIT"):
+			i += 2
+		case is(a, "BY"), is(a, "GET"):
+			i++
+		case is(a, "STORE") && i+1 < len(args):
+			keys = args[i+1 : i+2]
+		}
+	}
+	return keys, true
 }
 
 // help answers with the names of subcommands.

@@ -106,8 +106,10 @@ func (k *call) widen(key []byte, c *engine.Collection, i, n int) (_ *engine.Coll
 	if l.Fits(i, n) {
 		return c, true
 	}
-	if i > 0 && i < l.Len() && k.spread(c, i) {
-		return c, true
+	if i > 0 && i < l.Len() {
+		if err := k.spread(c, i); !errors.Is(err, engine.ErrTooLong) {
+			return c, k.wrote(err)
+		}
 	}
 	e := k.replace(key, collection.List)
 	old, _ := k.find(key)
@@ -120,8 +122,8 @@ func (k *call) widen(key []byte, c *engine.Collection, i, n int) (_ *engine.Coll
 	return e.c, e.finish()
 }
 
-// spread gives some elements around the i-th other labels, or says false if they are too much for a group.
-func (k *call) spread(c *engine.Collection, i int) bool {
+// spread gives some elements around the i-th other labels, unless they are too much for a group.
+func (k *call) spread(c *engine.Collection, i int) error {
 	s, l := k.s.store, c.Elements.(*collection.Series)
 	low, high, label, step := l.Spread(i)
 	values, r := make([][]byte, 0, high-low), room{}
@@ -131,8 +133,8 @@ func (k *call) spread(c *engine.Collection, i int) bool {
 		r.add(collection.LabelBytes, 0)
 		r.add(collection.LabelBytes, len(values[j-low]))
 	}
-	if s.Begin(r.bytes) != nil {
-		return false
+	if err := s.Begin(r.bytes); err != nil {
+		return err
 	}
 	defer s.End()
 	e := edit{k: k, c: c}
@@ -148,7 +150,7 @@ func (k *call) spread(c *engine.Collection, i int) bool {
 		e.put(key[:], value)
 		label += step
 	}
-	return k.wrote(e.err)
+	return e.err
 }
 
 // push is LPUSH and its like.
@@ -658,7 +660,7 @@ func linsert(k *call) {
 			return
 		}
 		if e.insert(i, k.args[4]); e.finish() {
-			k.w.Int(int64(c.Elements.Len()))
+			k.w.Int(int64(e.c.Elements.Len()))
 		}
 		return
 	}

@@ -14,6 +14,8 @@ type wire interface {
 	write(s *Server, p []byte) (int, error)
 	// look has the loop told of events, those of epoll, and of no others.
 	look(s *Server, events uint32) error
+	// left says whether an event for a client that is not read from means that it has gone, or will say nothing more and waits.
+	left(c *client) bool
 	close()
 }
 
@@ -57,6 +59,9 @@ func (w socket) write(s *Server, p []byte) (int, error) {
 func (w socket) look(s *Server, events uint32) error {
 	return s.watch(unix.EPOLL_CTL_MOD, int(w), events)
 }
+
+// left says so of every event: nothing else was asked for.
+func (w socket) left(c *client) bool { return c.events&unix.EPOLLIN == 0 }
 
 // close takes it out of the poll, too; there is nobody to tell about an error.
 func (w socket) close() { _ = unix.Close(int(w)) }
