@@ -5,7 +5,6 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
-	"hash/maphash"
 	"slices"
 	"time"
 
@@ -15,7 +14,7 @@ import (
 // Open reads the log in a folder and returns the store that it describes. The folder becomes the store's. An error that wraps
 // [ErrDamaged] says where something is missing that had been acknowledged; nothing was changed then.
 func Open(folder disk.Folder, opt Options) (_ *Store, err error) {
-	s := &Store{folder: folder, opt: opt, seed: maphash.MakeSeed(), collections: map[uint64]*Collection{}}
+	s := &Store{folder: folder, opt: opt, key: newHashKey(), collections: map[uint64]*Collection{}}
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, s.abandon())

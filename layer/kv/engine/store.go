@@ -2,10 +2,13 @@ package engine
 
 import (
 	"bytes"
+	cryptorand "crypto/rand"
+	"encoding/binary"
 	"errors"
 	"fmt"
-	"hash/maphash"
 	"math/rand/v2"
+
+	"github.com/dchest/siphash"
 
 	"usui/layer/kv/collection"
 	"usui/layer/kv/disk"
@@ -53,7 +56,7 @@ func (e Entry) Kind() collection.Kind {
 type Store struct {
 	folder disk.Folder
 	opt    Options
-	seed   maphash.Seed
+	key    hashKey
 	index  *index
 	stats  Stats
 
@@ -305,7 +308,18 @@ func (s *Store) Pending(key []byte) uint64 { return s.pending[s.hash(key)%pendin
 // Sealed is nil, or why the store accepts no writes any more.
 func (s *Store) Sealed() error { return s.sealed }
 
-func (s *Store) hash(key []byte) uint64 { return maphash.Bytes(s.seed, key) }
+// hashKey is what clients do not know, so that they cannot choose keys that meet in one bucket. It is kept with checkpoints.
+type hashKey [2]uint64
+
+func newHashKey() hashKey {
+	var random [16]byte
+	cryptorand.Read(random[:]) // never fails, says its doc comment
+	return hashKey{binary.NativeEndian.Uint64(random[:]), binary.NativeEndian.Uint64(random[8:])}
+}
+
+func (k hashKey) hash(key []byte) uint64 { return siphash.Hash(k[0], k[1], key) }
+
+func (s *Store) hash(key []byte) uint64 { return s.key.hash(key) }
 
 // lookup returns the record of a key, expired or not, and where the index has it.
 func (s *Store) lookup(hash uint64, key []byte) (place, record) {
