@@ -19,6 +19,7 @@ var ErrInjected = errors.New("injected failure")
 type Disk struct {
 	mu    sync.Mutex
 	files map[string]*file // guarded by mu
+	old   map[string]*file // guarded by mu; names whose change is not durable, with what was there before, nil for nothing
 
 	Lie       func(off int64) bool // a Sync after a write at that offset reports success and does nothing
 	FailSync  func(off int64) bool
@@ -26,11 +27,18 @@ type Disk struct {
 	Full      func() bool // Create finds no space
 	Written   func()      // called after each write
 
-	Writes, Syncs int // guarded by mu
+	// Replacing is called before each step of a Replacement: "write", "sync", "name", "settle". An error is that of the step; if it is ErrSkipped,
+	// the step reports success and does nothing.
+	Replacing func(step string) error
+
+	Writes, Syncs int // guarded by mu; those of replacements are not among them
 }
 
+// ErrSkipped is what [Disk.Replacing] returns to have a step left out.
+var ErrSkipped = errors.New("skipped")
+
 // New returns an empty disk.
-func New() *Disk { return &Disk{files: map[string]*file{}} }
+func New() *Disk { return &Disk{files: map[string]*file{}, old: map[string]*file{}} }
 
 type file struct {
 	d       *Disk
@@ -136,6 +144,11 @@ func (d *Disk) Crash(seed uint64) *Disk {
 	left := New()
 	for _, name := range slices.Sorted(maps.Keys(d.files)) {
 		f := d.files[name]
+		if old, changed := d.old[name]; changed && random.IntN(2) == 0 {
+			if f = old; f == nil {
+				continue
+			}
+		}
 		content := slices.Clone(f.durable)
 		keep := random.Float64() // some crashes keep nearly all, some nearly nothing
 		for _, w := range f.pending {
@@ -159,6 +172,16 @@ func (d *Disk) Corrupt(name string, off int64) {
 	f := d.files[name]
 	f.view[off] ^= 0x40
 	f.durable[off] ^= 0x40
+}
+
+// Size is that of a file, 0 if there is none.
+func (d *Disk) Size(name string) int64 {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if f := d.files[name]; f != nil {
+		return int64(len(f.view))
+	}
+	return 0
 }
 
 // Content returns a copy of what a reader of that file sees, for tests that look at bytes.

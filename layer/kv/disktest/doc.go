@@ -19,5 +19,6 @@
 //
 // # Limits
 //
-// Pieces are cut at multiples of 8 bytes, smaller than any disk's sector. Blocks that were synced do not rot.
+// Pieces are cut at multiples of 8 bytes, smaller than any disk's sector. Blocks that were synced do not rot. A name that a crash may take back
+// has what it had before or the last that it got.
 package disktest

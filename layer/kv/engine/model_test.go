@@ -47,7 +47,10 @@ func (s keyspace) apply(c change) {
 }
 
 // met is what crashes met, so that a test can see that it tests something.
-type met struct{ torn, cut, compacted, elements int }
+type met struct {
+	torn, cut, compacted, elements int
+	loaded, ignored, between       int // checkpoints; crashes in the middle of one
+}
 
 // count looks at a store after a crash of the model's.
 func (m *met) count(before *model, after *Store) {
@@ -58,6 +61,13 @@ func (m *met) count(before *model, after *Store) {
 		}
 	}
 	m.compacted += int(before.store.stats.Compacted)
+	if after.stats.Loaded > 0 {
+		m.loaded++
+	}
+	m.ignored += int(after.stats.CheckpointIgnored)
+	if before.store.snapshot.active {
+		m.between++
+	}
 	for _, c := range after.collections {
 		m.elements += c.Elements.Len()
 	}
@@ -74,7 +84,8 @@ type model struct {
 	tamper  func(*disktest.Disk) // with what a crash left
 	met     *met
 
-	armed            atomic.Bool // the next write waits before its sync
+	images           chan *disktest.Disk // what crashes at steps of a checkpoint would have left
+	armed            atomic.Bool         // the next write waits before its sync
 	written, release chan bool
 }
 
@@ -84,10 +95,43 @@ func (m *model) options() Options {
 
 func newModel(seed uint64, d *disktest.Disk) (*model, error) {
 	m := &model{disk: d, random: rand.New(rand.NewPCG(seed, 2)), now: 1000, state: keyspace{}, written: make(chan bool), release: make(chan bool)}
+	m.images = make(chan *disktest.Disk, 4)
+	return m, m.open(d)
+}
+
+// open has the model go on with a disk.
+func (m *model) open(d *disktest.Disk) (err error) {
+	random := rand.New(rand.NewPCG(m.random.Uint64(), 3)) // for another goroutine
 	d.Written = m.pass
-	var err error
-	m.store, err = Open(d, m.options())
-	return m, err
+	d.Replacing = func(step string) error {
+		if random.IntN(8) == 0 || step == "settle" && random.IntN(2) == 0 {
+			select {
+			case m.images <- d.Crash(random.Uint64()):
+			default: // there are some to look at
+			}
+		}
+		if random.IntN(60) == 0 {
+			return disktest.ErrInjected
+		}
+		return nil
+	}
+	m.disk = d
+	if m.store, err = Open(d, m.options()); err != nil {
+		return err
+	}
+	return spread(m.store)
+}
+
+// spread gives a small index four tables, so that a checkpoint of it takes some time.
+func spread(s *Store) error {
+	for _, hash := range []uint64{0, 0, 1 << 63} {
+		if len(s.index.tables) < 4 {
+			if err := s.index.split(hash); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
 }
 
 // pass is called between a write and its sync.
@@ -164,6 +208,13 @@ func (m *model) act() error {
 	case n < 73 && m.random.IntN(10) == 0:
 		err = m.store.Clear()
 		m.record(change{clear: true})
+		err = errors.Join(err, spread(m.store))
+	case n < 74:
+		if !m.store.snapshot.active && m.store.Last() > 0 {
+			m.store.beginCheckpoint()
+		}
+	case n < 75 && m.random.IntN(3) == 0:
+		m.store.finishCheckpoint()
 	case n < 85:
 		m.store.Commit()
 	case n < 95:
@@ -388,10 +439,13 @@ func (m *model) compare(s *Store, seq uint64) error {
 // balance compares what a store counts with what there is.
 func balance(s *Store) error {
 	live, expiring, collections := int64(0), 0, map[uint64]bool{}
+	slots := map[int]int64{}
 	for cursor, first := uint64(0), true; first || cursor != 0; first = false {
 		cursor = s.index.walk(cursor, func(a address) {
 			r := s.at(a)
 			live += int64(r.padded())
+			g, _ := s.locate(a)
+			slots[g.slot] += int64(r.padded())
 			if r.expire() != 0 {
 				expiring++
 			}
@@ -405,6 +459,11 @@ func balance(s *Store) error {
 			})
 		})
 	}
+	for _, g := range s.log {
+		if g.live != slots[g.slot] {
+			return fmt.Errorf("%d bytes live are counted in %s, want %d", g.live, segmentName(g.slot), slots[g.slot])
+		}
+	}
 	if live != s.live || expiring != s.expiring || len(collections) != len(s.collections) {
 		return fmt.Errorf("%d bytes live, %d keys with an expiry, %d collections are counted; want %d, %d and %d", s.live, s.expiring, len(s.collections), live, expiring, len(collections))
 	}
@@ -414,8 +473,27 @@ func balance(s *Store) error {
 // crash opens what a crash would leave, and compares.
 func (m *model) crash(seed uint64) error {
 	durable := m.store.Durable()
-	left := m.cut(seed)
+	if err := m.leaves(m.cut(seed), seed, durable); err != nil {
+		return err
+	}
+	for {
+		select {
+		case left := <-m.images:
+			if err := m.leaves(left, seed, 0); err != nil {
+				return fmt.Errorf("at a step of a checkpoint: %w", err)
+			}
+		default:
+			return nil
+		}
+	}
+}
+
+// leaves opens what a crash left, and compares. Some checkpoints have rotted.
+func (m *model) leaves(left *disktest.Disk, seed, durable uint64) error {
 	m.tamper(left)
+	if n := left.Size(checkpointName); n > 0 && m.random.IntN(8) == 0 {
+		left.Corrupt(checkpointName, []int64{m.random.Int64N(n), m.random.Int64N(checkpointUsed), headerCopy + m.random.Int64N(100)}[m.random.IntN(3)])
+	}
 	again, err := Open(left, m.options())
 	if err != nil {
 		return fmt.Errorf("with %d durable: Open = %w", durable, err)
@@ -441,6 +519,10 @@ func (m *model) afterwards(again *Store, left *disktest.Disk, seed uint64) error
 	again.Commit()
 	if err := again.Drain(); err != nil {
 		return err
+	}
+	if m.random.IntN(3) == 0 {
+		again.beginCheckpoint()
+		again.finishCheckpoint()
 	}
 	third, err := Open(left.Crash(seed+1), m.options())
 	if err != nil {
@@ -483,8 +565,11 @@ func crashes(seed uint64, points int, d *disktest.Disk, met *met, tamper func(*d
 			if err := m.store.Close(); err != nil {
 				return err
 			}
-			left.Lie, left.Written, m.disk = d.Lie, m.pass, left
-			if m.store, err = Open(left, m.options()); err != nil {
+			left.Lie = d.Lie
+			for len(m.images) > 0 {
+				<-m.images // of a history that did not go on
+			}
+			if err := m.open(left); err != nil {
 				return err
 			}
 			for len(m.changes) > 0 && m.changes[len(m.changes)-1].seq > m.store.Last() {
@@ -506,8 +591,8 @@ func TestCrashesLoseNothingDurable(t *testing.T) {
 		}
 	}
 	t.Logf("%+v", met)
-	if met.torn < 50 || met.cut < 10 || met.compacted == 0 || met.elements == 0 {
-		t.Errorf("crashes met %+v, want torn batches, groups that were cut, compaction and elements", met)
+	if met.torn < 50 || met.cut < 10 || met.compacted == 0 || met.elements == 0 || met.loaded < 100 || met.ignored < 10 || met.between < 20 {
+		t.Errorf("crashes met %+v, want torn batches, groups that were cut, compaction, elements, and checkpoints in each state", met)
 	}
 }
 

@@ -74,9 +74,12 @@ type segment struct {
 	file    disk.File
 	view    []byte
 	seed    uint32
-	flushed int  // what lies below this offset is in view
-	end     int  // of its records, once the log went on to the next segment
-	torn    bool // behind end are the remains of a batch: nothing is appended to it
+	flushed int   // what lies below this offset is in view
+	end     int   // of its records, once the log went on to the next segment
+	live    int64 // bytes of records that the index knows; those of elements are not among them
+	torn    bool  // behind end are the remains of a batch: nothing is appended to it
+
+	collections bool // there are records of elements, or of keys that have a collection
 }
 
 const namePrefix = "segment-"
@@ -85,6 +88,9 @@ func segmentName(slot int) string { return fmt.Sprintf("%s%06d", namePrefix, slo
 
 // IsOurs says whether a store makes files of that name.
 func IsOurs(name string) bool {
+	if name == checkpointName {
+		return true
+	}
 	_, err := slotOf(name)
 	return err == nil
 }
@@ -126,7 +132,7 @@ func (g *segment) use(h header) error {
 
 // begin makes g an empty segment.
 func (g *segment) begin(h header) {
-	g.header, g.seed, g.flushed, g.end, g.torn = h, seedOf(h.epoch), headerSize, 0, false
+	g.header, g.seed, g.flushed, g.end, g.live, g.torn, g.collections = h, seedOf(h.epoch), headerSize, 0, 0, false, false
 }
 
 func (g *segment) put(h header, off int64) error {

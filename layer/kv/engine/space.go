@@ -68,7 +68,7 @@ func (s *Store) rotate(leave int) bool {
 	}
 	s.log = append(s.log, s.spares[0])
 	s.spares = slices.Delete(s.spares, 0, 1)
-	s.tail = headerSize
+	s.tail, s.last = headerSize, 0
 	s.order()
 	return true
 }

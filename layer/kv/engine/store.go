@@ -32,7 +32,9 @@ type Options struct {
 	// Notify is called by another goroutine when [Store.Collect] has something to do.
 	Notify func()
 	// Now is the time by which keys expire, in milliseconds of Unix time. Required.
-	Now func() int64
+	Now   func() int64
+	every int64 // see checkpointEvery; for tests
+
 	// Progress is called while the log is read, with how much of it was.
 	Progress func(done, total int64)
 }
@@ -71,7 +73,9 @@ type Store struct {
 	victim compaction
 
 	tail     int    // where the next record goes in the last segment
+	last     int    // where the last one is in it; 0 if there is none
 	seq      uint64 // of the last record
+	applied  uint64 // of the last one that index and collections know
 	durable  uint64
 	used     int64 // bytes of records in the log
 	live     int64 // bytes of records that the index knows
@@ -86,6 +90,8 @@ type Store struct {
 
 	committer
 	keeper
+	snapshot snapshot
+	saver
 }
 
 const pendingSlots = 1 << 14
@@ -133,22 +139,24 @@ func (s *Store) Put(key, value []byte, expire int64) error {
 // point makes the index lead to a record that was just read or appended.
 func (s *Store) point(hash uint64, key []byte, a address) error {
 	now := s.at(a)
-	if err := s.enter(hash, now); err != nil { // first: what it replaces may have the same collection
+	if err := s.enter(hash, now, a); err != nil { // first: what it replaces may have the same collection
 		return err
 	}
 	p, old := s.lookup(hash, key)
 	expiring := now.expire() != 0
 	if old != nil {
-		s.leave(old)
+		s.leave(old, p.address())
+		s.replaces(&p)
 		p.set(a, expiring)
 	} else if err := s.index.insert(hash, a, expiring); err != nil {
 		return s.seal(err)
 	}
+	s.applied = s.seq
 	return nil
 }
 
 // enter counts the record of a key that comes into the index.
-func (s *Store) enter(hash uint64, r record) error {
+func (s *Store) enter(hash uint64, r record, a address) error {
 	if r.heads() {
 		c, err := s.collectionOf(r)
 		if err != nil {
@@ -157,21 +165,26 @@ func (s *Store) enter(hash uint64, r record) error {
 		c.heads++
 		c.slot = hash % pendingSlots
 	}
-	s.live += int64(r.padded())
+	s.weighKey(a, int64(r.padded()))
 	if r.expire() != 0 {
 		s.expiring++
 	}
 	return nil
 }
 
+func (s *Store) weighKey(a address, bytes int64) {
+	g, _ := s.locate(a)
+	g.live += bytes
+	s.live += bytes
+}
+
 // leave takes back what enter counted. A collection that no key has any more is gone.
-func (s *Store) leave(r record) {
-	if r.heads() {
-		c := s.collections[r.id()]
+func (s *Store) leave(r record, a address) {
+	if c := s.collectionWith(r); c != nil {
 		c.heads--
 		s.Discard(c)
 	}
-	s.live -= int64(r.padded())
+	s.weighKey(a, -int64(r.padded()))
 	if r.expire() != 0 {
 		s.expiring--
 	}
@@ -189,6 +202,7 @@ func (s *Store) Delete(key []byte) (bool, error) {
 	if p, r := s.lookup(hash, key); r != nil { // compaction may have met it and found it expired
 		s.drop(&p, r)
 	}
+	s.applied = s.seq
 	return true, nil
 }
 
@@ -200,6 +214,7 @@ func (s *Store) Clear() error {
 	for i := range s.pending {
 		s.pending[i] = s.seq
 	}
+	s.applied = s.seq
 	return s.forget()
 }
 
@@ -210,7 +225,11 @@ func (s *Store) forget() error {
 		return s.seal(err)
 	}
 	old := s.index
+	s.snapshot.abandoned = true
 	s.index, s.live, s.expiring = fresh, 0, 0
+	for _, g := range s.log {
+		g.live = 0
+	}
 	s.collections = map[uint64]*Collection{}
 	return old.close()
 }
@@ -228,7 +247,7 @@ func (s *Store) Scan(cursor uint64, count int, f func(key []byte, e Entry)) uint
 	for {
 		cursor = s.index.walk(cursor, func(a address) {
 			seen++
-			if r := s.at(a); r.expire() == 0 || r.expire() > now {
+			if r := s.known(a); r != nil && (r.expire() == 0 || r.expire() > now) {
 				f(r.key(), s.entry(r))
 			}
 		})
@@ -252,13 +271,15 @@ func (s *Store) Sweep(cursor uint64, n int) (next uint64, gone, of int) {
 		}
 		cursor = s.index.walkExpiring(cursor, func(a address) {
 			of++
-			if s.at(a).expire() <= now {
+			if r := s.known(a); r != nil && r.expire() <= now {
 				dead = append(dead, a)
 			}
 		})
 	}
 	for _, a := range dead {
-		s.Get(s.at(a).key())
+		if r := s.known(a); r != nil {
+			s.Get(r.key())
+		}
 	}
 	return cursor, len(dead), of
 }
@@ -329,7 +350,7 @@ func (s *Store) lookup(hash uint64, key []byte) (place, record) {
 		if !ok {
 			return p, nil
 		}
-		if r := s.at(a); bytes.Equal(r.key(), key) {
+		if r := s.known(a); r != nil && bytes.Equal(r.key(), key) {
 			return p, r
 		}
 	}
@@ -337,14 +358,46 @@ func (s *Store) lookup(hash uint64, key []byte) (place, record) {
 
 // drop takes the record that lookup found out of the index.
 func (s *Store) drop(p *place, r record) {
-	s.leave(r)
+	s.leave(r, p.address())
+	s.replaces(p)
 	s.index.remove(p)
 }
 
-// at returns the record at an address, from its batch if it is not written yet.
+// move makes an entry lead to a copy of its record.
+func (s *Store) move(p *place, r record, to address) {
+	s.weighKey(p.address(), -int64(r.padded()))
+	s.weighKey(to, int64(r.padded()))
+	s.replaces(p)
+	p.set(to, r.expire() != 0)
+}
+
+// locate returns the segment of an address, and the offset in it.
+func (s *Store) locate(a address) (*segment, int) {
+	size := uint64(s.opt.SegmentBytes / alignment)
+	return s.slots[uint64(a)/size], int(uint64(a) % size * alignment)
+}
+
+// at returns the record at an address, which was read or appended since the store was opened.
 func (s *Store) at(a address) record {
-	size := s.opt.SegmentBytes / alignment
-	g, off := s.slots[int(a)/size], int(a)%size*alignment
+	r := record(s.from(a))
+	return r[:r.length()]
+}
+
+// known returns the record at an address of the index. Those from before a checkpoint were not looked at when it was loaded, and may have rotted
+// since they were written. One that is none that a key has seals the store, and is nil.
+func (s *Store) known(a address) record {
+	r, ok := shape(s.from(a))
+	if !ok || r.op() != opPut || r.heads() && s.collections[r.id()] == nil {
+		g, off := s.locate(a)
+		_ = s.seal(fmt.Errorf("%w: %s at %#x", ErrDamaged, segmentName(g.slot), off)) // each later write returns it
+		return nil
+	}
+	return r
+}
+
+// from is the log from an address on, in its batch if it is not written yet.
+func (s *Store) from(a address) []byte {
+	g, off := s.locate(a)
 	p := g.view
 	if off >= g.flushed {
 		b := &s.batch
@@ -353,8 +406,7 @@ func (s *Store) at(a address) record {
 		}
 		p, off = b.records, off-b.off
 	}
-	r := record(p[off:])
-	return r[:r.length()]
+	return p[off:]
 }
 
 // seal ends all writing.
@@ -368,6 +420,8 @@ func (s *Store) seal(cause error) error {
 // Close writes what is left, and gives the folder back. What it could not make durable is its error.
 func (s *Store) Close() error {
 	err := s.Drain()
+	s.lastCheckpoint()
+	s.saver.end()
 	s.committer.end()
 	s.keeper.end()
 	for _, g := range s.slots {
