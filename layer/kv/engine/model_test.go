@@ -439,10 +439,14 @@ func (m *model) compare(s *Store, seq uint64) error {
 // balance compares what a store counts with what there is.
 func balance(s *Store) error {
 	live, expiring, collections := int64(0), 0, map[uint64]bool{}
-	slots := map[int]int64{}
+	slots, lost := map[int]int64{}, 0
 	for cursor, first := uint64(0), true; first || cursor != 0; first = false {
 		cursor = s.index.walk(cursor, func(a address) {
-			r := s.at(a)
+			r := s.known(a)
+			if r == nil {
+				lost++
+				return
+			}
 			live += int64(r.padded())
 			g, _ := s.locate(a)
 			slots[g.slot] += int64(r.padded())
@@ -458,6 +462,9 @@ func balance(s *Store) error {
 				return true
 			})
 		})
+	}
+	if lost > 0 {
+		return fmt.Errorf("%d entries lead to no record: %v", lost, s.sealed)
 	}
 	for _, g := range s.log {
 		if g.live != slots[g.slot] {
