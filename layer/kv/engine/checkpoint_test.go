@@ -45,13 +45,7 @@ func rewrite(t *testing.T, d *disktest.Disk, change func(c *checkpoint, files *s
 // TestTheCrashTestNoticesAWrongCheckpoint has checkpoints that check and are such as one would be that was made or loaded wrongly.
 func TestTheCrashTestNoticesAWrongCheckpoint(t *testing.T) {
 	for name, change := range map[string]func(c *checkpoint, files *segments){
-		"that keeps entries of segments used again": func(c *checkpoint, files *segments) {
-			for i, m := range c.marks {
-				if m.slot < len(files.slots) && files.slots[m.slot].state == inLog {
-					c.marks[i].epoch = files.slots[m.slot].epoch
-				}
-			}
-		},
+		"that keeps entries of segments used again": keepUsedAgain,
 		"whose place is after the copy": func(c *checkpoint, files *segments) {
 			g := files.slots[c.at.slot]
 			for range 10 {
@@ -88,11 +82,49 @@ func TestTheCrashTestNoticesAWrongCheckpoint(t *testing.T) {
 	}
 }
 
+// TestEntriesOfSegmentsUsedAgainAreDropped has segments be compacted and used again after a checkpoint.
+func TestEntriesOfSegmentsUsedAgainAreDropped(t *testing.T) {
+	d := disktest.New()
+	s := checkpointOf(t, d)
+	was := slices.Clone(s.log)
+	last := was[len(was)-1].number
+	for used := false; !used; used = slices.ContainsFunc(was, func(g *segment) bool { return g.number > last && s.log[len(s.log)-1] == g }) {
+		if s.await(); !s.compactOldest() || s.log[0].number == last {
+			t.Fatal("no segment was used again")
+		}
+		for i := range 300 {
+			put(t, s, fmt.Sprint("key", i), make([]byte, 100))
+		}
+		drain(t, s)
+	}
+	again := open(t, d.Crash(1))
+	if again.stats.Loaded == 0 || again.Len() != s.Len() || again.live != s.live {
+		t.Errorf("Stats() = %+v; want a checkpoint, %d keys and %d bytes live", again.Stats(), s.Len(), s.live)
+	}
+	if err := balance(again); err != nil {
+		t.Error(err)
+	}
+	left := d.Crash(1)
+	rewrite(t, left, keepUsedAgain)
+	if _, err := Check(left, nil); !errors.Is(err, ErrDamaged) {
+		t.Errorf("with the entries of earlier uses: Check = %v, want %v", err, ErrDamaged)
+	}
+}
+
+// keepUsedAgain makes entries be kept that lead to an earlier use of a segment.
+func keepUsedAgain(c *checkpoint, files *segments) {
+	for i, m := range c.marks {
+		if m.slot < len(files.slots) && files.slots[m.slot].state == inLog {
+			c.marks[i].epoch = files.slots[m.slot].epoch
+		}
+	}
+}
+
 // checkpointOf makes a checkpoint of a store with many keys of both kinds, and writes some more.
 func checkpointOf(t *testing.T, d *disktest.Disk) *Store {
 	t.Helper()
 	s := open(t, d)
-	for i := range 3000 {
+	for i := range 12000 {
 		put(t, s, fmt.Sprint("key", i), []byte(fmt.Sprint(i)))
 	}
 	c := s.NewCollection(collection.Hash)

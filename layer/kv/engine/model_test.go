@@ -50,10 +50,11 @@ func (s keyspace) apply(c change) {
 type met struct {
 	torn, cut, compacted, elements int
 	loaded, ignored, between       int // checkpoints; crashes in the middle of one
+	reused                         int // checkpoints that knew an earlier use of a segment
 }
 
 // count looks at a store after a crash of the model's.
-func (m *met) count(before *model, after *Store) {
+func (m *met) count(before *model, after *Store, left *disktest.Disk) {
 	if last := after.log[len(after.log)-1]; last.torn {
 		m.torn++
 		if r, ok := parse(last.view[last.end:], last.seed); ok && r.seq() == after.Last()+1 && r.more() {
@@ -63,6 +64,12 @@ func (m *met) count(before *model, after *Store) {
 	m.compacted += int(before.store.stats.Compacted)
 	if after.stats.Loaded > 0 {
 		m.loaded++
+		if c, err := decodeCheckpoint(left.Content(checkpointName)); err == nil && slices.ContainsFunc(c.marks, func(k mark) bool {
+			g := after.slots[k.slot]
+			return g.epoch != k.epoch && slices.Contains(after.log, g)
+		}) {
+			m.reused++
+		}
 	}
 	m.ignored += int(after.stats.CheckpointIgnored)
 	if before.store.snapshot.active {
@@ -185,6 +192,9 @@ func (m *model) act() error {
 	case n < 25:
 		o := &object{value: m.value(), expire: m.expiry()}
 		k := m.key()
+		if n < 4 { // enough to make a log of several segments
+			o.value, k = strings.Repeat("b", 10000), fmt.Sprint("big", m.random.IntN(30))
+		}
 		keys, err = map[string]*object{k: o}, m.store.Put([]byte(k), []byte(o.value), o.expire)
 	case n < 32:
 		keys, err = m.putMany()
@@ -215,6 +225,13 @@ func (m *model) act() error {
 		}
 	case n < 75 && m.random.IntN(3) == 0:
 		m.store.finishCheckpoint()
+	case n < 76 && m.random.IntN(2) == 0:
+		if err := m.store.Drain(); err != nil {
+			return err
+		}
+		if len(m.store.log) > 2 && m.store.await() {
+			m.store.compactOldest()
+		}
 	case n < 85:
 		m.store.Commit()
 	case n < 95:
@@ -506,7 +523,7 @@ func (m *model) leaves(left *disktest.Disk, seed, durable uint64) error {
 		return fmt.Errorf("with %d durable: Open = %w", durable, err)
 	}
 	defer again.Close()
-	m.met.count(m, again)
+	m.met.count(m, again, left)
 	if again.Last() < durable {
 		return fmt.Errorf("the log ends at %d, want at least the %d that were durable", again.Last(), durable)
 	}
@@ -598,7 +615,7 @@ func TestCrashesLoseNothingDurable(t *testing.T) {
 		}
 	}
 	t.Logf("%+v", met)
-	if met.torn < 50 || met.cut < 10 || met.compacted == 0 || met.elements == 0 || met.loaded < 100 || met.ignored < 10 || met.between < 20 {
+	if met.torn < 50 || met.cut < 10 || met.compacted == 0 || met.elements == 0 || met.loaded < 100 || met.ignored < 10 || met.between < 20 || met.reused < 20 {
 		t.Errorf("crashes met %+v, want torn batches, groups that were cut, compaction, elements, and checkpoints in each state", met)
 	}
 }
