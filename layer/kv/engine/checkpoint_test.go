@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"slices"
@@ -419,4 +420,103 @@ func TestWritingBesideACheckpoint(t *testing.T) {
 	if err := balance(again); err != nil {
 		t.Error(err)
 	}
+}
+
+// FuzzOpenFromACheckpoint has checkpoints that check and say anything: each patch of ten bytes is where, and a word. What comes out may be wrong,
+// and does not crash.
+func FuzzOpenFromACheckpoint(f *testing.F) {
+	d := disktest.New()
+	s, err := Open(d, Options{SegmentBytes: MinSegment, Now: func() int64 { return 1000 }})
+	if err != nil {
+		f.Fatal(err)
+	}
+	c := s.NewCollection(collection.Set)
+	for _, err := range []error{
+		s.PutElement(c, []byte("e"), nil), s.PutCollection([]byte("s"), c, 0), s.Put([]byte("k"), []byte("v"), 5000), s.Put([]byte("l"), []byte("v"), 0),
+	} {
+		if err != nil {
+			f.Fatal(err)
+		}
+	}
+	s.beginCheckpoint()
+	for _, k := range []string{"k", "m"} {
+		if err := s.Put([]byte(k), []byte("w"), 0); err != nil {
+			f.Fatal(err)
+		}
+	}
+	s.finishCheckpoint()
+	first := slices.IndexFunc(s.index.tables[0].words, func(w uint64) bool { return w != 0 })
+	patch := func(where uint16, word uint64) []byte {
+		return binary.LittleEndian.AppendUint64(binary.LittleEndian.AppendUint16(nil, where), word)
+	}
+	f.Add([]byte{})
+	f.Add(patch(0, 8))
+	f.Add(patch(6, 1))
+	f.Add(patch(0x8000|uint16(first), s.index.tables[0].words[first]+1))
+	f.Add(patch(0x4000, 7))
+	if err := s.Drain(); err != nil {
+		f.Fatal(err)
+	}
+	f.Fuzz(func(t *testing.T, p []byte) {
+		left := d.Crash(1)
+		rewrite(t, left, func(c *checkpoint, _ *segments) {
+			for i := range c.parts {
+				c.parts[i].content = slices.Clone(c.parts[i].content)
+			}
+			for ; len(p) >= 10; p = p[10:] {
+				where, word := binary.LittleEndian.Uint16(p), binary.LittleEndian.Uint64(p[2:])
+				switch content := c.parts[int(where>>14)%len(c.parts)].content; {
+				case where&0x8000 != 0 || where>>14 == 1 && len(content) > 0:
+					at := int(where&0x3fff) * 8 % len(content)
+					binary.NativeEndian.PutUint64(content[at:], word)
+				case where%8 == 0:
+					c.at.off = int(word % MinSegment)
+				case where%8 == 1:
+					c.at.seq = word
+				case where%8 == 2:
+					c.at.last = int(word)
+				case where%8 == 3:
+					c.at.slot = int(word % 3)
+				case where%8 == 4:
+					c.marks[0].end = int(word % MinSegment)
+				case where%8 == 5:
+					c.marks[0].live = int64(word)
+				case where%8 == 6:
+					c.marks[0].collections = word%2 == 0
+				default:
+					c.key[0] = word
+				}
+			}
+		})
+		if _, err := Check(left, nil); err != nil && !errors.Is(err, ErrDamaged) && !errors.Is(err, errTables) {
+			t.Errorf("Check = %v", err)
+		}
+		s := open(t, left)
+		var keys [][]byte
+		for cursor, first := uint64(0), true; first || cursor != 0; first = false {
+			cursor = s.Scan(cursor, 10, func(k []byte, e Entry) {
+				keys = append(keys, slices.Clone(k))
+				read(s, e)
+			})
+		}
+		for i, k := range append(keys, []byte("k"), []byte("s")) {
+			e, ok := s.Get(k)
+			var err error
+			switch {
+			case ok && e.Collection != nil:
+				err = s.PutElement(e.Collection, k, nil)
+			case i%2 == 0:
+				_, err = s.Delete(k)
+			default:
+				err = s.Put(k, nil, 0)
+			}
+			if err != nil && !errors.Is(err, ErrSealed) {
+				t.Fatal(err)
+			}
+		}
+		if s.Drain() == nil && s.await() && s.rotate(0) {
+			s.compactOldest()
+		}
+		s.Sweep(0, buckets)
+	})
 }

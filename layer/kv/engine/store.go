@@ -395,7 +395,7 @@ func (s *Store) known(a address) record {
 	return r
 }
 
-// from is the log from an address on, in its batch if it is not written yet.
+// from is the log from an address on, in its batch if it is not written yet. Only an address from a checkpoint that lies has nothing there.
 func (s *Store) from(a address) []byte {
 	g, off := s.locate(a)
 	p := g.view
@@ -403,6 +403,9 @@ func (s *Store) from(a address) []byte {
 		b := &s.batch
 		if s.busy && s.flight.segment == g && off < s.flight.off+len(s.flight.records) {
 			b = &s.flight
+		}
+		if b.segment != g || off < b.off || off > b.off+len(b.records) {
+			return nil
 		}
 		p, off = b.records, off-b.off
 	}
