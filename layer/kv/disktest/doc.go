@@ -20,5 +20,5 @@
 // # Limits
 //
 // Pieces are cut at multiples of 8 bytes, smaller than any disk's sector. Blocks that were synced do not rot. A name that a crash may take back
-// has what it had before or the last that it got.
+// has what it had before or the last that it got. Holding lets a [disk.Replacement] through: it has no name before it was synced.
 package disktest
