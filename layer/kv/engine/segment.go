@@ -119,14 +119,14 @@ func (h header) encodeTwice() []byte {
 	return p
 }
 
-// use writes a new header, twice, and makes it durable: after a crash the file has the old one or the new one.
+// use writes a new header, twice, and makes it durable: after a crash the file has the old one or the new one. The keeper calls it; it changes
+// nothing but the file.
 func (g *segment) use(h header) error {
 	for off := int64(0); off < headerSize; off += headerCopy {
 		if err := g.put(h, off); err != nil {
 			return err
 		}
 	}
-	g.begin(h)
 	return nil
 }
 

@@ -79,6 +79,7 @@ type task struct {
 	slot         int
 	state        state
 	number, base uint64
+	header       header // that it has then
 	err          error
 }
 
@@ -101,10 +102,10 @@ func (k *keeper) start(s *Store) {
 // run ends when tasks is closed.
 func (k *keeper) run(create func(slot int, h header) (*segment, error), notify func()) {
 	for t := range k.tasks {
-		if h := newHeader(t.state, t.number, t.base); t.segment == nil {
-			t.segment, t.err = create(t.slot, h)
+		if t.header = newHeader(t.state, t.number, t.base); t.segment == nil {
+			t.segment, t.err = create(t.slot, t.header)
 		} else {
-			t.err = t.segment.use(h)
+			t.err = t.segment.use(t.header)
 		}
 		k.kept <- t
 		notify()
@@ -185,6 +186,9 @@ func (s *Store) await() bool {
 // take files a segment from the keeper where it belongs. Spares come in the order in which they were ordered.
 func (s *Store) take(t task) {
 	created := t.slot >= 0
+	if !created && t.err == nil {
+		t.segment.begin(t.header)
+	}
 	switch {
 	case t.state == inLog:
 		s.ordered--
