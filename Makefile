@@ -19,6 +19,7 @@ test  zstd               likewise
 test  lz4                likewise
 test  redis-server       the peer of usui kv, in tests and benchmarks
 test  redis-tools        its clients
+test  iproute2           ip, which lays cables between network namespaces
 test  cpio               reads the archives that internal/initrd writes
 test  gcc                the race detector; products are built without cgo
 test  libc6-dev          likewise

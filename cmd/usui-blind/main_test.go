@@ -1,12 +1,19 @@
 package main
 
 import (
+	"bufio"
 	"encoding/hex"
 	"encoding/json"
+	"fmt"
+	"io"
 	"os"
+	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
+	"syscall"
 	"testing"
+	"time"
 
 	"github.com/rogpeppe/go-internal/testscript"
 
@@ -14,14 +21,24 @@ import (
 	"usui/layer/blind/wasmtest"
 )
 
-// TestMain makes this test binary the program "usui-blind" of the scripts.
-func TestMain(m *testing.M) { testscript.Main(m, map[string]func(){"usui-blind": main}) }
+// TestMain makes this test binary the program "usui-blind" of the scripts, and of tests that send it signals.
+func TestMain(m *testing.M) {
+	if os.Getenv("USUI_BLIND_MAIN") != "" {
+		main()
+	}
+	testscript.Main(m, map[string]func(){"usui-blind": main})
+}
 
 // TestScripts runs testdata/script: the program as its user sees it. Besides testscript's own commands there are
 //
 //	module NAME          writes a small module with the constant c3050f
 //	unhex FROM TO        makes bytes of a file of hexadecimal digits
 //	mode FILE MODE       wants the file to have these permissions
+//	slow NAME            writes a module that takes a second or more to compile
+//	ends SIGNAL WHEN STATUS ARGUMENT...
+//	                     starts usui-blind, sends it the signal when it has printed a line (WHEN is "printed"), has a folder for
+//	                     code ("compiling") or at once ("started"), and wants this status and no folder left; SIGNAL "none" waits for it to end by itself
+//	status N ARGUMENT... wants usui-blind to end with this status
 //	json                 wants standard output to be one JSON value
 //	oneline              wants standard error to be one line
 func TestScripts(t *testing.T) {
@@ -30,7 +47,7 @@ func TestScripts(t *testing.T) {
 		RequireUniqueNames:  true,
 		RequireExplicitExec: true,
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
-			"module": module, "mode": mode, "json": isJSON, "oneline": isOneLine, "unhex": unhex,
+			"module": module, "mode": mode, "json": isJSON, "oneline": isOneLine, "unhex": unhex, "slow": slow, "ends": ends, "status": status,
 		},
 	})
 }
@@ -43,6 +60,84 @@ func module(ts *testscript.TestScript, neg bool, args []string) {
 		Name: "gadget", Type: wasmtest.Type{Results: []wasm.ValType{wasm.I32}}, Code: wasm.AppendI32(nil, 0xc3050f),
 	}}}
 	ts.Check(os.WriteFile(ts.MkAbs(args[0]), m.Bytes(), 0o644))
+}
+
+func slow(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 1 {
+		ts.Fatalf("usage: slow NAME")
+	}
+	const labels = 40_000 // the compiler makes a block for each
+	var code []byte
+	for range 4 {
+		code = append(code, byte(wasm.OpBlock), 0x40)
+		code = wasm.AppendIndex(wasm.AppendI32(code, 7), wasm.OpBrTable, labels)
+		code = append(append(code, make([]byte, labels+1)...), byte(wasm.OpEnd))
+	}
+	m := wasmtest.Module{Funcs: []wasmtest.Func{{Name: "_start", Code: code}}}
+	ts.Check(os.WriteFile(ts.MkAbs(args[0]), m.Bytes(), 0o644))
+}
+
+// usuiBlind is the program with these arguments, and what it prints.
+func usuiBlind(ts *testscript.TestScript, args []string) (*exec.Cmd, *bufio.Reader) {
+	self, err := os.Executable()
+	ts.Check(err)
+	c := exec.Command(self, args...)
+	c.Dir, c.Env = ts.Getenv("WORK"), append(os.Environ(), "USUI_BLIND_MAIN=1")
+	c.Stderr = ts.Stderr()
+	out, err := c.StdoutPipe()
+	ts.Check(err)
+	ts.Check(c.Start())
+	return c, bufio.NewReader(out)
+}
+
+func status(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) < 2 {
+		ts.Fatalf("usage: status N ARGUMENT...")
+	}
+	c, out := usuiBlind(ts, args[1:])
+	io.Copy(io.Discard, out)
+	c.Wait() // its error is the status
+	if got := strconv.Itoa(c.ProcessState.ExitCode()); got != args[0] {
+		ts.Fatalf("status %s, want %s", got, args[0])
+	}
+}
+
+func ends(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) < 4 {
+		ts.Fatalf("usage: ends SIGNAL WHEN STATUS ARGUMENT...")
+	}
+	c, out := usuiBlind(ts, args[3:])
+	defer c.Process.Kill() // of use only if the test fails
+	folders := fmt.Sprintf("/dev/shm/usui-blind-%d-*", c.Process.Pid)
+	left := func() int {
+		list, err := filepath.Glob(folders)
+		ts.Check(err)
+		return len(list)
+	}
+	switch args[1] {
+	case "printed":
+		if line, err := out.ReadString('\n'); err != nil || left() > 0 {
+			ts.Fatalf("printed %q, %v, with %d folders", line, err, left())
+		}
+	case "compiling":
+		for begin := time.Now(); left() == 0; time.Sleep(time.Millisecond) {
+			if time.Since(begin) > time.Minute {
+				ts.Fatalf("no folder appeared")
+			}
+		}
+	}
+	if signal, ok := map[string]os.Signal{"INT": syscall.SIGINT, "TERM": syscall.SIGTERM}[args[0]]; ok {
+		ts.Check(c.Process.Signal(signal))
+	}
+	begin := time.Now()
+	io.Copy(io.Discard, out)
+	c.Wait() // its error is the status
+	if got := strconv.Itoa(c.ProcessState.ExitCode()); got != args[2] || time.Since(begin) > time.Minute {
+		ts.Fatalf("status %s after %v, want %s", got, time.Since(begin), args[2])
+	}
+	if n := left(); n > 0 {
+		ts.Fatalf("%d folders are left", n)
+	}
 }
 
 // unhex turns a file of hexadecimal digits, white space and comments from ";" on into bytes.

@@ -3,17 +3,14 @@ package main
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"flag"
 	"fmt"
 	"log/slog"
-	"net"
 	"net/http"
 	"os"
 	"slices"
 	"strings"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -21,6 +18,7 @@ import (
 	"usui/internal/cli"
 	"usui/internal/lab"
 	"usui/internal/metrics"
+	"usui/internal/metrics/scrape"
 	"usui/internal/rundir"
 	"usui/machine/vmm"
 )
@@ -190,8 +188,7 @@ func (l *live) metrics() *metrics.Set {
 
 // serveMetrics answers a scrape.
 func (l *live) serveMetrics(w http.ResponseWriter, _ *http.Request) {
-	w.Header().Set("Content-Type", "text/plain; version=0.0.4; charset=utf-8")
-	_, _ = l.metrics().WriteTo(w) // a scraper that has gone
+	scrape.Answer(w, l.metrics())
 }
 
 // serveInfo answers GET /usui/machine.
@@ -202,38 +199,6 @@ func (l *live) serveInfo(w http.ResponseWriter, _ *http.Request) {
 		return
 	}
 	reply(w, info)
-}
-
-// Bounds of what a client may do to the server. Requests are small, and answers are made at once.
-const (
-	maxHeader      = 16 << 10
-	requestTime    = 10 * time.Second
-	maxConnections = 64
-)
-
-// serve answers on l until the server is closed.
-func serve(l net.Listener, h http.Handler, log *slog.Logger) *http.Server {
-	var open atomic.Int32
-	s := &http.Server{
-		Handler: h, MaxHeaderBytes: maxHeader, ReadTimeout: requestTime, WriteTimeout: requestTime, IdleTimeout: requestTime,
-		ErrorLog: slog.NewLogLogger(log.Handler(), slog.LevelDebug), // clients' faults are theirs
-		ConnState: func(c net.Conn, state http.ConnState) {
-			switch state {
-			case http.StateNew:
-				if open.Add(1) > maxConnections {
-					c.Close()
-				}
-			case http.StateClosed, http.StateHijacked:
-				open.Add(-1)
-			}
-		},
-	}
-	go func() { // ends by Close
-		if err := s.Serve(l); !errors.Is(err, http.ErrServerClosed) {
-			log.Warn("the machine's socket answers no more", "error", err)
-		}
-	}()
-	return s
 }
 
 // livePart is how a machine can be found and watched while it runs.
@@ -253,16 +218,13 @@ func (p *livePart) check() error {
 			return cli.UsageError("--name: %v", err)
 		}
 	}
-	if p.metrics != "" && !p.unix() {
-		if _, _, err := net.SplitHostPort(p.metrics); err != nil {
-			return cli.UsageError("--metrics-listen %q: write HOST:PORT, such as 127.0.0.1:9100, or a path with a slash in it", p.metrics)
+	if p.metrics != "" {
+		if err := scrape.Check(p.metrics); err != nil {
+			return cli.UsageError("--metrics-listen %v", err)
 		}
 	}
 	return nil
 }
-
-// unix says that metrics are served on a Unix socket.
-func (p *livePart) unix() bool { return strings.Contains(p.metrics, "/") }
 
 func (p *livePart) checkHost() error { return nil }
 
@@ -313,31 +275,20 @@ func (o *runOptions) publish(b *builder, m *vmm.Machine) (end func(), err error)
 		mux.HandleFunc("DELETE /usui/devices/{name}", l.answer(l.unplug))
 		mux.HandleFunc("GET /usui/balloon", l.answer(l.balloon))
 		mux.HandleFunc("PUT /usui/balloon", l.answer(l.inflate))
-		servers = append(servers, serve(socket, mux, b.cfg.Log))
+		servers = append(servers, scrape.Serve(socket, mux, b.cfg.Log))
 	case o.live.name != "":
 		return end, fmt.Errorf("--name: %w", err)
 	default:
 		b.cfg.Log.Debug("the machine cannot be found by others", "error", err)
 	}
 	if o.live.metrics != "" {
-		socket, err := o.live.listenMetrics()
+		socket, err := scrape.Listen(o.live.metrics)
 		if err != nil {
 			return end, fmt.Errorf("--metrics-listen: %w", err)
 		}
 		mux := http.NewServeMux()
 		mux.HandleFunc("GET /metrics", l.answer(l.serveMetrics))
-		servers = append(servers, serve(socket, mux, b.cfg.Log))
+		servers = append(servers, scrape.Serve(socket, mux, b.cfg.Log))
 	}
 	return end, nil
-}
-
-func (p *livePart) listenMetrics() (net.Listener, error) {
-	if !p.unix() {
-		return net.Listen("tcp", p.metrics)
-	}
-	l, err := net.Listen("unix", p.metrics)
-	if errors.Is(err, unix.EADDRINUSE) {
-		return nil, fmt.Errorf("%w; remove the file if nobody listens there any more", err)
-	}
-	return l, err
 }

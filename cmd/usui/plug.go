@@ -20,6 +20,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"usui/internal/cli"
+	"usui/internal/metrics/scrape"
 	"usui/internal/rundir"
 	"usui/machine/virtio"
 	"usui/machine/vmm"
@@ -222,7 +223,7 @@ func (l *live) plug(w http.ResponseWriter, r *http.Request) {
 
 // decode reads the body of a request, or answers that it is none.
 func decode(w http.ResponseWriter, r *http.Request, request any) bool {
-	in := json.NewDecoder(http.MaxBytesReader(w, r.Body, maxHeader))
+	in := json.NewDecoder(http.MaxBytesReader(w, r.Body, scrape.MaxHeader))
 	in.DisallowUnknownFields()
 	err := in.Decode(request)
 	if err != nil {

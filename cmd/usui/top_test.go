@@ -4,8 +4,6 @@ import (
 	"bytes"
 	"encoding/json"
 	"io"
-	"log/slog"
-	"net"
 	"net/http"
 	"strings"
 	"testing"
@@ -89,34 +87,5 @@ func TestBytesText(t *testing.T) {
 		if got := bytesText(n); got != want {
 			t.Errorf("bytesText(%v) = %q, want %q", n, got, want)
 		}
-	}
-}
-
-// A listener is not kept busy by clients that do nothing.
-func TestServeBoundsItsConnections(t *testing.T) {
-	l, err := net.Listen("unix", t.TempDir()+"/s")
-	if err != nil {
-		t.Fatal(err)
-	}
-	path := l.Addr().String()
-	s := serve(l, http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {}), slog.New(slog.DiscardHandler))
-	defer s.Close()
-	refused := false
-	for range maxConnections + 1 {
-		c, err := net.Dial("unix", path)
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer c.Close()
-		if _, err := io.WriteString(c, "GET / HTTP/1.1\r\nHost: x\r\n\r\n"); err != nil {
-			refused = true
-			continue
-		}
-		if n, _ := c.Read(make([]byte, 1)); n == 0 {
-			refused = true
-		}
-	}
-	if !refused {
-		t.Errorf("%d connections are all served", maxConnections+1)
 	}
 }

@@ -35,10 +35,12 @@ func (p place) allows(file string) bool {
 
 // owners are the outside modules with the folders that may import them. RATIONALE.md has a line on each.
 var owners = map[string]place{
+	"github.com/cilium/ebpf":            {folders: []string{"host/xdp"}},
 	"github.com/dchest/siphash":         {folders: []string{"layer/kv/engine"}},
 	"github.com/google/go-cmp":          testFiles,
 	"github.com/klauspost/compress":     {folders: []string{"machine/boot", "internal/initrd"}},
 	"github.com/pierrec/lz4/v4":         {folders: []string{"machine/boot"}},
+	"github.com/redis/go-redis/v9":      testFiles,
 	"github.com/rogpeppe/go-internal":   testFiles,
 	"github.com/anishathalye/porcupine": testFiles,
 	"github.com/spf13/cobra":            {folders: []string{"internal/cli"}},
@@ -48,7 +50,7 @@ var owners = map[string]place{
 	"golang.org/x/arch":                 testFiles,
 	"golang.org/x/sys":                  {folders: []string{"machine", "host", "internal", "cmd"}, suffixes: []string{"_linux.go", "_darwin.go"}},
 	"golang.org/x/term":                 {folders: []string{"cmd/usui"}},
-	"gvisor.dev/gvisor":                 {folders: []string{"host/netstack"}},
+	"gvisor.dev/gvisor":                 {folders: []string{"host/netstack"}, suffixes: []string{"host/tcp/gvisor_test.go"}},
 	"honnef.co/go/tools":                {}, // a tool: run, never imported
 }
 

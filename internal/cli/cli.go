@@ -31,6 +31,9 @@ type Command struct {
 
 	Hidden bool // works, but is not listed
 
+	// FlagsBehind lets flags stand behind arguments, too: for commands whose arguments are none of another program's.
+	FlagsBehind bool
+
 	service string // path of the binary to start instead; set by Services
 }
 

@@ -58,6 +58,7 @@ func call(t *testing.T, args ...string) said {
 		{Name: "seven", Short: "exit with 7", Setup: fails(fmt.Errorf("wrapped: %w", ExitStatus(7)))},
 		{Name: "wrong", Short: "be called wrongly", Setup: fails(UsageError("memory %q: not a size", "x"))},
 		{Name: "secret", Short: "not be listed", Hidden: true, Setup: fails(nil)},
+		{Name: "make", Short: "have flags behind arguments", Hidden: true, FlagsBehind: true, Setup: run},
 		{Name: "version", Short: "print the version", Setup: func(*flag.FlagSet) Run {
 			return func(_ context.Context, env *Env, _ []string) error {
 				_, err := fmt.Fprintln(env.Stdout, "prog 1")
@@ -81,6 +82,8 @@ func TestFlagsEndAtTheFirstArgument(t *testing.T) {
 		{[]string{"run", "--", "run", "--", "x"}, said{CPUs: 1, Args: []string{"run", "--", "x"}}},
 		{[]string{"run", "--disk", "a", "--disk=b,ro", "-v"}, said{CPUs: 1, Disks: []string{"a", "b,ro"}}},
 		{[]string{"run", "help"}, said{CPUs: 1, Args: []string{"help"}}},
+		{[]string{"make", "a", "--cpus", "3", "b"}, said{CPUs: 3, Args: []string{"a", "b"}}},
+		{[]string{"make", "a", "--", "--cpus", "3"}, said{CPUs: 1, Args: []string{"a", "--cpus", "3"}}},
 	} {
 		got := call(t, tt.args...)
 		if len(got.Args) == 0 {
@@ -114,6 +117,7 @@ func TestErrorsAreOneLineWithWhatToDo(t *testing.T) {
 		{"run --quiet=x", 2, `prog: run: flag --quiet "x": neither true nor false (see "prog help run")`},
 		{"run --disk bad", 2, `prog: run: flag --disk "bad": no such disk (see "prog help run")`},
 		{"wrong", 2, `prog: wrong: memory "x": not a size (see "prog help wrong")`},
+		{"make a --cpu 2", 2, `prog: make: unknown flag --cpu; did you mean --cpus? (see "prog help make")`},
 		{"fail", 1, `prog: fail: read it:; line two?[31m`},
 		{"help nope", 2, `prog: unknown command "nope" (see "prog help")`},
 		{"help runn", 2, `prog: unknown command "runn"; did you mean "run"? (see "prog help")`},

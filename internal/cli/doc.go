@@ -11,7 +11,8 @@
 // A command line is an interface, so it has one style, kept in one place:
 //
 //   - Flags are GNU's (--cpus 2, --cpus=2, -h) and end at the first argument or at --, so that
-//     "run -- uname -a" and "run uname -a" never mistake the guest's flags for ours.
+//     "run -- uname -a" and "run uname -a" never mistake the guest's flags for ours. Where no
+//     argument is another program's, they may stand behind arguments (FlagsBehind).
 //   - "help", "help NAME" and "NAME --help" teach: usage, what it does, examples, flags with defaults.
 //   - An error is one line on standard error, "program: command: what; what to do". No capital
 //     letter, no period, no usage text behind it.

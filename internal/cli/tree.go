@@ -69,7 +69,7 @@ func (t *tree) add(c *Command) *cobra.Command {
 	flags := flag.NewFlagSet(c.Name, flag.ContinueOnError)
 	run := c.Setup(flags)
 	cc.Flags().AddGoFlagSet(flags)
-	cc.Flags().SetInterspersed(false)
+	cc.Flags().SetInterspersed(c.FlagsBehind)
 	cc.RunE = func(_ *cobra.Command, args []string) error {
 		t.ran = true
 		return run(t.ctx, t.env, args)

@@ -8,8 +8,6 @@ import (
 	"io"
 	"math"
 	"os"
-	"os/exec"
-	"path/filepath"
 	"slices"
 	"strings"
 	"syscall"
@@ -22,7 +20,6 @@ import (
 	"github.com/tetratelabs/wazero/sys"
 
 	"usui/layer/blind/scan"
-	"usui/layer/blind/terminator"
 	"usui/layer/blind/wasm"
 )
 
@@ -76,14 +73,7 @@ func BenchmarkPolicies(b *testing.B) {
 // buildKernels builds testdata/kernels for WASI.
 func buildKernels(tb testing.TB) []byte {
 	tb.Helper()
-	out := filepath.Join(tb.TempDir(), "kernels.wasm")
-	build := exec.Command("go", "build", "-o", out, ".")
-	build.Dir = filepath.Join("testdata", "kernels")
-	build.Env = append(os.Environ(), "GOOS=wasip1", "GOARCH=wasm")
-	if text, err := build.CombinedOutput(); err != nil {
-		tb.Fatalf("build the kernels: %v\n%s", err, text)
-	}
-	program, err := os.ReadFile(out)
+	program, err := os.ReadFile(buildGuest(tb, "kernels"))
 	if err != nil {
 		tb.Fatal(err)
 	}
@@ -95,7 +85,7 @@ func newVariant(tb testing.TB, program []byte, p Policy) *variant {
 	ctx := context.Background()
 	v := &variant{policy: p}
 	var err error
-	if v.runtime, err = newCompiler(ctx, AllFeatures); err != nil {
+	if v.runtime, err = newCompiler(ctx, compilerConfig(AllFeatures), true); err != nil {
 		tb.Fatal(err)
 	}
 	if _, err = wasi_snapshot_preview1.Instantiate(ctx, v.runtime.Runtime); err != nil {
@@ -109,9 +99,9 @@ func newVariant(tb testing.TB, program []byte, p Policy) *variant {
 		tb.Fatal(err)
 	}
 	v.rewriting = time.Since(start)
-	if v.rewriter.scans() {
-		v.module, v.report, err = v.rewriter.scanned(func(module []byte, _ bool) (scan.Report, error) {
-			compiled, found, err := v.runtime.compile(ctx, module, terminator.Light)
+	if v.rewriter.o.scans() {
+		v.module, v.report, err = v.rewriter.scanned(ctx, func(module []byte, _ bool) (scan.Report, error) {
+			compiled, found, err := v.runtime.compile(ctx, module, v.rewriter.search())
 			if err != nil {
 				return found, err
 			}
@@ -127,7 +117,7 @@ func newVariant(tb testing.TB, program []byte, p Policy) *variant {
 	}
 	v.compiling = time.Since(start)
 	start = time.Now()
-	found, err := v.runtime.scanCode(terminator.Light)
+	found, err := v.runtime.scanCode(scan.Options{})
 	if err != nil {
 		tb.Fatal(err)
 	}

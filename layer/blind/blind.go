@@ -47,27 +47,34 @@ func (o Options) withDefaults() Options {
 	return o
 }
 
+// scans reports whether there is a second stage, for options with their defaults.
+func (o Options) scans() bool {
+	return !o.Unscanned && o.Policy.byBytes() && o.Arch == runtime.GOARCH
+}
+
 // Rewrite returns the module with its constants blinded. It behaves as the original one, in any engine. The original must be valid, or
 // bytes in it could mean something else once there are more globals.
 //
 // The result holds the keys: whoever reads it knows what it hides. It is for one use by one program.
 //
 // If code would still hold what the policy keeps out of it, that is an error, which names the function. The report is of use then, too.
+//
+// When ctx ends, Rewrite returns; a compilation is left behind, and ends by itself.
 func Rewrite(ctx context.Context, module []byte, o Options) ([]byte, Report, error) {
 	w, err := prepare(ctx, module, o.withDefaults())
 	if err != nil {
 		return nil, Report{}, err
 	}
-	if !w.scans() {
+	if !w.o.scans() {
 		return w.assemble(nil)
 	}
-	c, err := newCompiler(ctx, w.o.Features)
+	c, err := newCompiler(ctx, compilerConfig(w.o.Features), true)
 	if err != nil {
 		return nil, Report{}, err
 	}
 	defer c.close(ctx) // what is left is the result; the folder is empty or the system's to clean
-	return w.scanned(func(module []byte, _ bool) (scan.Report, error) {
-		compiled, found, err := c.compile(ctx, module, w.strictSet())
+	return w.scanned(ctx, func(module []byte, _ bool) (scan.Report, error) {
+		compiled, found, err := c.compile(ctx, module, w.search())
 		if err != nil {
 			return found, err
 		}
@@ -85,5 +92,5 @@ func prepare(ctx context.Context, module []byte, o Options) (*rewriter, error) {
 	if err := validate(ctx, module, o.Features); err != nil {
 		return nil, err
 	}
-	return w, w.treatAll()
+	return w, w.treatAll(ctx)
 }

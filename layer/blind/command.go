@@ -6,12 +6,12 @@ import (
 	"errors"
 	"flag"
 	"fmt"
-	"io"
 	"os"
-	"path/filepath"
 	"strings"
+	"time"
 
 	"usui/internal/cli"
+	"usui/layer/blind/terminator"
 )
 
 const policies = `
@@ -22,7 +22,7 @@ what others do: "chakra" blinds numbers with three or more bytes that are neithe
 // RewriteCommand is "usui blind rewrite".
 var RewriteCommand = cli.Command{
 	Name:  "rewrite",
-	Usage: "IN.wasm -o OUT.wasm [--policy NAME] [--arch ARCH] [--report|--json]",
+	Usage: "IN.wasm -o OUT.wasm [--policy NAME] [--arch ARCH] [--timeout TIME] [--report|--json]",
 	Short: "blind the constants of a module, for any engine",
 	Long: `
 Writes a WebAssembly module that does the same and in which no constant of the program looks like a control-flow instruction: those that do
@@ -31,15 +31,19 @@ are xored with random keys, which lie in private globals.
   usui blind rewrite app.wasm -o blinded.wasm
   usui blind rewrite app.wasm -o blinded.wasm --report
   usui blind rewrite app.wasm -o blinded.wasm --arch arm64
+  usui blind rewrite app.wasm -o - | engine /dev/stdin
 
 The output holds the keys: only you can read it (mode 0600). Do not share it, and write a fresh one for each use; "usui blind run"
-does so by itself, and keeps it in memory. For this machine's architecture the module is also compiled by wazero and the machine code
+does so by itself, and keeps it in memory. OUT is made or replaced as a whole. A pipe or a device is written to; a folder, a
+terminal and a symbolic link to a file are refused. For this machine's architecture the module is also compiled by wazero and the machine code
 scanned, until nothing is left that a program's author could have chosen. Other engines are served by the first look, which is at the module.` + policies,
+	FlagsBehind: true,
 	Setup: func(f *flag.FlagSet) cli.Run {
-		c := rewriteOptions{flags: f}
+		c := rewriteOptions{}
 		c.declare(f)
-		f.StringVar(&c.out, "o", "", "write to `FILE`, which must not be the input")
+		f.StringVar(&c.out, "o", "", "write to `FILE`, which must not be the input; - is standard output")
 		f.StringVar(&c.Arch, "arch", "", "blind for machines of `ARCH`, amd64 or arm64; that of this one, if not given")
+		f.DurationVar(&c.timeout, "timeout", 0, "give up after `TIME`, such as 30s")
 		f.BoolVar(&c.report, "report", false, "print what was done and what is left in machine code")
 		f.BoolVar(&c.json, "json", false, "print the report as JSON")
 		return c.main
@@ -59,7 +63,11 @@ never written to a disk. What it may use of this machine is what the flags give 
   usui blind run --dir . --env LANG=C app.wasm
   usui blind run --dir /srv/data:/data:ro --timeout 30s app.wasm
 
-The exit status is the program's. Blinding and scanning take longer than compiling once; --policy none shows what it costs.` + policies,
+The program cannot leave its folders: a symbolic link that leads out of one, be it there or made by the program, and every absolute
+link, answers "operation not permitted". In a folder that is read-only (:ro)
+nothing can be changed.
+
+The exit status is the program's; of one that a byte cannot hold, the low eight bits, or 1 if they are 0. Blinding and scanning take longer than compiling once; --policy none shows what it costs.` + policies,
 	Setup: func(f *flag.FlagSet) cli.Run {
 		c := runOptions{}
 		c.declare(f)
@@ -90,25 +98,33 @@ func (o *Options) declare(f *flag.FlagSet) {
 
 type rewriteOptions struct {
 	Options
-	flags        *flag.FlagSet
 	out          string
+	timeout      time.Duration
 	report, json bool
 }
 
 func (o *rewriteOptions) main(ctx context.Context, env *cli.Env, args []string) error {
-	in, err := o.input(args)
+	if err := o.check(args); err != nil {
+		return err
+	}
+	out, err := openOutput(o.out, env.Stdout)
+	if err != nil {
+		return cli.UsageError("%v", err)
+	}
+	module, err := os.ReadFile(args[0])
 	if err != nil {
 		return err
 	}
-	module, err := os.ReadFile(in)
-	if err != nil {
-		return err
+	if o.timeout > 0 {
+		var stop context.CancelFunc
+		ctx, stop = context.WithTimeoutCause(ctx, o.timeout, fmt.Errorf("not done after %v", o.timeout))
+		defer stop()
 	}
 	blinded, report, err := Rewrite(ctx, module, o.Options)
 	if err != nil {
-		return fmt.Errorf("%s: %w", in, err)
+		return fmt.Errorf("%s: %w", args[0], err)
 	}
-	if err := writePrivate(o.out, blinded); err != nil {
+	if err := out.write(blinded); err != nil {
 		return err
 	}
 	switch {
@@ -122,51 +138,36 @@ func (o *rewriteOptions) main(ctx context.Context, env *cli.Env, args []string) 
 	return nil
 }
 
-// input returns the module's name. Flags may stand behind it, as compilers have it.
-func (o *rewriteOptions) input(args []string) (in string, err error) {
-	o.flags.SetOutput(io.Discard)
-	for len(args) > 0 {
-		if in != "" {
-			return "", cli.UsageError("unexpected argument %q: one module at a time", args[0])
-		}
-		in = args[0]
-		if err := o.flags.Parse(args[1:]); err != nil {
-			return "", cli.UsageError("%v", err)
-		}
-		args = o.flags.Args()
-	}
+// check looks at the call.
+func (o *rewriteOptions) check(args []string) error {
 	switch {
-	case in == "":
-		return "", cli.UsageError("no module given")
+	case len(args) == 0:
+		return cli.UsageError("no module given")
+	case len(args) > 1:
+		return cli.UsageError("unexpected argument %q: one module at a time", args[1])
 	case o.out == "":
-		return "", cli.UsageError("no output given: add -o FILE")
+		return cli.UsageError("no output given: add -o FILE")
 	case o.report && o.json:
-		return "", cli.UsageError("--report and --json exclude each other")
+		return cli.UsageError("--report and --json exclude each other")
+	case o.out == "-" && (o.report || o.json):
+		return cli.UsageError("the module and a report cannot both go to standard output: name a file behind -o")
 	}
-	if a, err := os.Stat(in); err == nil {
+	if _, err := terminator.ParseArch(o.withDefaults().Arch); err != nil {
+		return cli.UsageError("%v", err)
+	}
+	if a, err := os.Stat(args[0]); err == nil {
 		if b, err := os.Stat(o.out); err == nil && os.SameFile(a, b) {
-			return "", cli.UsageError("-o %s is the input; write to another file", o.out)
+			return cli.UsageError("-o %s is the input; write to another file", o.out)
 		}
 	}
-	return in, nil
+	return checkTimeout(o.timeout)
 }
 
-// writePrivate writes a file that only this user can read, whole or not at all.
-func writePrivate(path string, content []byte) (err error) {
-	f, err := os.CreateTemp(filepath.Dir(path), "."+filepath.Base(path)+".*") // mode 0600
-	if err != nil {
-		return err
+func checkTimeout(t time.Duration) error {
+	if t < 0 {
+		return cli.UsageError("--timeout %v: want a time to come, such as 30s", t)
 	}
-	defer func() {
-		if err != nil {
-			os.Remove(f.Name())
-		}
-	}()
-	_, err = f.Write(content)
-	if err = errors.Join(err, f.Close()); err != nil {
-		return err
-	}
-	return os.Rename(f.Name(), path)
+	return nil
 }
 
 type runOptions struct {
@@ -179,6 +180,9 @@ func (o *runOptions) main(ctx context.Context, env *cli.Env, args []string) erro
 	if len(args) == 0 {
 		return cli.UsageError("no program given")
 	}
+	if err := checkTimeout(o.Timeout); err != nil {
+		return err
+	}
 	p := o.Program
 	p.Path, p.Args, p.Options = args[0], args[1:], o.Options
 	p.Stdin, p.Stdout, p.Stderr = env.Stdin, env.Stdout, env.Stderr
@@ -190,7 +194,7 @@ func (o *runOptions) main(ctx context.Context, env *cli.Env, args []string) erro
 	}
 	status, err := p.Run(ctx)
 	if err == nil && status != 0 {
-		return cli.ExitStatus(status)
+		return cli.ExitStatus(max(1, status&0xff)) // what the system hands on has eight bits; a failure stays one
 	}
 	return err
 }

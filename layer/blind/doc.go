@@ -29,6 +29,9 @@
 //   - If Rewrite returns without an error after a scan, no terminator of the policy's set has a byte in a field that a program's constants can reach.
 //   - A rewritten function traps where the original one does, and floating-point constants keep each bit.
 //   - What cannot be treated is refused, with the function and the reason: indices that code would hold, large frames unless accepted.
+//   - wazero's errors on rewritten modules go no further, and its panics are errors: neither can tell of a key.
+//   - When a call returns, however it does, no file is left; while a [Program] runs there is none.
+//   - A [Program] reaches nothing outside of its folders.
 //
 // # Limits
 //
@@ -37,7 +40,10 @@
 // encodings of constants but not their neighbours. Four immediates of wazero's own hold or begin a terminator (8191, -1, and -2³¹ and -2⁶³ as floats): they are counted, not
 // removed. wazero's entry code and trampolines are not scanned.
 //
-// Not for modules of attackers yet: a block type in an overlong encoding is read otherwise than wazero reads it, so that constants behind it stay as they
-// are; a select of typed references makes wazero panic; large modules can take minutes; and a guest of [Program] can leave a folder by a symbolic link.
-// Stack traces of rewritten modules lack source lines.
+// Refused are what package wasm refuses, modules in which more than a million instructions would have to be looked at, and those whose own globals lie at
+// offsets that hold returns. A function with more than 64 findings is blinded whole. Besides three times the module, a rewrite takes 80 bytes for each function;
+// wazero takes up to 180 MB for a megabyte of empty functions or types, and half a minute for one of br_table labels. It cannot be interrupted: what is left
+// behind when a context ends goes on until it ends, or the process. A killed process (SIGKILL) leaves the folder of its compiler. The folders of a
+// [Program] need /proc, and two descriptors for each file that is open; device files in them are what they are. Stack traces of rewritten modules
+// lack source lines.
 package blind

@@ -6,22 +6,22 @@ import (
 	"usui/layer/blind/scan"
 )
 
+// maxFields bounds what is kept of a function. One with more in it is treated whole, so that time does not grow with the square of what is found.
+const maxFields = 64
+
 // findings are what scans found in the code of one function: fields that hold a terminator.
 type findings struct {
 	fields     [][]byte // treated
 	fresh      [][]byte // found by the last scan
-	everything bool     // a field came again, so no constant that we know explains it: treat all there are
+	everything bool     // a field came again, so no constant that we know explains it, or there are many: treat all there are
 }
 
-// add takes what a scan found, and reports whether the function should be written again for it.
+// add takes what a scan found that is not the engine's own, and reports whether the function should be written again for it.
 func (f *findings) add(o scan.Offender) (news bool) {
-	if f.everything || f.enginesOwn(o) {
-		return false
-	}
 	for _, part := range o.Parts {
 		switch {
-		case !part.Field.Chosen():
-		case has(f.fields, part.Value):
+		case !part.Field.Chosen(), f.everything, has(f.fresh, part.Value):
+		case has(f.fields, part.Value), len(f.fields)+len(f.fresh) == maxFields:
 			f.everything, news = true, true
 		default:
 			f.fresh, news = append(f.fresh, bytes.Clone(part.Value)), true
@@ -32,11 +32,7 @@ func (f *findings) add(o scan.Offender) (news bool) {
 
 // settle ends a scan: what was found is treated from now on.
 func (f *findings) settle() {
-	for _, field := range f.fresh {
-		if !has(f.fields, field) {
-			f.fields = append(f.fields, field)
-		}
-	}
+	f.fields = append(f.fields, f.fresh...)
 	f.fresh = nil
 }
 
@@ -86,7 +82,7 @@ var (
 )
 
 // enginesOwn reports whether a terminator is in such a number. A constant of the program is not mistaken for one: it is
-// blinded if it holds a terminator, and once a scan found the function to have a field like it.
+// blinded if it holds a terminator, and once a scan found the function to have a field like it. f may be nil: nothing was found yet.
 func (f *findings) enginesOwn(o scan.Offender) bool {
 	for _, part := range o.Parts {
 		switch {
@@ -95,7 +91,7 @@ func (f *findings) enginesOwn(o scan.Offender) bool {
 				return false
 			}
 		case has(ownNumbers, part.Value) && !o.Where.Crossing():
-		case bytes.Equal(part.Value, minusOne) && has(f.fields, minusOne):
+		case bytes.Equal(part.Value, minusOne) && f != nil && (f.everything || has(f.fields, minusOne)):
 		default:
 			return false
 		}

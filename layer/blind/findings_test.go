@@ -49,7 +49,7 @@ func TestFindings(t *testing.T) {
 
 func TestEnginesOwnNumbers(t *testing.T) {
 	f := &findings{}
-	if !f.enginesOwn(imm(false, 0, 0, 0, 0xcf)) || f.add(imm(false, 0xff, 0x1f, 0, 0)) {
+	if none := (*findings)(nil); !f.enginesOwn(imm(false, 0, 0, 0, 0xcf)) || !none.enginesOwn(imm(false, 0xff, 0x1f, 0, 0)) {
 		t.Error("a number of wazero's is not known")
 	}
 	if f.enginesOwn(imm(false, 0, 0, 1, 0xcf)) || f.enginesOwn(imm(true, 0, 0, 0, 0xcf)) {
@@ -62,5 +62,21 @@ func TestEnginesOwnNumbers(t *testing.T) {
 	f.settle()
 	if !f.enginesOwn(minus) || f.everything {
 		t.Error("-1 does not count as wazero's when it comes again")
+	}
+	if !(&findings{everything: true}).enginesOwn(minus) {
+		t.Error("-1 does not count as wazero's where each constant is blinded")
+	}
+}
+
+// TestManyFindings: what is kept of one function is bounded, and so is the time that it takes.
+func TestManyFindings(t *testing.T) {
+	f := &findings{}
+	for i := range maxFields {
+		if !f.add(imm(true, byte(i), 0xc3, 0, 0)) || f.add(imm(true, byte(i), 0xc3, 0, 0)) {
+			t.Fatal("add: a field is no news, or news twice in one scan")
+		}
+	}
+	if f.everything || !f.add(imm(true, 0xff, 0xc3, 0, 0)) || !f.everything || len(f.fresh) != maxFields {
+		t.Errorf("one field more than %d does not lead to everything", maxFields)
 	}
 }

@@ -29,6 +29,8 @@ type keys struct {
 	random io.Reader
 	base   uint32 // index of the first one's global
 
+	padding uint32 // globals that hold nothing, in front of the first one's
+
 	list []key
 	next int // where the last search ended: each key has its turn
 }
@@ -36,12 +38,8 @@ type keys struct {
 // forValue returns a key for the low n bytes (4 or 8) of value: neither the key nor the two xored hold a terminator, and the two xored also
 // begin and complete none.
 func (k *keys) forValue(value uint64, n int) (key, error) {
-	for len(k.list) < firstKeys {
-		c, err := k.draw()
-		if err != nil {
-			return key{}, err
-		}
-		k.keep(c)
+	if err := k.some(); err != nil {
+		return key{}, err
 	}
 	for range k.list {
 		k.next = (k.next + 1) % len(k.list)
@@ -61,8 +59,20 @@ func (k *keys) forValue(value uint64, n int) (key, error) {
 	return key{}, fmt.Errorf("none of %d keys fits a constant", maxDraws)
 }
 
+// some draws the first keys, unless they are there.
+func (k *keys) some() error {
+	for len(k.list) < firstKeys {
+		c, err := k.draw()
+		if err != nil {
+			return err
+		}
+		k.keep(c)
+	}
+	return nil
+}
+
 func (k *keys) keep(value uint64) key {
-	c := key{value, k.base + uint32(len(k.list))}
+	c := key{value, k.base + k.padding + uint32(len(k.list))}
 	k.list = append(k.list, c)
 	return c
 }

@@ -41,16 +41,20 @@ type Dir struct {
 
 // ParseDir reads HOST[:GUEST][:ro]. Without GUEST the folder has the same path for the program.
 func ParseDir(text string) (Dir, error) {
-	var d Dir
-	if rest, ok := strings.CutSuffix(text, ":ro"); ok {
-		text, d.ReadOnly = rest, true
+	parts := strings.Split(text, ":")
+	d := Dir{Host: parts[0]}
+	parts = parts[1:]
+	if n := len(parts); n > 0 && parts[n-1] == "ro" {
+		d.ReadOnly, parts = true, parts[:n-1]
 	}
-	var named bool
-	if d.Host, d.Guest, named = strings.Cut(text, ":"); !named {
+	switch len(parts) {
+	case 0:
 		d.Guest = d.Host
+	case 1:
+		d.Guest = parts[0]
 	}
 	if d.Host == "" || d.Guest == "" {
-		return Dir{}, fmt.Errorf("%q: want HOST[:GUEST][:ro]", text)
+		return Dir{}, fmt.Errorf("%q: want HOST[:GUEST][:ro], where neither path has a colon", text)
 	}
 	return d, nil
 }
@@ -59,76 +63,64 @@ func ParseDir(text string) (Dir, error) {
 var ErrTimeout = errors.New("the program did not end in time")
 
 // Run runs the program and returns its exit status. When ctx ends or the time is over, it returns at once; the program is left behind, and ends
-// with the process.
+// with the process. Once the program begins, no file holds its code or its keys.
 func (p *Program) Run(ctx context.Context) (status uint32, err error) {
-	module, err := os.ReadFile(p.Path)
-	if err != nil {
-		return 0, err
-	}
 	if p.Timeout > 0 {
 		var stop context.CancelFunc
 		ctx, stop = context.WithTimeoutCause(ctx, p.Timeout, ErrTimeout)
 		defer stop()
 	}
-	type outcome struct {
-		status uint32
-		err    error
-	}
-	ended := make(chan outcome, 1)
-	go func() { // ends with the program, or with the process
-		status, err := p.run(context.WithoutCancel(ctx), module)
-		ended <- outcome{status, err}
-	}()
-	select {
-	case o := <-ended:
-		return o.status, o.err
-	case <-ctx.Done():
-		return 0, context.Cause(ctx)
-	}
-}
-
-func (p *Program) run(ctx context.Context, module []byte) (status uint32, err error) {
-	config := wazero.NewRuntimeConfig()
-	if p.Interpreter {
-		config = wazero.NewRuntimeConfigInterpreter()
-	}
-	o := p.Options.withDefaults()
-	r, err := NewRuntime(ctx, config.WithCoreFeatures(o.Features), o)
+	module, err := os.ReadFile(p.Path)
 	if err != nil {
 		return 0, err
 	}
-	defer func() { err = errors.Join(err, r.Close(ctx)) }()
-	if _, err := wasi_snapshot_preview1.Instantiate(ctx, r.Runtime); err != nil {
+	mounts, err := openFolders(p.Dirs)
+	if err != nil {
 		return 0, err
+	}
+	o, config := p.Options.withDefaults(), wazero.NewRuntimeConfig()
+	if p.Interpreter {
+		o.Unscanned, config = true, wazero.NewRuntimeConfigInterpreter()
+	}
+	r, err := NewRuntime(ctx, config.WithCoreFeatures(o.Features), o)
+	if err != nil {
+		return 0, errors.Join(err, mounts.close())
+	}
+	compiled, err := p.compile(ctx, r, module)
+	if err != nil {
+		return 0, errors.Join(err, r.Close(ctx), mounts.close())
+	}
+	return untilDone(ctx, func(ctx context.Context) (status uint32, err error) {
+		defer func() { err = errors.Join(err, r.Close(ctx), mounts.close()) }()
+		_, err = r.InstantiateModule(ctx, compiled, p.config(mounts))
+		var exit *sys.ExitError
+		if errors.As(err, &exit) {
+			return exit.ExitCode(), nil
+		}
+		return 0, err
+	})
+}
+
+// compile blinds and compiles the program, and leaves no file behind.
+func (p *Program) compile(ctx context.Context, r *Runtime, module []byte) (wazero.CompiledModule, error) {
+	if _, err := wasi_snapshot_preview1.Instantiate(ctx, r.Runtime); err != nil {
+		return nil, err
 	}
 	compiled, report, err := r.Blind(ctx, module)
 	if err != nil {
-		return 0, fmt.Errorf("%s: %w", p.Path, err)
+		return nil, fmt.Errorf("%s: %w", p.Path, err)
 	}
 	if p.Report != nil {
 		if err := report.Print(p.Report); err != nil {
-			return 0, err
+			return nil, err
 		}
 	}
-	_, err = r.InstantiateModule(ctx, compiled, p.config())
-	var exit *sys.ExitError
-	if errors.As(err, &exit) {
-		return exit.ExitCode(), nil
-	}
-	return 0, err
+	return compiled, r.compiler.removeFolder()
 }
 
 // config is what the program sees of the world.
-func (p *Program) config() wazero.ModuleConfig {
-	files := wazero.NewFSConfig()
-	for _, d := range p.Dirs {
-		if d.ReadOnly {
-			files = files.WithReadOnlyDirMount(d.Host, d.Guest)
-		} else {
-			files = files.WithDirMount(d.Host, d.Guest)
-		}
-	}
-	c := wazero.NewModuleConfig().WithFSConfig(files).WithArgs(append([]string{filepath.Base(p.Path)}, p.Args...)...).
+func (p *Program) config(mounts folders) wazero.ModuleConfig {
+	c := wazero.NewModuleConfig().WithFSConfig(mounts.config).WithArgs(append([]string{filepath.Base(p.Path)}, p.Args...)...).
 		WithStdin(p.Stdin).WithStdout(p.Stdout).WithStderr(p.Stderr).
 		WithRandSource(rand.Reader).WithSysWalltime().WithSysNanotime().WithSysNanosleep()
 	for _, e := range p.Env {

@@ -8,7 +8,7 @@ import (
 	"testing"
 
 	"usui/layer/blind/scan"
-	"usui/layer/blind/terminator"
+	"usui/layer/blind/wasmtest"
 )
 
 // publicModules are programs of four compilers, as wazero publishes them.
@@ -57,27 +57,31 @@ func nothingChosenIsLeft(t *testing.T, name string, module []byte, times int) (b
 	return before, original.Size.Code
 }
 
-// TestMemoryOfARewrite holds the bound on what the first stage allocates, all in all.
+// TestMemoryOfARewrite holds the bound on what the first stage allocates, all in all: three times the module, and 80 bytes for each function.
 func TestMemoryOfARewrite(t *testing.T) {
-	module, err := os.ReadFile(filepath.Join(wazeroSource(t), "imports/wasi_snapshot_preview1/testdata/zig-cc/wasi.wasm"))
+	program, err := os.ReadFile(filepath.Join(wazeroSource(t), "imports/wasi_snapshot_preview1/testdata/zig-cc/wasi.wasm"))
 	if err != nil {
 		t.Fatal(err)
 	}
-	var before, after runtime.MemStats
-	runtime.ReadMemStats(&before)
-	w, err := newRewriter(module, Options{}.withDefaults())
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := w.treatAll(); err != nil {
-		t.Fatal(err)
-	}
-	if _, _, err := w.assemble(nil); err != nil {
-		t.Fatal(err)
-	}
-	runtime.ReadMemStats(&after)
-	if got := after.TotalAlloc - before.TotalAlloc; got > 3*uint64(len(module)) {
-		t.Errorf("%d bytes were allocated for a module of %d", got, len(module))
+	const n = 100_000
+	empty := wasmtest.Module{Funcs: make([]wasmtest.Func, n)}
+	for name, module := range map[string][]byte{"a program": program, "empty functions": empty.Bytes()} {
+		var before, after runtime.MemStats
+		runtime.ReadMemStats(&before)
+		w, err := newRewriter(module, Options{}.withDefaults())
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := w.treatAll(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		if _, _, err := w.assemble(nil); err != nil {
+			t.Fatal(err)
+		}
+		runtime.ReadMemStats(&after)
+		if got, most := after.TotalAlloc-before.TotalAlloc, uint64(3*len(module)+80*len(w.m.Functions)); got > most {
+			t.Errorf("%s: %d bytes were allocated for a module of %d with %d functions, more than %d", name, got, len(module), len(w.m.Functions), most)
+		}
 	}
 }
 
@@ -85,12 +89,12 @@ func TestMemoryOfARewrite(t *testing.T) {
 func scanned(t *testing.T, module []byte) scan.Report {
 	t.Helper()
 	ctx := context.Background()
-	c, err := newCompiler(ctx, AllFeatures)
+	c, err := newCompiler(ctx, compilerConfig(AllFeatures), true)
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer c.close(ctx)
-	compiled, report, err := c.compile(ctx, module, terminator.Light)
+	compiled, report, err := c.compile(ctx, module, scan.Options{})
 	if err != nil {
 		t.Fatal(err)
 	}

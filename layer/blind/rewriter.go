@@ -1,8 +1,8 @@
 package blind
 
 import (
+	"context"
 	"fmt"
-	"runtime"
 
 	"usui/layer/blind/terminator"
 	"usui/layer/blind/wasm"
@@ -48,14 +48,12 @@ func (w *rewriter) set() terminator.Set { return w.o.Policy.set() }
 // hold one are blinded if the policy says so, but no module is refused, and no code searched, for others.
 func (w *rewriter) strictSet() terminator.Set { return w.set() &^ terminator.Direct }
 
-// scans reports whether there is a second stage.
-func (w *rewriter) scans() bool {
-	return !w.o.Unscanned && w.o.Policy.byBytes() && w.o.Arch == runtime.GOARCH
-}
-
 // treatAll looks at all functions for the first time.
-func (w *rewriter) treatAll() error {
+func (w *rewriter) treatAll(ctx context.Context) error {
 	for i := range w.m.Functions {
+		if err := over(ctx); err != nil {
+			return err
+		}
 		if err := w.treat(i, &w.seen); err != nil {
 			return err
 		}
@@ -87,6 +85,9 @@ var stub = wasm.Body{Code: []byte{byte(wasm.OpUnreachable), byte(wasm.OpEnd)}}
 // assemble writes the module; if only is not nil, with stubs in place of all functions but those.
 func (w *rewriter) assemble(only map[int]bool) ([]byte, Report, error) {
 	out := wasm.NewRewriter(w.m)
+	for range w.keys.padding {
+		out.AddGlobal(0)
+	}
 	for _, k := range w.keys.list {
 		out.AddGlobal(k.value)
 	}

@@ -18,11 +18,12 @@ type Runtime struct {
 
 // NewRuntime returns a runtime; it takes the place of [wazero.NewRuntimeWithConfig]. A compilation cache in config is not used: what it would keep holds keys.
 func NewRuntime(ctx context.Context, config wazero.RuntimeConfig, o Options) (*Runtime, error) {
-	c, err := compilerFor(ctx, config)
+	o = o.withDefaults()
+	c, err := newCompiler(ctx, config, o.scans())
 	if err != nil {
 		return nil, err
 	}
-	return &Runtime{c.Runtime, c, o.withDefaults()}, nil
+	return &Runtime{c.Runtime, c, o}, nil
 }
 
 // CompileModule implements [wazero.Runtime].
@@ -37,29 +38,33 @@ func (r *Runtime) Blind(ctx context.Context, module []byte) (wazero.CompiledModu
 	if err != nil {
 		return nil, Report{}, err
 	}
-	if !w.scans() {
-		blinded, report, err := w.assemble(nil)
-		if err != nil {
-			return nil, report, err
+	var compiled wazero.CompiledModule // the last whole one
+	compile := func(module []byte, whole bool) (found scan.Report, err error) {
+		if whole && compiled != nil {
+			if err := compiled.Close(ctx); err != nil {
+				return found, err
+			}
+			compiled = nil
 		}
-		compiled, err := r.Runtime.CompileModule(ctx, blinded)
+		c, found, err := r.compiler.compile(ctx, module, w.search())
+		if err == nil && !whole {
+			err = c.Close(ctx)
+		} else if err == nil {
+			compiled = c
+		}
+		return found, err
+	}
+	if !w.o.scans() {
+		blinded, report, err := w.assemble(nil)
+		if err == nil {
+			_, err = compile(blinded, true)
+		}
 		return compiled, report, err
 	}
-	var compiled wazero.CompiledModule // the last whole one
-	_, report, err := w.scanned(func(module []byte, whole bool) (scan.Report, error) {
-		c, found, err := r.compiler.compile(ctx, module, w.strictSet())
-		if err != nil {
-			return found, err
-		}
-		if !whole {
-			return found, c.Close(ctx)
-		}
-		if compiled != nil {
-			err = compiled.Close(ctx)
-		}
-		compiled = c
-		return found, err
-	})
+	if err := w.keys.some(); err != nil { // what is the same as before, wazero does not compile again
+		return nil, Report{}, err
+	}
+	_, report, err := w.scanned(ctx, compile)
 	if err != nil && compiled != nil {
 		compiled.Close(ctx) // the first error tells more
 		compiled = nil

@@ -2,9 +2,14 @@ package blind
 
 import (
 	"context"
+	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
+	"runtime"
+	"strings"
 	"testing"
+	"time"
 
 	"github.com/tetratelabs/wazero"
 
@@ -40,6 +45,120 @@ func TestRuntimeLeavesNoFiles(t *testing.T) {
 	}
 }
 
+// leftFolders returns what compilers of this process have left.
+func leftFolders(t *testing.T) []string {
+	t.Helper()
+	left, err := filepath.Glob(filepath.Join(memoryFolder(), fmt.Sprintf("usui-blind-%d-*", os.Getpid())))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return left
+}
+
+// slow is a module that takes wazero's compiler a quarter of a second or more.
+func slow() []byte {
+	const labels = 10_000
+	var code []byte
+	for range 4 {
+		code = append(code, byte(wasm.OpBlock), 0x40)
+		code = wasm.AppendIndex(wasm.AppendI32(code, 7), wasm.OpBrTable, labels)
+		code = append(append(code, make([]byte, labels+1)...), byte(wasm.OpEnd))
+	}
+	return one(0, nil, code)
+}
+
+// TestCompilingStopsWithItsContext: at once, with the cause if time is over, and without a file left. The runtime is of use afterwards.
+func TestCompilingStopsWithItsContext(t *testing.T) {
+	before := runtime.NumGoroutine()
+	defer func() { // what was left behind would take time and memory of other tests
+		for begin := time.Now(); runtime.NumGoroutine() > before && time.Since(begin) < time.Minute; {
+			time.Sleep(time.Millisecond)
+		}
+	}()
+	module, cause := slow(), errors.New("too late")
+	for _, tt := range []struct {
+		name string
+		end  func() (context.Context, context.CancelFunc)
+		want error
+	}{
+		{"time", func() (context.Context, context.CancelFunc) {
+			return context.WithTimeoutCause(t.Context(), 20*time.Millisecond, cause)
+		}, cause},
+		{"signal", func() (context.Context, context.CancelFunc) {
+			ctx, cancel := context.WithCancelCause(t.Context())
+			time.AfterFunc(20*time.Millisecond, func() { cancel(errors.New("a signal")) })
+			return ctx, func() { cancel(nil) }
+		}, context.Canceled},
+	} {
+		ctx, stop := tt.end()
+		if _, _, err := Rewrite(ctx, module, Options{}); !errors.Is(err, tt.want) {
+			t.Errorf("%s: Rewrite: %v, want %v", tt.name, err, tt.want)
+		}
+		stop()
+		if left := leftFolders(t); len(left) > 0 {
+			t.Errorf("%s: Rewrite left %v", tt.name, left)
+		}
+	}
+
+	r, err := NewRuntime(t.Context(), wazero.NewRuntimeConfig(), Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.Close(context.Background())
+	ctx, stop := context.WithTimeout(t.Context(), 20*time.Millisecond)
+	defer stop()
+	if _, _, err := r.Blind(ctx, module); !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("Blind: %v, want %v", err, context.DeadlineExceeded)
+	}
+	_, report, err := r.Blind(t.Context(), one(wasm.I32, nil, wasm.AppendI32(nil, 0xc3)))
+	if err != nil || report.Code == 0 || report.Code > 4096 {
+		t.Errorf("Blind while another compilation was left behind: %d bytes of code, %v", report.Code, err)
+	}
+}
+
+// TestTheSameModuleTwice: what wazero has in memory it does not compile again, and shows no code of.
+func TestTheSameModuleTwice(t *testing.T) {
+	ctx := t.Context()
+	r, err := NewRuntime(ctx, wazero.NewRuntimeConfig(), Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.Close(context.Background())
+	for range 2 {
+		_, report, err := r.Blind(ctx, one(wasm.I32, nil, wasm.AppendI32(nil, 1)))
+		if err != nil || !report.Scanned || report.Code == 0 {
+			t.Errorf("Blind: scanned %v, %d bytes of code, %v", report.Scanned, report.Code, err)
+		}
+	}
+	interpreter, err := NewRuntime(ctx, wazero.NewRuntimeConfigInterpreter(), Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer interpreter.Close(context.Background())
+	if _, report, err := interpreter.Blind(ctx, one(0, nil, nil)); err == nil || !strings.Contains(err.Error(), "no machine code") {
+		t.Errorf("Blind without a compiler: %+v, %v, want an error", report, err)
+	}
+}
+
+// TestPoliciesWithoutAScanHaveNoFolder: their code is in no file at any time.
+func TestPoliciesWithoutAScanHaveNoFolder(t *testing.T) {
+	for _, o := range []Options{{Policy: All}, {Policy: None}, {Unscanned: true}} {
+		r, err := NewRuntime(t.Context(), wazero.NewRuntimeConfig(), o)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := r.CompileModule(t.Context(), one(0, nil, nil)); err != nil {
+			t.Error(err)
+		}
+		if left := leftFolders(t); len(left) > 0 {
+			t.Errorf("%+v: there is %v", o, left)
+		}
+		if err := r.Close(t.Context()); err != nil {
+			t.Error(err)
+		}
+	}
+}
+
 // TestKeysAreFresh: the same module becomes another one each time.
 func TestKeysAreFresh(t *testing.T) {
 	module := one(wasm.I32, nil, wasm.AppendI32(nil, 0xc3))
@@ -69,6 +188,9 @@ func TestParseDir(t *testing.T) {
 		{"", Dir{}, false},
 		{":/data", Dir{}, false},
 		{"/srv:", Dir{}, false},
+		{"/srv::ro", Dir{}, false},
+		{"a:x:y", Dir{}, false},
+		{"a:x:y:ro", Dir{}, false},
 	}
 	for _, tt := range tests {
 		if got, err := ParseDir(tt.in); (err == nil) != tt.ok || tt.ok && got != tt.want {

@@ -12,7 +12,12 @@ import (
 
 // validate checks a module by wazero's rules, for little: what makes listeners is asked for them when a module is valid and not yet
 // compiled, and has no way back but a panic. A module without functions is compiled, as is one whose engine asks later.
-func validate(ctx context.Context, module []byte, features api.CoreFeatures) (err error) {
+func validate(ctx context.Context, module []byte, features api.CoreFeatures) error {
+	_, err := untilDone(ctx, func(ctx context.Context) (struct{}, error) { return struct{}{}, check(ctx, module, features) })
+	return err
+}
+
+func check(ctx context.Context, module []byte, features api.CoreFeatures) (err error) {
 	r := wazero.NewRuntimeWithConfig(ctx, wazero.NewRuntimeConfigInterpreter().WithCoreFeatures(features).WithDebugInfoEnabled(false))
 	defer r.Close(ctx)
 	defer func() {

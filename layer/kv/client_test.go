@@ -19,6 +19,13 @@ import (
 // serveFolder serves a folder until the test ends, and returns the address and a function that ends it earlier.
 func serveFolder(t *testing.T, folder disk.Folder, change func(*Config)) (address string, stop func()) {
 	t.Helper()
+	var s *Store
+	return serveStore(t, folder, change, &s)
+}
+
+// serveStore is serveFolder that tells the store, too.
+func serveStore(t *testing.T, folder disk.Folder, change func(*Config), store **Store) (address string, stop func()) {
+	t.Helper()
 	cfg := Config{Listen: "127.0.0.1:0", Folder: folder, SegmentBytes: 1 << 20}
 	if change != nil {
 		change(&cfg)
@@ -27,6 +34,7 @@ func serveFolder(t *testing.T, folder disk.Folder, change func(*Config)) (addres
 	if err != nil {
 		t.Fatal(err)
 	}
+	*store = s
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
 	go func() { done <- errors.Join(s.Run(ctx), s.Close()) }() // ends with stop
@@ -48,7 +56,7 @@ func serveFolder(t *testing.T, folder disk.Folder, change func(*Config)) (addres
 // serve serves a new folder.
 func serve(t *testing.T) (address string) {
 	t.Helper()
-	folder, err := disk.Open(t.TempDir(), engine.IsOurs)
+	folder, err := disk.Open(t.TempDir(), engine.IsOurs, disk.Auto)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -67,8 +75,10 @@ func dial(address string) (*peer, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &peer{c, bufio.NewReader(c)}, nil
+	return newPeer(c), nil
 }
+
+func newPeer(c net.Conn) *peer { return &peer{c, bufio.NewReader(c)} }
 
 func connect(t *testing.T, address string) *peer {
 	t.Helper()
@@ -116,7 +126,7 @@ func (p *peer) reply() (string, error) {
 	case '%':
 		n *= 2
 		fallthrough
-	case '*', '~':
+	case '*', '~', '>':
 		for range n {
 			part, err := p.reply()
 			if err != nil {

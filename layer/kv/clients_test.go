@@ -117,6 +117,38 @@ func TestRepliesWaitForTheDiskAndOtherReadsDoNot(t *testing.T) {
 	stop()
 }
 
+func TestReadersOfACollectionWaitForItsElements(t *testing.T) {
+	g := newGate()
+	address, stop := serveFolder(t, g, nil)
+	admin, writer := connect(t, address), connect(t, address)
+	admin.must(t, "hset", "hash", "f", "1")
+	admin.must(t, "sadd", "set", "a")
+	held := admin.info(t, "held_replies")
+	g.shut(true)
+	writer.Write(append(encode("hset", "hash", "f", "2"), encode("srem", "set", "a")...))
+	<-g.entered
+	readers := map[string]string{"hget hash f": "$1\r\n2\r\n", "hlen hash": ":1\r\n", "scard set": ":0\r\n", "exists set": ":0\r\n", "sunion set none": "*0\r\n"}
+	waiting := map[string]*peer{}
+	for command := range readers {
+		waiting[command] = connect(t, address)
+		waiting[command].Write(encode(strings.Fields(command)...))
+	}
+	waitForHeld(t, admin, held+2+len(readers))
+	for command, p := range waiting {
+		if !p.silent() {
+			t.Errorf("%s was answered before what it speaks of was durable", command)
+		}
+	}
+	g.shut(false)
+	g.result <- nil
+	for command, p := range waiting {
+		if r, err := p.reply(); r != readers[command] {
+			t.Errorf("%s = %q, %v once it is durable; want %q", command, r, err, readers[command])
+		}
+	}
+	stop()
+}
+
 func TestNothingIsAcknowledgedAfterAFailedSync(t *testing.T) {
 	g := newGate()
 	s, err := New(Config{Listen: "127.0.0.1:0", Folder: g, SegmentBytes: 1 << 20})
@@ -136,7 +168,7 @@ func TestNothingIsAcknowledgedAfterAFailedSync(t *testing.T) {
 	if r, err := writer.reply(); err == nil {
 		t.Errorf("the write whose sync failed was answered with %q, want the connection's end", r)
 	}
-	for _, command := range [][]string{{"set", "a", "1"}, {"del", "old"}, {"get", "new"}, {"flushall"}, {"incr", "old"}, {"dbsize"}} {
+	for _, command := range [][]string{{"set", "a", "1"}, {"del", "old"}, {"get", "new"}, {"flushall"}, {"incr", "old"}, {"hset", "h", "a", "1"}, {"sunionstore", "s", "t"}, {"mset", "a", "1"}, {"rename", "old", "b"}, {"dbsize"}} {
 		if r, err := admin.do(command...); !strings.HasPrefix(r, "-MISCONF ") {
 			t.Errorf("%q = %q, %v after a failed sync; want MISCONF", command, r, err)
 		}
@@ -294,11 +326,11 @@ func TestIdleClientsLeaveNothing(t *testing.T) {
 func TestAFolderInUseOrOfOthersIsRefused(t *testing.T) {
 	path := t.TempDir()
 	ours := func(name string) bool { return name == "segment-000000" }
-	f, err := disk.Open(path, ours)
+	f, err := disk.Open(path, ours, disk.Auto)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := disk.Open(path, ours); !errors.Is(err, disk.ErrInUse) {
+	if _, err := disk.Open(path, ours, disk.Auto); !errors.Is(err, disk.ErrInUse) {
 		t.Errorf("Open of a folder in use = %v, want %v", err, disk.ErrInUse)
 	}
 	if err := f.Close(); err != nil {
@@ -307,7 +339,7 @@ func TestAFolderInUseOrOfOthersIsRefused(t *testing.T) {
 	if err := os.WriteFile(path+"/letter.txt", nil, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := disk.Open(path, ours); err == nil || !strings.Contains(err.Error(), "letter.txt") {
+	if _, err := disk.Open(path, ours, disk.Auto); err == nil || !strings.Contains(err.Error(), "letter.txt") {
 		t.Errorf("Open of a folder with other files = %v, want it refused", err)
 	}
 }

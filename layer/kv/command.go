@@ -7,10 +7,12 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"net/netip"
 	"os"
 	"runtime/debug"
 
 	"usui/internal/cli"
+	"usui/internal/metrics/scrape"
 	"usui/layer/kv/disk"
 	"usui/layer/kv/engine"
 	"usui/layer/kv/server"
@@ -35,16 +37,38 @@ It listens on this machine alone unless --listen says otherwise; --listen :6379 
 in a file, so that it is not seen in the list of processes:
 
   usui kv serve --dir /var/lib/kv --listen :6379 --password-file /etc/kv.password
+  usui kv serve --dir /var/lib/kv --listen unix:/run/kv.sock             for its owner alone
+  usui kv serve --dir /var/lib/kv --tls-listen :6380 --tls-cert kv.crt --tls-key kv.key
+  redis-cli -p 6380 --tls --cacert ca.crt set greeting hello
+
+A folder on a DAX file system is in persistent memory: then a write is one copy and one fence of the processor, without a system call.
+--medium fsdax insists on that, --medium file does without; a store can change from one to the other.
+Clients can come past the kernel's network stack: --xdp has frames for the server's port put into its own memory (AF_XDP), and its own TCP
+answers them. All else stays the kernel's. That saves copies and system calls, which INFO bypass counts; whether it saves time depends on
+the network card's driver. Local senders, by veth, may leave checksums out; a card's never are.
+
+  usui kv serve --dir /var/lib/kv --xdp eth0                             at the interface's own address, port 6379
+  usui kv serve --dir /var/lib/kv --xdp eth0 --xdp-address 192.0.2.7     at one of its own
 
 On a full disk writes are refused with MISCONF and what to do; reads and deletions go on, and writes again when there is room. After an
 error of the disk nothing more is written: restart, and what was acknowledged is there. SIGINT and SIGTERM end the server in order.`,
 	Setup: func(f *flag.FlagSet) cli.Run {
 		var o options
 		f.StringVar(&o.dir, "dir", "", "keep the store in `DIR`")
-		f.StringVar(&o.listen, "listen", "127.0.0.1:6379", "listen at `ADDRESS`, as in :6379")
+		f.StringVar(&o.listen, "listen", "127.0.0.1:6379", "listen at `ADDRESS`, as in :6379 or unix:/run/kv.sock; several with commas between them")
+		f.StringVar(&o.tls.Listen, "tls-listen", "", "listen at `ADDRESS` for connections by TLS")
+		f.StringVar(&o.tls.Certificate, "tls-cert", "", "the server's certificate is in `FILE`, with those that sign it behind it")
+		f.StringVar(&o.tls.Key, "tls-key", "", "its key is in `FILE`")
+		f.StringVar(&o.tls.ClientAuthorities, "tls-ca", "", "clients by TLS have to show a certificate that one in `FILE` signed")
+		f.StringVar(&o.bypass.Interface, "xdp", "", "also serve TCP by AF_XDP on `INTERFACE`, past the kernel's network stack; it takes root")
+		f.StringVar(&o.xdpAddress, "xdp-address", "", "there, serve at `IP`, which nobody else has; without it, at the interface's own")
+		f.IntVar(&o.xdpPort, "xdp-port", 6379, "there, serve at `PORT`")
+		f.IntVar(&o.xdpMemory, "xdp-memory", 64, "there, use `MIB` for frames")
+		f.StringVar(&o.metrics, "metrics-listen", "", "serve metrics for Prometheus at `ADDRESS`: HOST:PORT, or the path of a Unix socket to make")
 		f.StringVar(&o.passwordFile, "password-file", "", "clients have to give the password that is in `FILE`")
 		f.IntVar(&o.clients, "max-clients", server.DefaultClients, "serve at most `N` connections")
 		f.IntVar(&o.memory, "client-memory", server.DefaultClientMemory>>20, "use at most `MIB` for the buffers of all clients")
+		f.StringVar(&o.medium, "medium", string(disk.Auto), "write through `MEDIUM`: file, fsdax (persistent memory), or auto, which finds out")
 		f.IntVar(&o.segment, "segment", engine.DefaultSegment>>20, "make the files of a new store `MIB` long; a value fits into a quarter of one")
 		return o.serve
 	},
@@ -79,8 +103,13 @@ wrong is named, and the exit status is 1.
 }
 
 type options struct {
-	dir, listen, passwordFile string
-	clients, memory, segment  int
+	dir, listen, passwordFile, medium string
+	metrics                           string
+	tls                               TLS
+	bypass                            Bypass
+	xdpAddress                        string
+	xdpPort, xdpMemory                int
+	clients, memory, segment          int
 }
 
 func (o *options) serve(ctx context.Context, env *cli.Env, args []string) (err error) {
@@ -92,26 +121,83 @@ func (o *options) serve(ctx context.Context, env *cli.Env, args []string) (err e
 	case o.clients < 1 || o.memory < 1 || o.segment < 1 || o.segment > engine.MaxSegment>>20:
 		return cli.UsageError("--max-clients, --client-memory and --segment are at least 1, --segment at most %d", engine.MaxSegment>>20)
 	}
+	if err := o.checkNetwork(); err != nil {
+		return err
+	}
+	medium, err := disk.ParseMedium(o.medium)
+	if err != nil {
+		return cli.UsageError("--medium: %v", err)
+	}
 	password, err := readPassword(o.passwordFile)
 	if err != nil {
 		return err
 	}
-	folder, err := disk.Open(o.dir, engine.IsOurs)
+	folder, err := disk.Open(o.dir, engine.IsOurs, medium)
 	if err != nil {
 		return err
 	}
+	where := ""
+	if folder.Immediate() {
+		where = " in persistent memory"
+	}
 	s, err := New(Config{
-		Listen: o.listen, Folder: folder, SegmentBytes: o.segment << 20, Password: password, Clients: o.clients, ClientMemory: o.memory << 20,
+		Listen: o.listen, TLS: o.tls, Bypass: o.bypass, Metrics: o.metrics, Folder: folder, SegmentBytes: o.segment << 20, Password: password, Clients: o.clients, ClientMemory: o.memory << 20,
 		Version: version(), Logger: slog.New(slog.NewTextHandler(env.Stderr, nil)), Progress: progress(env.Stderr),
 	})
 	if err != nil {
 		return fmt.Errorf("%s: %w", o.dir, err)
 	}
 	defer func() { err = errors.Join(err, s.Close()) }()
-	if _, err := fmt.Fprintf(env.Stdout, "serving %s at %s\n", o.dir, s.Address()); err != nil {
+	at := s.Address()
+	if a := s.SecureAddress(); a != "" {
+		at += ", by TLS at " + a
+	}
+	if a := s.BypassAddress(); a != "" {
+		at += ", by AF_XDP at " + a
+	}
+	if _, err := fmt.Fprintf(env.Stdout, "serving %s%s at %s\n", o.dir, where, at); err != nil {
 		return err
 	}
 	return s.Run(ctx)
+}
+
+// checkNetwork looks at what belongs together.
+func (o *options) checkNetwork() error {
+	switch t := o.tls; {
+	case t.Listen == "" && t != (TLS{}):
+		return cli.UsageError("--tls-cert, --tls-key and --tls-ca are for --tls-listen, as in --tls-listen :6380")
+	case t.Listen != "" && (t.Certificate == "" || t.Key == ""):
+		return cli.UsageError("--tls-listen wants --tls-cert and --tls-key")
+	}
+	if err := o.checkBypass(); err != nil {
+		return err
+	}
+	if o.metrics != "" {
+		if err := scrape.Check(o.metrics); err != nil {
+			return cli.UsageError("--metrics-listen %v", err)
+		}
+	}
+	return nil
+}
+
+// checkBypass reads what is said of the bypass.
+func (o *options) checkBypass() (err error) {
+	if o.bypass.Interface == "" {
+		if o.xdpAddress != "" {
+			return cli.UsageError("--xdp-address is for --xdp, as in --xdp eth0 --xdp-address %s", o.xdpAddress)
+		}
+		return nil
+	}
+	if o.xdpPort < 1 || o.xdpPort > 65535 || o.xdpMemory < 16 || o.xdpMemory > 1<<16 {
+		return cli.UsageError("--xdp-port is 1 to 65535, --xdp-memory 16 to %d", 1<<16)
+	}
+	if o.xdpAddress != "" {
+		if o.bypass.Address, err = netip.ParseAddr(o.xdpAddress); err != nil || !o.bypass.Address.Is4() {
+			return cli.UsageError("--xdp-address %s: want an address of IPv4", o.xdpAddress)
+		}
+	}
+	o.bypass.Port, o.bypass.MemoryBytes = uint16(o.xdpPort), o.xdpMemory<<20
+	return nil
 }
 
 // readPassword returns the first line of a file.

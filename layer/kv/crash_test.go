@@ -61,7 +61,7 @@ type lyingFile struct{ disk.File }
 func (lyingFile) Sync() error { return nil }
 
 func serveUntilKilled(path, kind string) error {
-	folder, err := disk.Open(path, engine.IsOurs)
+	folder, err := disk.Open(path, engine.IsOurs, disk.Ordinary)
 	if err != nil {
 		return err
 	}
@@ -122,10 +122,33 @@ func startVictim(t testing.TB, folder, kind string) (*victim, error) {
 	return v, nil
 }
 
-// writer is a client with keys of its own: a counter, and a value that tells its number.
+// writer is a client with keys of its own: a counter, a value that tells its number, and what commands write at once (see pipeline).
 type writer struct {
 	id               int
 	acked, attempted int
+	moved            int // the hash that goes from key to key has this number at least; 0: there is none
+}
+
+// kept is how many numbers a writer's set has.
+const kept = 20
+
+// pipeline is what a writer sends as its number n: after the counter and the value, two fields and two keys that must always be equal, a
+// transaction of which that is true, too, two members with the same score, a set of the last numbers, a list of them that goes from key to key
+// element by element, and a hash whose key has the number in its name.
+func (w *writer) pipeline(n int) [][]string {
+	key := func(name string, n ...any) string { return fmt.Sprint(append([]any{name, w.id}, n...)...) }
+	move := []string{"RENAME", key("m", ":", w.moved), key("m", ":", n)}
+	if w.moved == 0 {
+		move = []string{"HSET", key("m", ":", n), "a", "1", "b", "2"}
+	}
+	return [][]string{
+		{"INCR", key("n")}, {"SET", key("v"), w.value(n)}, {"INCR", "all"},
+		{"SADD", key("s"), fmt.Sprint(n)}, {"SREM", key("s"), fmt.Sprint(n - kept)},
+		{"HSET", key("h"), "a", fmt.Sprint(n), "b", fmt.Sprint(n)}, {"MSET", key("x"), fmt.Sprint(n), key("y"), fmt.Sprint(n)},
+		{"ZADD", key("z"), fmt.Sprint(n), "a", fmt.Sprint(n), "b"},
+		{"RPUSH", key("l"), fmt.Sprint(n)}, {"LMOVE", key("l"), key("o"), "LEFT", "RIGHT"}, {"LTRIM", key("o"), fmt.Sprint(-kept), "-1"},
+		{"MULTI"}, {"SET", key("t"), fmt.Sprint(n)}, {"HSET", key("u"), "f", fmt.Sprint(n)}, {"EXEC"}, move,
+	}
 }
 
 func (w *writer) value(n int) string {
@@ -143,17 +166,20 @@ func (w *writer) write(address string, acks *atomic.Int64, enough func()) {
 	for {
 		n := w.attempted + 1
 		w.attempted = n
-		pipeline := append(encode("INCR", fmt.Sprint("n", w.id)), encode("SET", fmt.Sprint("v", w.id), w.value(n))...)
-		pipeline = append(pipeline, encode("INCR", "all")...)
+		commands := w.pipeline(n)
+		var pipeline []byte
+		for _, c := range commands {
+			pipeline = append(pipeline, encode(c...)...)
+		}
 		if _, err := p.Write(pipeline); err != nil {
 			return
 		}
-		for range 3 {
+		for range commands {
 			if r, err := p.reply(); err != nil || r[0] == '-' {
 				return
 			}
 		}
-		w.acked = n
+		w.acked, w.moved = n, n
 		if acks.Add(1) == killAfter {
 			enough()
 		}
@@ -184,8 +210,105 @@ func (w *writer) check(p *peer) error {
 	if want := w.value(v); v > 0 && !strings.HasSuffix(value, "\r\n"+want+"\r\n") {
 		return fmt.Errorf("writer %d: value %d is not whole: %.60q", w.id, v, value)
 	}
-	w.acked, w.attempted = n, n
+	whole, err := w.checkGroups(p, n)
+	if err != nil {
+		return err
+	}
+	for i := whole + 1; i <= n; i++ { // nobody was told of them; the next check wants them
+		if _, err := p.do("SADD", fmt.Sprint("s", w.id), fmt.Sprint(i)); err != nil {
+			return err
+		}
+	}
+	w.acked, w.attempted = whole, n
 	return nil
+}
+
+// checkGroups looks at what commands write at once. n is the number of the last pipeline that has begun to be there; that of the last one of which
+// there is all but the move is returned.
+func (w *writer) checkGroups(p *peer, n int) (whole int, err error) {
+	pair := func(args ...string) (a, b int, err error) {
+		r, err := p.do(args...)
+		fmt.Sscanf(r, "*2\r\n$%d\r\n%d\r\n$%d\r\n%d\r\n", new(int), &a, new(int), &b) // none are 0
+		return a, b, err
+	}
+	id := fmt.Sprint(w.id)
+	a, b, err1 := pair("HMGET", "h"+id, "a", "b")
+	x, y, err2 := pair("MGET", "x"+id, "y"+id)
+	t, err3 := p.do("GET", "t"+id)
+	u, err4 := p.do("HGET", "u"+id, "f")
+	if err := errors.Join(err3, err4); err != nil || t != u || number(t) < w.acked || number(t) > x {
+		return 0, fmt.Errorf("writer %d: a transaction wrote %q and %q, %v; want equal ones from %d to %d", w.id, t, u, err, w.acked, x)
+	}
+	if err := errors.Join(err1, err2); err != nil || a != b || a < w.acked || a > n || x != y || x < w.acked || x > a {
+		return 0, fmt.Errorf("writer %d: HSET wrote %d and %d, MSET %d and %d, %v; want equal ones from %d to %d", w.id, a, b, x, y, err, w.acked, n)
+	}
+	for i := max(1, w.acked-kept+2); i <= w.acked; i++ {
+		if r, err := p.do("SISMEMBER", "s"+id, fmt.Sprint(i)); r != ":1\r\n" {
+			return 0, fmt.Errorf("writer %d: number %d of %d is not in the set: %q, %v", w.id, i, w.acked, r, err)
+		}
+	}
+	if err := w.checkOrder(p, n); err != nil {
+		return 0, err
+	}
+	var found []int
+	for i := w.moved; i <= w.attempted; i++ {
+		if r, err := p.do("HLEN", fmt.Sprint("m", id, ":", i)); err != nil {
+			return 0, err
+		} else if r == ":2\r\n" {
+			found = append(found, i)
+		}
+	}
+	if len(found) > 1 || len(found) == 0 && w.moved > 0 {
+		return 0, fmt.Errorf("writer %d: the hash that RENAME moves has the numbers %d, want one from %d to %d", w.id, found, w.moved, w.attempted)
+	}
+	if w.moved = 0; len(found) > 0 {
+		w.moved = found[0]
+	}
+	return number(t), nil
+}
+
+// checkOrder looks at the list, whose elements are in one of two keys each, and at the scores, and completes the list.
+func (w *writer) checkOrder(p *peer, n int) error {
+	r, err := p.do("ZMSCORE", fmt.Sprint("z", w.id), "a", "b")
+	var a, b int
+	fmt.Sscanf(r, "*2\r\n$%d\r\n%d\r\n$%d\r\n%d\r\n", new(int), &a, new(int), &b)
+	if err != nil || a != b || a < w.acked || a > n {
+		return fmt.Errorf("writer %d: ZADD wrote %d and %d, %v; want equal ones from %d to %d", w.id, a, b, err, w.acked, n)
+	}
+	var all []int
+	for _, key := range []string{"o", "l"} {
+		r, err := p.do("LRANGE", fmt.Sprint(key, w.id), "0", "-1")
+		if err != nil {
+			return err
+		}
+		for i, line := range strings.Split(r, "\r\n") {
+			if i > 0 && i%2 == 0 {
+				all = append(all, atoi(line))
+			}
+		}
+	}
+	for i, number := range all {
+		if i > 0 && number != all[i-1]+1 || number > n {
+			return fmt.Errorf("writer %d: the list has %d, want numbers one after the other, at most %d", w.id, all, n)
+		}
+	}
+	if w.acked > 0 && (len(all) == 0 || all[len(all)-1] < w.acked || all[0] > max(1, all[len(all)-1]-kept+1)) {
+		return fmt.Errorf("writer %d: the list has %d, want it to have %d, and %d before the last", w.id, all, w.acked, kept-1)
+	}
+	again := []string{"RPUSH", fmt.Sprint("o", w.id)}
+	for i := max(1, n-kept+1); i <= n; i++ {
+		again = append(again, fmt.Sprint(i))
+	}
+	if _, err := p.do("DEL", fmt.Sprint("o", w.id), fmt.Sprint("l", w.id)); err != nil || n == 0 {
+		return err
+	}
+	_, err = p.do(again...)
+	return err
+}
+
+func atoi(digits string) int {
+	n, _ := strconv.Atoi(digits) // 0 is none of the numbers
+	return n
 }
 
 // number is the number at the start of a bulk reply, 0 for none.
@@ -262,7 +385,7 @@ func verify(address string, all []*writer) error {
 
 func sum(all []*writer) (n int) {
 	for _, w := range all {
-		n += w.acked
+		n += w.attempted
 	}
 	return n
 }

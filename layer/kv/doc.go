@@ -3,8 +3,8 @@
 // # Place
 //
 // A layer that stands on the host and needs no machine. It is a program of its own, usui-kv. Its parts, each of which imports only those
-// after it: kv (the commands), server (clients, event loop, commands of the protocol), engine (log, index, compaction), disk (files); resp (the
-// protocol) stands beside them, and disktest has disks that lose what was not synced.
+// after it: kv (the commands), server (clients, event loop, commands of the protocol), engine (log, index, compaction), collection (what finds the
+// elements of hashes and sets), disk (files); resp (the protocol) stands beside them, and disktest has disks that lose what was not synced.
 //
 // # Idea
 //
@@ -12,17 +12,31 @@
 // executes commands into a batch in memory; a committer makes one batch durable at a time, with one write and one sync, while the loop
 // fills the next. A reply waits in its connection until the batch is durable that it speaks of, and so does the reply to a read that
 // saw what is not durable yet. So there is one sync for as many clients as come while the last one lasted, and reads of other keys wait for
-// none.
+// none. Where the disk is persistent memory, making a batch durable is one copy and one fence, and the loop does that itself.
+//
+// With AF_XDP (host/xdp) and a TCP of its own (host/tcp) a second way leads to the loop, past the kernel's network stack: commands are executed
+// where the card put them. A value is copied once, into the batch; if it came in several frames, it stays in them until its command is whole.
+// The loop then looks at rings instead of calling read and write. INFO bypass and the metrics count copies and system calls.
+//
+// A connection by TLS is carried by two goroutines to one end of a pair of sockets; the loop has the other end as any client's.
 //
 // # Invariants
 //
 //   - No reply tells of a write, its own or another's, that a crash could still lose.
+//   - What a command writes is there after a crash as a whole or not at all; DEL of several keys is one for each.
 //   - After a failed write or sync nothing is acknowledged: clients whose replies waited are disconnected, writes get an error, reads go on.
 //   - Memory for clients is bounded, however many bytes they send or do not fetch.
 //
 // # Limits
 //
-// One event loop and one log: one core, and the committer's. One database. Strings only, no transactions, no publishing. Values are at most a
-// quarter of a segment. Ordinary files: no persistent memory, no network bypass, no TLS, no replication, no metrics beside INFO. The parts say
-// theirs.
+// One event loop and one log: one core, and the committer's. One database. No streams, no scripts. Values are at most a quarter of a segment,
+// and so is what MSET or a transaction writes. Fields and members live in memory. No replication. A
+// connection by TLS takes about 50 KiB beside what is counted for clients. The parts say theirs.
+//
+// By AF_XDP there is IPv4 only, and no TLS. No speed is promised of it: on veth, where tests run, the card's copy is the kernel's, and with long
+// pipelines the kernel's own way takes less time. Values are not persisted where the card put them: that takes frames on /dev/daxX.Y, the only
+// persistent memory that the kernel lets a card write to. The log's record of such a value would list its pieces and have their CRC; their lines would be
+// written back before the batch's fence; a frame would be free again only when what took its value's place is durable, for until
+// then a crash brings the value back; compaction would copy values out when frames become few; and opening would look, behind the whole
+// log, which frames are in use. Nothing of that is built.
 package kv

@@ -1,11 +1,16 @@
 package kv
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"log/slog"
+	"net/http"
+	"strings"
 
+	"usui/internal/metrics"
+	"usui/internal/metrics/scrape"
 	"usui/layer/kv/disk"
 	"usui/layer/kv/engine"
 	"usui/layer/kv/server"
@@ -13,7 +18,10 @@ import (
 
 // Config is what a store is served with.
 type Config struct {
-	Listen       string // address, as in ":6379"
+	Listen       string // addresses, as in ":6379" and "unix:/run/kv.sock", with commas between them
+	TLS          TLS
+	Bypass       Bypass
+	Metrics      string // address at which Prometheus is answered; empty for none
 	Folder       disk.Folder
 	SegmentBytes int // of a new store; 0 is engine.DefaultSegment
 	Password     string
@@ -26,46 +34,119 @@ type Config struct {
 
 // Store is a server with its store.
 type Store struct {
-	server  *server.Server
-	address string
+	server    *server.Server
+	listeners []listener
+	secure    *secure      // nil without TLS
+	bypass    *bypass      // nil without
+	scraped   *http.Server // nil without metrics
+	metrics   string       // its address
+	syncs     metrics.Histogram
 }
 
 // New reads the log and listens. The folder becomes the store's.
-func New(cfg Config) (*Store, error) {
-	fd, address, err := listen(cfg.Listen)
-	if err != nil {
-		return nil, errors.Join(err, cfg.Folder.Close())
+func New(cfg Config) (_ *Store, err error) {
+	s := &Store{}
+	if cfg.Bypass.Interface != "" {
+		if s.bypass, err = openBypass(cfg.Bypass, cmp.Or(cfg.Clients, server.DefaultClients)); err != nil {
+			return nil, errors.Join(err, cfg.Folder.Close())
+		}
 	}
+	if s.listeners, err = listenAll(cfg.Listen); err != nil {
+		return nil, errors.Join(err, cfg.Folder.Close(), s.bypass.close())
+	}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, s.Close())
+		}
+	}()
 	if cfg.Logger == nil {
 		cfg.Logger = slog.New(slog.DiscardHandler)
 	}
-	s, err := server.New(server.Config{
-		Listener: fd,
+	var fds []int
+	for _, l := range s.listeners {
+		fds = append(fds, l.fd)
+	}
+	s.server, err = server.New(server.Config{
+		Listeners: fds,
 		Open: func(o engine.Options) (*engine.Store, error) {
 			o.SegmentBytes, o.Progress = cfg.SegmentBytes, cfg.Progress
-			return engine.Open(cfg.Folder, o)
+			return engine.Open(observed{cfg.Folder, &s.syncs}, o)
 		},
 		Password: cfg.Password, Clients: cfg.Clients, ClientMemory: cfg.ClientMemory,
-		Version: cfg.Version, Logger: cfg.Logger,
+		Version: cfg.Version, Logger: cfg.Logger, Bypass: s.bypass.parts(),
 	})
 	if err != nil {
 		return nil, err
 	}
-	return &Store{s, address}, nil
+	if cfg.TLS.Listen != "" {
+		if s.secure, err = newSecure(cfg.TLS, s.server.Attach, cfg.Logger); err != nil {
+			return nil, err
+		}
+	}
+	if cfg.Metrics != "" {
+		l, err := scrape.Listen(cfg.Metrics)
+		if err != nil {
+			return nil, err
+		}
+		mux := http.NewServeMux()
+		mux.HandleFunc("GET /metrics", s.serveMetrics)
+		s.scraped, s.metrics = scrape.Serve(l, mux, cfg.Logger), l.Addr().String()
+	}
+	return s, nil
 }
 
-// Address is where it listens.
-func (s *Store) Address() string { return s.address }
+// Address is where it listens, at several places with commas between them.
+func (s *Store) Address() string {
+	var all []string
+	for _, l := range s.listeners {
+		all = append(all, l.address)
+	}
+	return strings.Join(all, ",")
+}
+
+// SecureAddress is where it listens for TLS, empty if it does not.
+func (s *Store) SecureAddress() string {
+	if s.secure == nil {
+		return ""
+	}
+	return s.secure.listener.Addr().String()
+}
+
+// BypassAddress is where it listens past the kernel's network stack, and how frames come there; empty if it does not.
+func (s *Store) BypassAddress() string {
+	if s.bypass == nil {
+		return ""
+	}
+	return s.bypass.String()
+}
+
+// MetricsAddress is where Prometheus is answered, empty if it is not.
+func (s *Store) MetricsAddress() string { return s.metrics }
 
 // Run serves until ctx ends.
 func (s *Store) Run(ctx context.Context) error { return s.server.Run(ctx) }
 
 // Close ends all connections and gives everything back.
-func (s *Store) Close() error { return s.server.Close() }
+func (s *Store) Close() error {
+	if s.scraped != nil {
+		s.scraped.Close() // its clients' errors are of no use
+	}
+	var err error
+	if s.server != nil {
+		err = s.server.Close()
+	}
+	if s.secure != nil {
+		s.secure.close()
+	}
+	for _, l := range s.listeners {
+		l.remove()
+	}
+	return errors.Join(err, s.bypass.close())
+}
 
 // check verifies every record in a folder, and the checkpoint, and says what it found.
 func check(path string) (string, error) {
-	folder, err := disk.Open(path, engine.IsOurs)
+	folder, err := disk.Open(path, engine.IsOurs, disk.Ordinary)
 	if err != nil {
 		return "", err
 	}

@@ -33,6 +33,7 @@ Rows of "chosen" are bytes that the author may have chosen. A row such as imm+op
 one and end in the other. Nothing that blinding does changes the rows of "left": they are what other tools count in a total.
 
 --definitions ropgadget counts what the program ROPgadget counts (add --classes all for its jumps to relative targets).`,
+	FlagsBehind: true,
 	Setup: func(f *flag.FlagSet) cli.Run {
 		var c command
 		c.flags(f)

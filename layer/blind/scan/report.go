@@ -29,6 +29,7 @@ type Report struct {
 	Unintended []Hits     `json:"unintended"` // the others, by where they are, without what has none
 	Offenders  []Offender `json:"offenders"`  // those of them in bytes that the author may have chosen, by rising offset
 	Unlisted   int        `json:"unlisted"`   // how many offenders more there are than a report lists
+	Own        int        `json:"-"`          // how many are the engine's own
 
 	unintended [numFields][numFields]Tally
 }

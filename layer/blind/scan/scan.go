@@ -14,6 +14,9 @@ type Options struct {
 	Arch        string // for [File]: amd64, arm64, or "" for what the file says
 	Format      Format // for File: how to read it
 	All         bool   // list all unintended terminators, and not only those that the program's author may have chosen
+
+	// Own says of an offender that the engine has it on its own account: it is counted and not listed. nil: there is none.
+	Own func(Offender) bool
 }
 
 // classes is Classes, or what it is by default.
@@ -57,7 +60,7 @@ func (r *Report) add(arch terminator.Arch, seg segment, o Options) error {
 	if o.Definitions == ROPgadget {
 		find = newSearches().next
 	}
-	t := tallier{Report: r, segment: seg, all: o.All, base: r.Size.Functions}
+	t := tallier{Report: r, segment: seg, all: o.All, own: o.Own, base: r.Size.Functions}
 	r.Size.Code += len(seg.code)
 	r.Size.Functions += len(seg.functions)
 	t.run(arch, find, o.classes())
@@ -81,6 +84,7 @@ type tallier struct {
 	*Report
 	segment
 	all  bool
+	own  func(Offender) bool
 	base int // how many functions other segments had
 }
 
@@ -137,10 +141,6 @@ func (t *tallier) count(h terminator.Hit, begins, ends *piece, function int) {
 	if !t.all && !w.Chosen() {
 		return
 	}
-	if len(t.Offenders) == maxOffenders {
-		t.Unlisted++
-		return
-	}
 	o := Offender{Function: -1, Off: h.Off, Address: t.address + uint64(h.Off), Class: h.Class, Where: w}
 	if function >= 0 {
 		o.Function, o.Name = t.base+function, t.functions[function].Name
@@ -149,7 +149,14 @@ func (t *tallier) count(h terminator.Hit, begins, ends *piece, function int) {
 	if w.Crossing() || begins != ends {
 		o.Parts = append(o.Parts, t.part(ends, last))
 	}
-	t.Offenders = append(t.Offenders, o)
+	switch {
+	case t.own != nil && t.own(o):
+		t.Own++
+	case len(t.Offenders) == maxOffenders:
+		t.Unlisted++
+	default:
+		t.Offenders = append(t.Offenders, o)
+	}
 }
 
 // part is the field that has the byte at an offset.

@@ -325,3 +325,18 @@ func TestScanAllocatesNothingForAnInstruction(t *testing.T) {
 		t.Errorf("%v allocations", n)
 	}
 }
+
+// TestListIsBounded: what is beyond the bound is counted, and what is the engine's own does not count against it.
+func TestListIsBounded(t *testing.T) {
+	const more = 5
+	code := bytes.Repeat([]byte{0xb8, 0xc3, 0, 0, 0}, maxOffenders+more) // mov eax, 0xc3
+	r, err := Code(terminator.AMD64, code, nil, Options{})
+	if err != nil || len(r.Offenders) != maxOffenders || r.Unlisted != more || r.Own != 0 {
+		t.Errorf("Code: %d listed, %d not, %d own, %v", len(r.Offenders), r.Unlisted, r.Own, err)
+	}
+	first := func(o Offender) bool { return o.Off < 5*more }
+	r, err = Code(terminator.AMD64, code, nil, Options{Own: first})
+	if err != nil || len(r.Offenders) != maxOffenders || r.Unlisted != 0 || r.Own != more {
+		t.Errorf("Code with %d of the engine's own: %d listed, %d not, %d own, %v", more, len(r.Offenders), r.Unlisted, r.Own, err)
+	}
+}

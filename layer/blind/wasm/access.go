@@ -12,10 +12,10 @@ const (
 	V128 ValType = 0x7b
 )
 
-// Value types that a heap type follows.
+// Codes of value types that a heap type follows: the bytes 0x63 and 0x64, as signed numbers of seven bits.
 const (
-	refNull = 0x63
-	ref     = 0x64
+	refNull = -29
+	ref     = -28
 )
 
 // Access is what an instruction with a memarg does.

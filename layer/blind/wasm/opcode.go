@@ -96,7 +96,7 @@ const (
 	index     // one index
 	indices   // two
 	labels    // vector of labels and the default
-	types     // vector of value types
+	selected  // vector of one value type
 	heapType
 	memArg
 	memLane // memarg, then a lane
@@ -130,7 +130,7 @@ var shapes = func() (s [256]shape) {
 	fill(0x13, 0x13, indices)   // return_call_indirect
 	fill(0x14, 0x15, index)     // call_ref, return_call_ref
 	fill(0x1a, 0x1b, nothing)   // drop, select
-	fill(0x1c, 0x1c, types)     // select t
+	fill(0x1c, 0x1c, selected)  // select t
 	fill(0x1f, 0x1f, tryTable)
 	fill(0x20, 0x26, index)  // local.get to table.set
 	fill(0x28, 0x3e, memArg) // loads and stores

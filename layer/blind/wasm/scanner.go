@@ -76,7 +76,9 @@ func (s *Scanner) Next() bool {
 	s.immediates(what)
 	switch in.Op {
 	case OpBlock, OpLoop, OpIf, OpTryTable:
-		s.depth++
+		if s.depth++; s.depth > MaxDepth && r.err == nil {
+			r.fail(fmt.Errorf("blocks nested more than %d deep", MaxDepth))
+		}
 	case OpEnd:
 		s.depth--
 	}
@@ -129,16 +131,16 @@ func (s *Scanner) immediates(what shape) {
 		in.Index = r.u32()
 		in.Second = r.u32()
 	case labels:
-		in.Index = r.count(1)
+		if in.Index = r.count(1); in.Index > MaxLabels {
+			r.fail(fmt.Errorf("br_table of %d labels, more than %d", in.Index, MaxLabels))
+		}
 		for range uint64(in.Index) + 1 {
 			r.u32()
 		}
-	case types:
-		for range r.count(1) {
-			r.valueType()
-		}
+	case selected:
+		r.selectType()
 	case heapType:
-		r.signed(33)
+		r.typeNumber()
 	case memArg:
 		r.memArg(&in.Mem)
 	case memLane:
@@ -184,15 +186,33 @@ func (r *reader) memArg(m *MemArg) {
 	m.Offset = r.u64()
 }
 
-// blockType reads the type of a block: empty, a value type or the index of a function type.
+// blockType reads the type of a block: empty, a value type or the index of a function type. A value type is one, too, of one byte
+// or of a prefix and what it refers to.
 func (r *reader) blockType() {
-	if r.pos < len(r.bytes) {
-		if b := r.bytes[r.pos]; b == refNull || b == ref {
-			r.valueType()
-			return
-		}
+	if n := r.typeNumber(); n == refNull || n == ref {
+		r.typeNumber()
 	}
-	r.signed(33)
+}
+
+// typeNumber reads a number that is an index or, below zero, the code of a type. A code takes one byte. Engines differ in what they
+// make of longer forms: wazero compares the number in one place and the byte in another.
+func (r *reader) typeNumber() int64 {
+	at := r.pos
+	n := r.signed(33)
+	if n < 0 && r.pos-at > 1 && r.err == nil {
+		r.fail(fmt.Errorf("type %d at %#x is not in its shortest form", n, at))
+	}
+	return n
+}
+
+// selectType reads the type of a select, a vector of one. wazero 1.12 takes all for one byte when it compiles, and panics.
+func (r *reader) selectType() {
+	if n := r.byte(); n != 1 && r.err == nil {
+		r.fail(fmt.Errorf("select of %#x types, which must be one", n))
+	}
+	if n := r.typeNumber(); r.err == nil && (n >= 0 || n == refNull || n == ref) {
+		r.fail(errors.New("select of a reference to a type of its own is of the typed-function-references proposal, and not supported"))
+	}
 }
 
 // catches reads the clauses of try_table.

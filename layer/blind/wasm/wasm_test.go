@@ -120,11 +120,34 @@ func TestScannerRefusesByName(t *testing.T) {
 		{"\x0e\xff\xff\xff\xff\x0f", "4294967295 elements in 0 bytes"},
 		{"\x41", "instruction at 0x0: unexpected end"},
 		{"\xfe\x03\x01", "reserved byte"},
+		{"\x02\xe3\x7f\x70", "type -29 at 0x1 is not in its shortest form"},
+		{"\x1f\xff\xff\x7f\x00", "type -1 at 0x1 is not in its shortest form"},
+		{"\x03\x63\xf0\x7f", "type -16 at 0x2 is not in its shortest form"},
+		{"\xd0\xf0\xff\xff\xff\x7f", "type -16 at 0x1 is not in its shortest form"},
+		{"\x1c\x01\x63\x00", "select of a reference to a type of its own is of the typed-function-references proposal"},
+		{"\x1c\x01\x64\x70", "select of a reference"},
+		{"\x1c\x01\xff\x7f", "not in its shortest form"},
+		{"\x1c\x02\x7f\x7f", "select of 0x2 types"},
+		{"\x1c\x81\x00\x7f", "select of 0x81 types"},
+		{"\x0e\xf1\xff\x03" + strings.Repeat("\x00", 65_522), "br_table of 65521 labels, more than 65520"},
 	}
 	for _, tt := range tests {
 		s := NewScanner([]byte(tt.code))
 		if s.Next() || s.Err() == nil || !strings.Contains(s.Err().Error(), tt.want) {
 			t.Errorf("Scanner of %x: error %v, want %q in it", tt.code, s.Err(), tt.want)
+		}
+	}
+}
+
+func TestScannerBoundsNesting(t *testing.T) {
+	for n, ok := range map[int]bool{MaxDepth - 1: true, MaxDepth: false} { // the function itself is one more
+		code := bytes.Repeat([]byte{byte(OpBlock), 0x40}, n)
+		s := NewScanner(append(code, bytes.Repeat([]byte{byte(OpEnd)}, n+1)...))
+		for s.Next() {
+			continue
+		}
+		if (s.Err() == nil) != ok {
+			t.Errorf("%d blocks: %v, want ok %v", n, s.Err(), ok)
 		}
 	}
 }
@@ -198,6 +221,9 @@ func TestParseRefuses(t *testing.T) {
 		{"nothing", nil, "does not begin"},
 		{"component", []byte("\x00asm\x0d\x00\x01\x00"), "component"},
 		{"cut section", append(module(), 1, 5), "unexpected end"},
+		{"overlong type of a parameter", module("\x01\x01\x60\x01\xff\x7f\x00"), "not in its shortest form"},
+		{"overlong type of a local", module(oneType, oneFunc, "\x0a\x01\x06\x01\x02\xe3\x7f\x70\x0b"), "not in its shortest form"},
+		{"overlong heap type of a global", module("\x06\x01\x63\xf0\x7f\x00\xd0\x70\x0b"), "not in its shortest form"},
 		{"cut size", append(module(), 1), "unexpected end"},
 		{"no body", module(oneType, oneFunc), "1 functions are declared and 0 have a body"},
 		{"no declaration", module(oneType, oneBody), "more bodies"},
@@ -311,6 +337,9 @@ func TestEveryOpcodeHasOneShape(t *testing.T) {
 			}
 			op := Op(prefix<<8 | n)
 			code := append(AppendOp(nil, op), make([]byte, 40)...)
+			if op == OpSelectT {
+				code = append(AppendOp(nil, op), 1, byte(I32))
+			}
 			s := NewScanner(code)
 			if s.Next() {
 				known[prefix]++

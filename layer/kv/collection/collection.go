@@ -1,5 +1,7 @@
 package collection
 
+import "math"
+
 // Kind says what a key has. It is part of the format of records.
 type Kind byte
 
@@ -25,15 +27,18 @@ const (
 
 // WellFormed says whether a collection of that kind has elements with such keys and, if they are put, such values.
 func WellFormed(k Kind, key, value []byte, put bool) bool {
+	if !put && len(value) > 0 {
+		return false
+	}
 	switch k {
 	case Hash:
-		return put || len(value) == 0
+		return true
 	case Set:
 		return len(value) == 0
 	case List:
-		return len(key) == LabelBytes && (put || len(value) == 0)
+		return len(key) == LabelBytes
 	case ZSet:
-		return put == (len(value) == ScoreBytes) && (put || len(value) == 0)
+		return !put || len(value) == ScoreBytes && !math.IsNaN(ScoreOf(value))
 	}
 	return false
 }
@@ -54,11 +59,27 @@ type Elements interface {
 	Encoding() string
 }
 
-// New makes an empty collection, or returns nil if there is none of that kind.
-func New(k Kind) Elements {
+// New makes an empty collection, or returns nil if there is none of that kind. It looks at limits, which may change, whenever it grows.
+func New(k Kind, limits *Limits) Elements {
 	switch k {
 	case Hash, Set:
-		return &Table{kind: k}
+		return &Table{kind: k, limits: limits}
+	case List:
+		return &Series{}
+	case ZSet:
+		return &Ranking{Table: Table{kind: k, limits: limits}}
 	}
 	return nil
+}
+
+// Limits are the sizes up to which Redis would keep collections in a compact encoding.
+type Limits struct {
+	HashEntries, HashValue int // hash-max-listpack-entries, hash-max-listpack-value
+	SetEntries             int // set-max-intset-entries
+	ZSetEntries, ZSetValue int // zset-max-listpack-entries, zset-max-listpack-value
+}
+
+// DefaultLimits are those of Redis 7.0 (redis.conf).
+func DefaultLimits() *Limits {
+	return &Limits{HashEntries: 128, HashValue: 64, SetEntries: 512, ZSetEntries: 128, ZSetValue: 64}
 }

@@ -1,10 +1,14 @@
 package collection
 
-import "strconv"
+import (
+	"slices"
+	"strconv"
+)
 
 // Table is a hash or a set.
 type Table struct {
 	kind    Kind
+	limits  *Limits
 	large   bool // Redis would have left its compact encoding
 	entries []entry
 	index   map[string]uint32 // places in entries; nil while there are few
@@ -34,6 +38,19 @@ func (t *Table) place(key []byte) int {
 	}
 	return -1
 }
+
+// Place is the number by which [Table.At] has an element.
+func (t *Table) Place(key string) (i int, found bool) {
+	if t.index != nil {
+		i, found := t.index[key]
+		return int(i), found
+	}
+	i = slices.IndexFunc(t.entries, func(e entry) bool { return e.key == key })
+	return i, i >= 0
+}
+
+// Kind is what it is a table of.
+func (t *Table) Kind() Kind { return t.kind }
 
 // Len implements [Elements].
 func (t *Table) Len() int { return len(t.entries) }
@@ -122,25 +139,24 @@ func (t *Table) Scan(cursor uint64, count int) (low, high int) {
 	return max(0, high-count), high
 }
 
-// Sizes up to which Redis 7.0 keeps collections compact, by default (redis.conf).
-const (
-	compactHash  = 128 // hash-max-listpack-entries
-	compactBytes = 64  // hash-max-listpack-value
-	compactSet   = 512 // set-max-intset-entries
-)
-
 func (t *Table) limit() int {
-	if t.kind == Set {
-		return compactSet
+	switch t.kind {
+	case Set:
+		return t.limits.SetEntries
+	case ZSet:
+		return t.limits.ZSetEntries
 	}
-	return compactHash
+	return t.limits.HashEntries
 }
 
 func (t *Table) outgrows(key, value []byte) bool {
-	if t.kind == Set {
+	switch t.kind {
+	case Set:
 		return !isInteger(key)
+	case ZSet:
+		return len(key) > t.limits.ZSetValue
 	}
-	return len(key) > compactBytes || len(value) > compactBytes
+	return len(key) > t.limits.HashValue || len(value) > t.limits.HashValue
 }
 
 // isInteger says whether p is a 64-bit integer as Redis writes it.

@@ -17,6 +17,8 @@ type Folder interface {
 	Open(name string) (File, error)
 	// Replace begins a file that will take the place of the one of that name, if there is one, once it is whole. A name has one at a time.
 	Replace(name string) (Replacement, error)
+	// Immediate says that a WriteAt and a Sync take about as long as a copy, so that another goroutine to wait for them costs more.
+	Immediate() bool
 	// Close gives the folder back. Its files are closed before.
 	Close() error
 }
@@ -43,7 +45,7 @@ type Replacement interface {
 	Abandon() error
 }
 
-// Guard runs f, and turns a fault in a [File.View] into an error. what says what f reads.
+// Guard runs f, and turns a fault in a [File.View] or a [Memory] into an error. what says what f does.
 func Guard(what string, f func() error) (err error) {
 	old := debug.SetPanicOnFault(true)
 	defer func() {
@@ -54,7 +56,7 @@ func Guard(what string, f func() error) (err error) {
 			runtime.Error
 			Addr() uintptr
 		}:
-			err = fmt.Errorf("%s: the device cannot read it: %v", what, r)
+			err = fmt.Errorf("%s: fault of the device: %v", what, r)
 		default:
 			panic(r)
 		}

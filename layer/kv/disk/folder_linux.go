@@ -19,13 +19,15 @@ const lockName = "lock"
 
 // folder implements [Folder].
 type folder struct {
-	path string
-	lock *os.File
+	path       string
+	lock       *os.File
+	persistent bool // files are mapped as persistent memory
 }
 
 // Open makes the folder if it is not there and takes it. It returns an error that wraps [ErrInUse] if it is taken. A folder that holds
-// something else than a store is refused, and nothing in it is changed.
-func Open(path string, ours func(name string) bool) (Folder, error) {
+// something else than a store is refused, and nothing in it is changed; so is one without persistent memory for [FSDAX]. What was written
+// through one medium is read through any.
+func Open(path string, ours func(name string) bool, medium Medium) (Folder, error) {
 	if err := os.MkdirAll(path, 0o700); err != nil {
 		return nil, err
 	}
@@ -52,8 +54,15 @@ func Open(path string, ours func(name string) bool) (Folder, error) {
 		}
 		return nil, fmt.Errorf("lock %s: %v", path, err)
 	}
-	return &folder{path, lock}, nil
+	persistent, err := medium.persistent(lock)
+	if err != nil {
+		return nil, errors.Join(err, lock.Close())
+	}
+	return &folder{path, lock, persistent}, nil
 }
+
+// Immediate implements [Folder].
+func (f *folder) Immediate() bool { return f.persistent }
 
 // Names implements [Folder]. Files that nobody finished are removed.
 func (f *folder) Names() ([]string, error) {
@@ -101,7 +110,7 @@ func (f *folder) Create(name string, head []byte, size int64) (_ File, err error
 	if err := syncFolder(f.path); err != nil {
 		return nil, err
 	}
-	return view(file)
+	return f.view(file)
 }
 
 // fill writes zeros: blocks that are merely reserved (fallocate) would be converted at the first write into them, a change of
@@ -128,7 +137,7 @@ func (f *folder) Open(name string) (File, error) {
 	if err != nil {
 		return nil, err
 	}
-	return view(file)
+	return f.view(file)
 }
 
 // syncFolder makes names durable.
@@ -151,11 +160,15 @@ type mapped struct {
 	memory []byte
 }
 
-func view(file *os.File) (File, error) {
+// view maps a file, which it owns from now on.
+func (f *folder) view(file *os.File) (File, error) {
 	info, err := file.Stat()
 	if err != nil {
 		file.Close()
 		return nil, err
+	}
+	if f.persistent {
+		return mapPersistent(file, int(info.Size()))
 	}
 	m := &mapped{File: file, fd: int(file.Fd())}
 	if info.Size() > 0 {

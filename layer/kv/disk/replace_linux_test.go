@@ -9,7 +9,7 @@ import (
 
 func TestAReplacementTakesItsPlaceWhenItIsWhole(t *testing.T) {
 	dir := t.TempDir()
-	folder, err := Open(dir, func(name string) bool { return name == "a" })
+	folder, err := Open(dir, func(name string) bool { return name == "a" }, Ordinary)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -17,6 +17,8 @@ var ErrInjected = errors.New("injected failure")
 
 // Disk is a disk in memory. It implements [disk.Folder].
 type Disk struct {
+	persistent bool // files are persistent memory
+
 	mu    sync.Mutex
 	files map[string]*file // guarded by mu
 	old   map[string]*file // guarded by mu; names whose change is not durable, with what was there before, nil for nothing
@@ -40,11 +42,18 @@ var ErrSkipped = errors.New("skipped")
 // New returns an empty disk.
 func New() *Disk { return &Disk{files: map[string]*file{}, old: map[string]*file{}} }
 
+// NewMemory returns empty persistent memory: it stores words, by package disk's own code for that, and a Sync is a fence.
+func NewMemory() *Disk {
+	d := New()
+	d.persistent = true
+	return d
+}
+
 type file struct {
 	d       *Disk
 	name    string
 	view    []byte // what a reader sees
-	durable []byte // what a crash leaves for certain
+	durable []byte // what a crash leaves for certain; nil: what is in view, as long as nothing was written
 	pending []write
 }
 
@@ -70,19 +79,29 @@ func (d *Disk) Create(name string, head []byte, size int64) (disk.File, error) {
 	if d.files[name] != nil {
 		return nil, fmt.Errorf("create %s: %w", name, fs.ErrExist)
 	}
-	f := &file{d: d, name: name, view: make([]byte, size), durable: make([]byte, size)}
+	f := &file{d: d, name: name, view: make([]byte, size)}
 	copy(f.view, head)
-	copy(f.durable, head)
 	d.files[name] = f
-	return f, nil
+	return d.give(f), nil
 }
+
+// give is f as the medium has it.
+func (d *Disk) give(f *file) disk.File {
+	if d.persistent {
+		return disk.OnMemory(words{f})
+	}
+	return f
+}
+
+// Immediate implements [disk.Folder].
+func (d *Disk) Immediate() bool { return d.persistent }
 
 // Open implements [disk.Folder].
 func (d *Disk) Open(name string) (disk.File, error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if f := d.files[name]; f != nil {
-		return f, nil
+		return d.give(f), nil
 	}
 	return nil, fmt.Errorf("open %s: %w", name, fs.ErrNotExist)
 }
@@ -103,6 +122,9 @@ func (f *file) WriteAt(p []byte, off int64) (int, error) {
 	}
 	if off < 0 || off+int64(len(p)) > int64(len(f.view)) {
 		return 0, fmt.Errorf("write %d bytes at %d of %s: beyond its end", len(p), off, f.name)
+	}
+	if f.durable == nil {
+		f.durable = slices.Clone(f.view)
 	}
 	copy(f.view[off:], p)
 	f.pending = append(f.pending, write{off, slices.Clone(p)})
@@ -142,6 +164,7 @@ func (d *Disk) Crash(seed uint64) *Disk {
 	defer d.mu.Unlock()
 	random := rand.New(rand.NewPCG(seed, 1))
 	left := New()
+	left.persistent = d.persistent
 	for _, name := range slices.Sorted(maps.Keys(d.files)) {
 		f := d.files[name]
 		if old, changed := d.old[name]; changed && random.IntN(2) == 0 {
@@ -149,7 +172,11 @@ func (d *Disk) Crash(seed uint64) *Disk {
 				continue
 			}
 		}
-		content := slices.Clone(f.durable)
+		kept := f.durable
+		if kept == nil {
+			kept = f.view
+		}
+		content := slices.Clone(kept)
 		keep := random.Float64() // some crashes keep nearly all, some nearly nothing
 		for _, w := range f.pending {
 			for start := 0; start < len(w.p); {
@@ -160,7 +187,7 @@ func (d *Disk) Crash(seed uint64) *Disk {
 				start = end
 			}
 		}
-		left.files[name] = &file{d: left, name: name, view: content, durable: slices.Clone(content)}
+		left.files[name] = &file{d: left, name: name, view: content}
 	}
 	return left
 }
@@ -171,7 +198,9 @@ func (d *Disk) Corrupt(name string, off int64) {
 	defer d.mu.Unlock()
 	f := d.files[name]
 	f.view[off] ^= 0x40
-	f.durable[off] ^= 0x40
+	if f.durable != nil {
+		f.durable[off] ^= 0x40
+	}
 }
 
 // Size is that of a file, 0 if there is none.

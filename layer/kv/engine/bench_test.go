@@ -55,7 +55,7 @@ func benchmarkOpen(b *testing.B, checkpoint bool) {
 		if err := os.Remove(filepath.Join(dir, without)); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			b.Fatal(err)
 		}
-		folder, err := disk.Open(dir, IsOurs)
+		folder, err := disk.Open(dir, IsOurs, disk.Ordinary)
 		if err != nil {
 			b.Fatal(err)
 		}

@@ -3,6 +3,7 @@ package engine
 import (
 	"fmt"
 
+	"usui/layer/kv/collection"
 	"usui/layer/kv/disk"
 )
 
@@ -63,7 +64,7 @@ func (r *Report) checkCheckpoint(folder disk.Folder, files segments, with map[in
 	if _, r.Ignored = c.fits(&files); r.Ignored != nil {
 		return nil
 	}
-	s := &Store{opt: Options{SegmentBytes: c.segmentBytes}, slots: files.slots, log: files.log, collections: map[uint64]*Collection{}}
+	s := &Store{opt: Options{SegmentBytes: c.segmentBytes, Limits: collection.DefaultLimits()}, slots: files.slots, log: files.log, collections: map[uint64]*Collection{}}
 	if s.index, err = newIndex(); err != nil {
 		return err
 	}

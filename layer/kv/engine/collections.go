@@ -21,7 +21,7 @@ type Collection struct {
 // gives it to a key; that makes something large appear at once. [Store.Discard] gives it up.
 func (s *Store) NewCollection(k collection.Kind) *Collection {
 	s.lastID = max(s.lastID, s.seq) + 1
-	c := &Collection{Kind: k, Elements: collection.New(k), id: s.lastID}
+	c := &Collection{Kind: k, Elements: collection.New(k, s.opt.Limits), id: s.lastID}
 	s.collections[c.id] = c
 	return c
 }
@@ -109,7 +109,7 @@ func (s *Store) collectionOf(r record) (*Collection, error) {
 	id, kind := r.id(), r.kind()
 	c := s.collections[id]
 	if c == nil {
-		c = &Collection{Kind: kind, Elements: collection.New(kind), id: id}
+		c = &Collection{Kind: kind, Elements: collection.New(kind, s.opt.Limits), id: id}
 		if c.Elements == nil {
 			return nil, fmt.Errorf("%w: record %d is of kind %d, which this usui does not know", ErrDamaged, r.seq(), kind)
 		}

@@ -2,6 +2,7 @@ package engine
 
 import (
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"testing"
@@ -167,6 +168,16 @@ func FuzzOpen(f *testing.F) {
 		}
 	}
 	s.End()
+	for _, kind := range []collection.Kind{collection.List, collection.ZSet} {
+		m := &model{random: rand.New(rand.NewPCG(1, 1))}
+		c := s.NewCollection(kind)
+		for range 10 {
+			key, value := m.element(kind)
+			if err := errors.Join(s.PutElement(c, []byte(key), []byte(value)), s.PutCollection([]byte(kind.String()), c, 0)); err != nil {
+				f.Fatal(err)
+			}
+		}
+	}
 	f.Add(s.batch.records)
 	f.Add(s.batch.records[:len(s.batch.records)-40])
 	f.Add([]byte{})
@@ -187,11 +198,14 @@ func FuzzOpen(f *testing.F) {
 		if err := balance(s); err != nil {
 			t.Error(err)
 		}
+		random := rand.New(rand.NewPCG(1, 1))
 		var keys [][]byte
 		for cursor, first := uint64(0), true; first || cursor != 0; first = false {
 			cursor = s.Scan(cursor, 10, func(k []byte, e Entry) {
 				keys = append(keys, append([]byte{}, k...))
-				read(s, e)
+				if read(s, e); !inOrder(s, e) {
+					t.Errorf("%q is not in order", k)
+				}
 			})
 		}
 		for i, k := range keys {
@@ -200,7 +214,8 @@ func FuzzOpen(f *testing.F) {
 				continue
 			}
 			if e.Collection != nil {
-				err = s.PutElement(e.Collection, k, nil)
+				key, value := (&model{random: random}).element(e.Kind())
+				err = s.PutElement(e.Collection, []byte(key), []byte(value))
 			}
 			if i%2 == 0 {
 				_, err = s.Delete(k)

@@ -92,7 +92,7 @@ func (s *Store) Commit() {
 // Idle says that there is nothing that Commit would do, now or when a batch is done.
 func (s *Store) Idle() bool { return !s.busy && len(s.batch.records) == 0 }
 
-// hand gives the batch to the committer, if that is idle.
+// hand gives the batch to the committer, if that is idle. Where the medium is immediate, it does the committer's work itself.
 func (s *Store) hand() {
 	if s.busy || s.sealed != nil || len(s.batch.records) == 0 {
 		return
@@ -106,7 +106,12 @@ func (s *Store) hand() {
 	}
 	s.flight, s.batch = s.batch, batch{records: old}
 	s.busy = true
-	s.work <- job{s.flight.segment.file, s.flight.off, s.flight.records}
+	j := job{s.flight.segment.file, s.flight.off, s.flight.records}
+	if s.folder.Immediate() {
+		s.finish(j.commit())
+		return
+	}
+	s.work <- j
 }
 
 // Collect takes what the other goroutines have finished. It does not wait.

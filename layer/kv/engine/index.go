@@ -2,6 +2,7 @@ package engine
 
 import (
 	"errors"
+	"math/rand/v2"
 	"slices"
 )
 
@@ -239,6 +240,40 @@ func (t *table) each(bucket int, f func(entry uint64)) {
 			return
 		}
 		at = overflowWord(link)
+	}
+}
+
+// Bounds for random: below fewEntries all are counted through; a chain of more than crowd entries is very rare.
+const (
+	fewEntries = 1000
+	crowd      = 3 * entries
+)
+
+// random returns an entry's address, each with the same chance. There must be one. Of few entries it takes the nth. Of many, it tries buckets: one
+// is accepted the more readily, the more entries it has.
+func (x *index) random() (a address) {
+	if x.count < fewEntries {
+		nth := rand.IntN(x.count)
+		for cursor, first := uint64(0), true; first || cursor != 0; first = false {
+			cursor = x.walk(cursor, func(found address) {
+				if nth == 0 {
+					a = found
+				}
+				nth--
+			})
+		}
+		return a
+	}
+	for {
+		n := 0
+		x.walk(rand.Uint64()>>(64-tagBits-bucketBits), func(found address) {
+			if n++; rand.IntN(n) == 0 {
+				a = found
+			}
+		})
+		if n > rand.IntN(crowd) {
+			return a
+		}
 	}
 }
 

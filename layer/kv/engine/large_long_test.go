@@ -23,7 +23,7 @@ func TestLongFiftyMillionKeys(t *testing.T) {
 	dir := t.TempDir()
 	var reports int
 	open := func() *Store {
-		folder, err := disk.Open(dir, IsOurs)
+		folder, err := disk.Open(dir, IsOurs, disk.Ordinary)
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -9,7 +9,6 @@ import (
 	"slices"
 	"strings"
 	"sync/atomic"
-	"testing"
 
 	"usui/layer/kv/collection"
 	"usui/layer/kv/disktest"
@@ -158,7 +157,20 @@ func (m *model) cut(seed uint64) *disktest.Disk {
 	return m.disk.Crash(seed)
 }
 
-func (m *model) key() string { return fmt.Sprint("key", m.random.IntN(60)) }
+// How many keys there are, and how many more with large strings, enough to make a log of several segments.
+const (
+	modelKeys = 60
+	largeKeys = 30
+)
+
+func keyOf(n int) string {
+	if n >= modelKeys {
+		return fmt.Sprint("large", n)
+	}
+	return fmt.Sprint("key", n)
+}
+
+func (m *model) key() string { return keyOf(m.random.IntN(modelKeys)) }
 
 // get is what a key has, nil for nothing.
 func (m *model) get(key string) *object {
@@ -188,8 +200,8 @@ func (m *model) act() error {
 	case n < 25:
 		o := &object{value: m.value(), expire: m.expiry()}
 		k := m.key()
-		if n < 2 { // enough to make a log of several segments
-			o.value, k = strings.Repeat("b", 10000), fmt.Sprint("big", m.random.IntN(30))
+		if n < 2 {
+			o.value, k = strings.Repeat("l", 10000), keyOf(modelKeys+m.random.IntN(largeKeys))
 		}
 		keys, err = map[string]*object{k: o}, m.store.Put([]byte(k), []byte(o.value), o.expire)
 	case n < 32:
@@ -281,22 +293,64 @@ func (m *model) putMany() (map[string]*object, error) {
 	})
 }
 
+// element is one that a collection of that kind may have.
+func (m *model) element(kind collection.Kind) (key, value string) {
+	n := m.random.IntN(30)
+	switch kind {
+	case collection.Hash:
+		return fmt.Sprint("e", n), m.value()
+	case collection.List:
+		label := collection.Label(uint64(n) << 40)
+		return string(label[:]), m.value()
+	case collection.ZSet:
+		score := collection.ScoreValue(float64(m.random.IntN(10)))
+		return fmt.Sprint("e", n), string(score[:])
+	}
+	return fmt.Sprint("e", n), ""
+}
+
+// inOrder says whether what keeps an order is in that of the records.
+func inOrder(s *Store, e Entry) bool {
+	if e.Collection == nil {
+		return true
+	}
+	switch elements := e.Collection.Elements.(type) {
+	case *collection.Series:
+		last := uint64(0)
+		for i := range elements.Len() {
+			label, _ := elements.At(i)
+			if i > 0 && label <= last {
+				return false
+			}
+			last = label
+		}
+	case *collection.Ranking:
+		last := ""
+		for i := range elements.Len() {
+			key, score := elements.Ranked(i)
+			now := fmt.Sprintf("%20.3f %s", score, key)
+			if now <= last || score != collection.ScoreOf(s.Value(elements.Find([]byte(key)))) {
+				return false
+			}
+			last = now
+		}
+	}
+	return true
+}
+
 // edit puts elements into a collection and takes some out, as HSET and HDEL; it makes and deletes the key where that is needed.
 func (m *model) edit(key string) (map[string]*object, error) {
 	old := m.get(key)
 	if old != nil && old.elements == nil {
 		return nil, nil
 	}
-	next := &object{kind: collection.Hash + collection.Kind(m.random.IntN(2)), elements: map[string]string{}}
+	next := &object{kind: collection.Hash + collection.Kind(m.random.IntN(4)), elements: map[string]string{}}
 	if old != nil {
 		next.kind, next.expire, next.elements = old.kind, old.expire, maps.Clone(old.elements)
 	}
 	puts, room := map[string]string{}, 2*Room(len(key), 0)
 	for range m.random.IntN(8) {
-		k, v := fmt.Sprint("e", m.random.IntN(30)), ""
-		if next.kind == collection.Hash {
-			v = m.value()
-		}
+		k, v := m.element(next.kind)
 		if room+Room(len(k), len(v)) < MinSegment/8 {
 			puts[k] = v
 			room += Room(len(k), len(v))
@@ -433,7 +487,9 @@ func (m *model) compare(s *Store, seq uint64) error {
 	want, seen := m.upTo(seq), map[string]bool{}
 	maps.DeleteFunc(want, func(_ string, o *object) bool { return o.expire != 0 && o.expire <= m.now })
 	for cursor, first := uint64(0), true; first || cursor != 0; first = false {
-		cursor = s.Scan(cursor, 1, func(k []byte, e Entry) { seen[string(k)] = reflect.DeepEqual(read(s, e), want[string(k)]) })
+		cursor = s.Scan(cursor, 1, func(k []byte, e Entry) {
+			seen[string(k)] = reflect.DeepEqual(read(s, e), want[string(k)]) && inOrder(s, e)
+		})
 	}
 	for k, o := range want {
 		e, ok := s.Get([]byte(k))
@@ -488,224 +544,4 @@ func balance(s *Store) error {
 		return fmt.Errorf("%d bytes live, %d keys with an expiry, %d collections are counted; want %d, %d and %d", s.live, s.expiring, len(s.collections), live, expiring, len(collections))
 	}
 	return nil
-}
-
-// crash opens what a crash would leave, and compares.
-func (m *model) crash(seed uint64) error {
-	durable := m.store.Durable()
-	if err := m.leaves(m.cut(seed), seed, durable); err != nil {
-		return err
-	}
-	for {
-		select {
-		case left := <-m.images:
-			if err := m.leaves(left, seed, 0); err != nil {
-				return fmt.Errorf("at a step of a checkpoint: %w", err)
-			}
-		default:
-			return nil
-		}
-	}
-}
-
-// leaves opens what a crash left, and compares. Some checkpoints have rotted.
-func (m *model) leaves(left *disktest.Disk, seed, durable uint64) error {
-	m.tamper(left)
-	if n := left.Size(checkpointName); n > 0 && m.random.IntN(8) == 0 {
-		left.Corrupt(checkpointName, []int64{m.random.Int64N(n), m.random.Int64N(checkpointUsed), headerCopy + m.random.Int64N(100)}[m.random.IntN(3)])
-	}
-	again, err := Open(left, m.options())
-	if err != nil {
-		return fmt.Errorf("with %d durable: Open = %w", durable, err)
-	}
-	defer again.Close()
-	m.met.count(m, again, left)
-	if again.Last() < durable {
-		return fmt.Errorf("the log ends at %d, want at least the %d that were durable", again.Last(), durable)
-	}
-	if err := m.compare(again, again.Last()); err != nil {
-		return fmt.Errorf("with %d durable of %d: %w", durable, m.store.Last(), err)
-	}
-	return m.afterwards(again, left, seed)
-}
-
-// afterwards goes on with what a crash left, has a second crash, and looks whether the remains of the first come back.
-func (m *model) afterwards(again *Store, left *disktest.Disk, seed uint64) error {
-	base := again.Last()
-	put := change{seq: base + 1, keys: map[string]*object{"after": {value: "the crash"}}}
-	if err := again.Put([]byte("after"), []byte("the crash"), 0); err != nil {
-		return err
-	}
-	again.Commit()
-	if err := again.Drain(); err != nil {
-		return err
-	}
-	if m.random.IntN(3) == 0 {
-		again.beginCheckpoint()
-		again.finishCheckpoint()
-	}
-	third, err := Open(left.Crash(seed+1), m.options())
-	if err != nil {
-		return fmt.Errorf("after a second crash: Open = %w", err)
-	}
-	defer third.Close()
-	n := 0
-	for n < len(m.changes) && m.changes[n].seq <= base {
-		n++
-	}
-	two := &model{now: m.now, changes: append(m.changes[:n:n], put)}
-	if err := two.compare(third, third.Last()); err != nil {
-		return fmt.Errorf("after a second crash: %w", err)
-	}
-	return nil
-}
-
-// crashes runs a store, crashes it at random points, and returns the first violation.
-func crashes(seed uint64, points int, d *disktest.Disk, met *met, tamper func(*disktest.Disk)) error {
-	m, err := newModel(seed, d)
-	if err != nil {
-		return err
-	}
-	m.met, m.tamper = met, tamper
-	for i := range points {
-		for range 1 + m.random.IntN(40) {
-			if err := m.act(); err != nil {
-				return errors.Join(err, m.store.Close())
-			}
-		}
-		if err := m.compare(m.store, m.store.Last()); err != nil {
-			return errors.Join(fmt.Errorf("before a crash: %w", err), m.store.Close())
-		}
-		if err := m.crash(seed + uint64(i)); err != nil {
-			return errors.Join(fmt.Errorf("seed %d, crash %d: %w", seed, i, err), m.store.Close())
-		}
-		if m.random.IntN(20) == 0 { // go on with what a crash left
-			last := m.random.Uint64()
-			left := m.cut(last)
-			if err := m.store.Close(); err != nil {
-				return err
-			}
-			left.Lie = d.Lie
-			for len(m.images) > 0 {
-				<-m.images // of a history that did not go on
-			}
-			if err := m.open(left); err != nil {
-				return err
-			}
-			for len(m.changes) > 0 && m.changes[len(m.changes)-1].seq > m.store.Last() {
-				m.changes = m.changes[:len(m.changes)-1]
-			}
-			m.state = m.upTo(m.store.Last())
-		}
-	}
-	return m.store.Close()
-}
-
-func untouched(*disktest.Disk) {}
-
-func TestCrashesLoseNothingDurable(t *testing.T) {
-	var met met
-	for seed := range uint64(5) {
-		if err := crashes(seed, 100, disktest.New(), &met, untouched); err != nil {
-			t.Error(err)
-		}
-	}
-	t.Logf("%+v", met)
-	if met.torn < 50 || met.cut < 5 || met.compacted == 0 || met.elements == 0 || met.loaded < 100 || met.ignored < 10 || met.between < 20 || met.reused < 20 {
-		t.Errorf("crashes met %+v, want torn batches, groups that were cut, compaction, elements, and checkpoints in each state", met)
-	}
-}
-
-// TestTheCrashTestNoticesAMissingSync takes out one sync after the other.
-func TestTheCrashTestNoticesAMissingSync(t *testing.T) {
-	for name, lie := range map[string]func(off int64) bool{
-		"of batches": func(off int64) bool { return off >= headerSize },
-		"of headers": func(off int64) bool { return off < headerSize },
-	} {
-		var err error
-		for seed := uint64(0); seed < 40 && err == nil; seed++ {
-			d := disktest.New()
-			d.Lie = lie
-			err = crashes(seed, 150, d, new(met), untouched)
-		}
-		if err == nil {
-			t.Errorf("without the sync %s: no violation found, want one", name)
-		} else {
-			t.Logf("without the sync %s: %v", name, err)
-		}
-	}
-}
-
-// TestTheCrashTestNoticesAReaderWithoutGroups has a log read as a reader would that does not know of groups.
-func TestTheCrashTestNoticesAReaderWithoutGroups(t *testing.T) {
-	var err error
-	for seed := uint64(0); seed < 10 && err == nil; seed++ {
-		err = crashes(seed, 100, disktest.New(), new(met), func(d *disktest.Disk) { ungroup(t, d) })
-	}
-	if err == nil {
-		t.Error("without groups: no violation found, want one")
-	} else {
-		t.Log(err)
-	}
-}
-
-// ungroup makes each record of a log a group of its own.
-func ungroup(t *testing.T, d *disktest.Disk) {
-	t.Helper()
-	files, err := openSegments(d)
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, g := range files.log {
-		for off := headerSize; off < len(g.view); off += alignment {
-			r, ok := parse(g.view[off:], g.seed)
-			if !ok || !r.more() {
-				continue
-			}
-			r = slices.Clone(r)
-			r.last(g.seed)
-			if _, err := g.file.WriteAt(r, int64(off)); err != nil {
-				t.Fatal(err)
-			}
-		}
-		if err := g.file.Sync(); err != nil {
-			t.Fatal(err)
-		}
-	}
-}
-
-// torn changes a header, crashes after each write and returns how often neither the old nor the new one was left.
-func torn(t *testing.T, lie func(off int64) bool) (violations int) {
-	for seed := range uint64(300) {
-		d := disktest.New()
-		old, next := newHeader(free, 7, 1), newHeader(inLog, 8, 2)
-		f, err := d.Create(segmentName(0), old.encodeTwice(), MinSegment)
-		if err != nil {
-			t.Fatal(err)
-		}
-		d.Lie = lie
-		d.Written = func() {
-			left, err := d.Crash(seed).Open(segmentName(0))
-			if err != nil {
-				t.Fatal(err)
-			}
-			g := &segment{file: left, view: left.View()}
-			if _, err := g.readHeader(); err != nil || g.header != old && g.header != next {
-				violations++
-			}
-		}
-		if err := (&segment{file: f, view: f.View()}).use(next); err != nil {
-			t.Fatal(err)
-		}
-	}
-	return violations
-}
-
-func TestAHeaderIsAlwaysWhole(t *testing.T) {
-	if n := torn(t, nil); n != 0 {
-		t.Errorf("%d crashes left no header, want none", n)
-	}
-	if n := torn(t, func(off int64) bool { return off == 0 }); n == 0 {
-		t.Error("without the sync between the two copies no crash left no header: this test cannot fail")
-	}
 }

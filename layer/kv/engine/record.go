@@ -108,11 +108,15 @@ type draft struct {
 	expire     int64
 	id         uint64 // goes before the key of an element, and is the value of a key that has a collection
 	key, value []byte
+	parts      [][]byte // more of value, of a string
 }
 
 // size is that of the record with its padding.
 func (d *draft) size() int {
 	n := recordHeader + len(d.key) + len(d.value)
+	for _, p := range d.parts {
+		n += len(p)
+	}
 	if d.kind != collection.String {
 		n += idBytes
 	}
@@ -142,6 +146,9 @@ func (d *draft) append(p []byte, seed uint32, seq, batch uint64) []byte {
 		p = le.AppendUint64(append(p, d.key...), d.id)
 	default:
 		p = append(append(p, d.key...), d.value...)
+		for _, part := range d.parts {
+			p = append(p, part...)
+		}
 	}
 	r := record(p[start:])
 	le.PutUint32(r[4:], uint32(len(r)))

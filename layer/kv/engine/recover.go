@@ -8,6 +8,7 @@ import (
 	"slices"
 	"time"
 
+	"usui/layer/kv/collection"
 	"usui/layer/kv/disk"
 )
 
@@ -25,6 +26,9 @@ func Open(folder disk.Folder, opt Options) (_ *Store, err error) {
 	}
 	if s.opt.Notify == nil {
 		s.opt.Notify = func() {}
+	}
+	if s.opt.Limits == nil {
+		s.opt.Limits = collection.DefaultLimits()
 	}
 	files, err := openSegments(folder)
 	s.slots = files.slots

@@ -6,7 +6,6 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
-	"math/rand/v2"
 
 	"github.com/dchest/siphash"
 
@@ -32,8 +31,10 @@ type Options struct {
 	// Notify is called by another goroutine when [Store.Collect] has something to do.
 	Notify func()
 	// Now is the time by which keys expire, in milliseconds of Unix time. Required.
-	Now   func() int64
-	every int64 // see checkpointEvery; for tests
+	Now func() int64
+	// Limits are looked at by what collections tell of their encoding. nil is those of Redis.
+	Limits *collection.Limits
+	every  int64 // see checkpointEvery; for tests
 
 	// Progress is called while the log is read, with how much of it was.
 	Progress func(done, total int64)
@@ -128,8 +129,13 @@ func (s *Store) entry(r record) Entry {
 
 // Put gives a key a value that ends at expire, 0 for never. value must not be one that Get returned.
 func (s *Store) Put(key, value []byte, expire int64) error {
+	return s.PutParts(key, value, nil, expire)
+}
+
+// PutParts is Put for a value that goes on in parts.
+func (s *Store) PutParts(key, value []byte, parts [][]byte, expire int64) error {
 	hash := s.hash(key)
-	a, err := s.append(&draft{op: opPut, expire: expire, key: key, value: value}, hash%pendingSlots)
+	a, err := s.append(&draft{op: opPut, expire: expire, key: key, value: value, parts: parts}, hash%pendingSlots)
 	if err != nil {
 		return err
 	}
@@ -284,26 +290,17 @@ func (s *Store) Sweep(cursor uint64, n int) (next uint64, gone, of int) {
 	return cursor, len(dead), of
 }
 
-// Random returns any key, or false if there is none. The choice is not even: it is that of a place in the index.
+// Random returns a key, each with the same chance, or false if there is none.
 func (s *Store) Random() (key []byte, ok bool) {
-	n := 0
-	start := rand.Uint64() >> (64 - tagBits - bucketBits)
-	for cursor, wrapped := start, false; !wrapped || cursor < start; {
-		next := s.Scan(cursor, 1, func(k []byte, _ Entry) {
-			if n++; rand.IntN(n) == 0 {
-				key, ok = k, true
-			}
-		})
-		if ok {
-			return key, true
+	for s.index.count > 0 {
+		r := s.known(s.index.random())
+		if r == nil {
+			break
 		}
-		if next == 0 {
-			if wrapped {
-				return nil, false
-			}
-			wrapped = true
+		if e := r.expire(); e == 0 || e > s.opt.Now() {
+			return r.key(), true
 		}
-		cursor = next
+		s.Get(r.key()) // which removes it
 	}
 	return nil, false
 }

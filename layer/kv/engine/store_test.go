@@ -352,3 +352,71 @@ func TestSweepingRemovesWhatExpired(t *testing.T) {
 		t.Errorf("%d keys went of %d, and %d are left, %d with an expiry; want %d, %d, %d, %d", gone, of, s.Len(), s.Expiring(), n/3, 2*n/3, n-n/3, n/3)
 	}
 }
+
+func TestAValueInPartsIsOne(t *testing.T) {
+	d := disktest.New()
+	s, err := Open(d, Options{SegmentBytes: MinSegment, Now: func() int64 { return 1000 }})
+	if err != nil {
+		t.Fatal(err)
+	}
+	parts := [][]byte{[]byte("one,"), nil, []byte(" two"), []byte(" and three")}
+	if err := s.PutParts([]byte("k"), []byte("in parts: "), parts, 0); err != nil {
+		t.Fatal(err)
+	}
+	long := [][]byte{make([]byte, MinSegment/8), make([]byte, MinSegment/8)}
+	if err := s.PutParts([]byte("k"), nil, long, 0); !errors.Is(err, ErrTooLong) {
+		t.Errorf("PutParts of more than a quarter of a segment = %v, want ErrTooLong", err)
+	}
+	drain(t, s)
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	s = open(t, d)
+	if e, ok := s.Get([]byte("k")); !ok || string(e.Value) != "in parts: one, two and three" {
+		t.Errorf("Get = %q, %v", e.Value, ok)
+	}
+}
+
+// TestRandomKeysAreEven draws many times from few keys, from more than are counted through, and among expired ones.
+func TestRandomKeysAreEven(t *testing.T) {
+	now := int64(1000)
+	s := openAt(t, disktest.New(), func() int64 { return now })
+	draw := func(keys, times int) {
+		t.Helper()
+		seen := map[string]int{}
+		for range times {
+			k, ok := s.Random()
+			if !ok {
+				t.Fatal("Random: no key")
+			}
+			seen[string(k)]++
+		}
+		mean := float64(times) / float64(keys)
+		for k, n := range seen {
+			if d := float64(n) - mean; d*d > 50*mean { // seven standard deviations
+				t.Errorf("of %d keys, %s was drawn %d of %d times", keys, k, n, times)
+			}
+		}
+		if len(seen) != keys {
+			t.Errorf("%d keys were drawn, want all %d", len(seen), keys)
+		}
+	}
+	if k, ok := s.Random(); ok {
+		t.Errorf("Random of an empty store = %q", k)
+	}
+	for i := range 10 {
+		put(t, s, fmt.Sprint("k", i), nil)
+	}
+	draw(10, 2_000)
+	for i := range 3 * fewEntries {
+		put(t, s, fmt.Sprint("k", i), nil)
+	}
+	draw(3*fewEntries, 100*fewEntries)
+	for i := range 3 * fewEntries {
+		if err := s.Put(fmt.Append(nil, "k", i), nil, []int64{2000, 0}[i/(3*fewEntries-2)]); err != nil {
+			t.Fatal(err)
+		}
+	}
+	now = 3000
+	draw(2, 200)
+}

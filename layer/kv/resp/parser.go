@@ -95,6 +95,14 @@ func (s *Parser) Want() int {
 	return s.at + s.bulk + 2
 }
 
+// Pending is the argument that is being read: its number, where its bytes begin, and how many they are. ok is false if that is not known yet.
+func (s *Parser) Pending() (number, at, n int, ok bool) {
+	return len(s.args), s.at, s.bulk, s.left > 0 && s.bulk >= 0
+}
+
+// Leave says that the bytes of the pending argument are not in the stream any more: what ends it follows at once, and it is found empty.
+func (s *Parser) Leave() { s.bulk = 0 }
+
 // Trim gives memory back that a command with very many arguments took.
 func (s *Parser) Trim() {
 	if cap(s.args) > 1024 {

@@ -151,3 +151,37 @@ func FuzzParser(f *testing.F) {
 		}
 	})
 }
+
+// TestAnArgumentCanBeElsewhere takes the bytes of the second argument out of the stream, wherever that is cut.
+func TestAnArgumentCanBeElsewhere(t *testing.T) {
+	const before, value, after = "*3\r\n$3\r\nSET\r\n$9\r\n", "some\r\n$5\r", "\r\n$1\r\nv\r\n*1\r\n$4\r\nPING\r\n"
+	for cut := range len(value) + 1 {
+		s := Parser{MaxBulk: 100}
+		if args, n, err := s.Next([]byte(before + value[:cut])); n != 0 || err != nil {
+			t.Fatalf("cut at %d: Next = %q, %d, %v", cut, args, n, err)
+		}
+		if number, at, n, ok := s.Pending(); !ok || number != 1 || at != len(before) || n != len(value) {
+			t.Fatalf("cut at %d: Pending() = %d, %d, %d, %v", cut, number, at, n, ok)
+		}
+		s.Leave()
+		for have := range len(after) + 1 {
+			args, n, err := s.Next([]byte(before + after[:have]))
+			switch whole := len(after) - len("*1\r\n$4\r\nPING\r\n"); {
+			case err != nil || (n > 0) != (have >= whole):
+				t.Fatalf("cut at %d, %d bytes behind it: Next = %q, %d, %v", cut, have, args, n, err)
+			case n > 0:
+				if got := fmt.Sprintf("%q", args); got != `["SET" "" "v"]` || n != len(before)+whole {
+					t.Fatalf("Next = %s, %d", got, n)
+				}
+				have = len(after)
+			}
+			if n > 0 {
+				break
+			}
+		}
+	}
+	var s Parser
+	if _, _, _, ok := s.Pending(); ok {
+		t.Error("Pending() before anything has come")
+	}
+}

@@ -7,8 +7,10 @@ import (
 
 // Writer appends replies to Out. V3 chooses version 3 of the protocol.
 type Writer struct {
-	Out []byte
-	V3  bool
+	Out  []byte
+	V3   bool
+	Max  int  // bytes that Out may have, 0 for any; a bulk that would exceed that is left out
+	Over bool // one was: what is in Out is of no use
 }
 
 func (w *Writer) line(kind byte, n int64) {
@@ -40,12 +42,20 @@ func (w *Writer) Int(n int64) { w.line(':', n) }
 
 // Bulk is any bytes.
 func (w *Writer) Bulk(p []byte) {
+	if w.Max > 0 && len(w.Out)+len(p) > w.Max {
+		w.Over = true
+		return
+	}
 	w.line('$', int64(len(p)))
 	w.Out = append(append(w.Out, p...), '\r', '\n')
 }
 
 // Text is a bulk string.
 func (w *Writer) Text(s string) {
+	if w.Max > 0 && len(w.Out)+len(s) > w.Max {
+		w.Over = true
+		return
+	}
 	w.line('$', int64(len(s)))
 	w.Out = append(append(w.Out, s...), '\r', '\n')
 }
@@ -67,6 +77,24 @@ func (w *Writer) Null() {
 		return
 	}
 	w.Out = append(w.Out, "$-1\r\n"...)
+}
+
+// NullArray is the absence of an array.
+func (w *Writer) NullArray() {
+	if w.V3 {
+		w.Null()
+		return
+	}
+	w.Out = append(w.Out, "*-1\r\n"...)
+}
+
+// Push begins n replies that no command asked for.
+func (w *Writer) Push(n int) {
+	if w.V3 {
+		w.line('>', int64(n))
+		return
+	}
+	w.Array(n)
 }
 
 // Double is a number that is not whole.

@@ -136,8 +136,8 @@ func countBits(p []byte, from, to int64) (n int64) {
 
 func bitCount(k *call) {
 	e, was, ok := k.get(k.args[1])
-	if !was {
-		if ok { // whatever the other arguments are
+	if !was { // whatever the other arguments are
+		if ok {
 			k.w.Int(0)
 		}
 		return
@@ -199,8 +199,8 @@ func bitPos(k *call) {
 		return
 	}
 	e, was, ok := k.get(k.args[1])
-	if !was {
-		if ok { // zeros without end, whatever the other arguments are
+	if !was { // zeros without end, whatever the other arguments are
+		if ok {
 			k.w.Int(-bit)
 		}
 		return

@@ -1,8 +1,8 @@
 package server
 
 import (
-	"errors"
 	"slices"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -18,11 +18,16 @@ const (
 
 // client is a connection.
 type client struct {
-	fd     int // -1 once it is closed
+	fd     int // -1 once it is closed; of one without a descriptor, a number beyond all descriptors
+	wire   wire
+	left   *left // nil for a socket
 	id     uint64
 	peer   string
+	here   string // the address at which it came in, once it was asked for
 	name   string
-	since  int64 // Unix time in milliseconds
+	unix   bool   // came by a Unix socket
+	gone   func() // is told when the client is disconnected; may be nil
+	since  int64  // Unix time in milliseconds
 	last   int64
 	events uint32 // what the poll looks for
 
@@ -35,9 +40,23 @@ type client struct {
 	waits   bool   // is in Server.waiting
 	queued  bool   // is in Server.unsent
 	paused  bool   // does not execute: too much output
+	stalled bool   // does not execute: CLIENT PAUSE
+	wait    *vigil // does not execute: it is blocked; nil if not
 	closing bool   // ends when out is sent
 	trusted bool   // has given the password
 	command string // the last one
+
+	mute           bool // wants no replies (CLIENT REPLY)
+	skip, skipNext bool // wants none to this command, to the next
+
+	need         uint64       // what the last of its replies waits for, or waited
+	queue        *transaction // since MULTI; nil outside
+	watches      map[string]watch
+	watchedBytes int  // what they take
+	stale        bool // a watched key changed
+	topics       [kinds]map[string]bool
+	topicBytes   int   // what they take
+	softSince    int64 // since when more waits than outputLimit.soft; 0: it does not
 }
 
 // mark says that out waits from offset at on until a sequence number is durable.
@@ -84,34 +103,23 @@ func (s *Server) serve(c *client, events uint32) {
 	}
 }
 
-// read takes what has arrived, once, so that nobody is served at the cost of others.
+// read takes what has arrived.
 func (s *Server) read(c *client) {
-	if c.paused || c.closing {
-		if c.events&unix.EPOLLIN == 0 { // the peer is gone, else there would be no event
+	if c.paused || c.closing || c.stalled || c.wait != nil {
+		if _, here := c.wire.(socket); here && c.events&unix.EPOLLIN == 0 { // the peer is gone, else there would be no event
 			s.drop(c)
 		}
 		return
 	}
-	p := s.input[:]
-	if len(c.in) > 0 {
-		p = s.growInput(c)
-	}
-	n, err := unix.Read(c.fd, p)
-	switch {
-	case errors.Is(err, unix.EAGAIN), errors.Is(err, unix.EINTR):
-		return
-	case err != nil || n == 0:
+	c.wire.receive(s, c)
+}
+
+// goOn executes what a client has sent while it was not executed for, and has the rest of it read.
+func (s *Server) goOn(c *client) {
+	s.execute(c, c.in)
+	if c.fd >= 0 && c.wire.look(s, c.events) != nil {
 		s.drop(c)
-		return
 	}
-	s.stats.BytesRead += uint64(n)
-	c.last = s.now
-	if len(c.in) > 0 {
-		c.in = c.in[:len(c.in)+n]
-		s.execute(c, c.in)
-		return
-	}
-	s.execute(c, p[:n])
 }
 
 // growInput returns free room behind c.in. The buffer doubles, up to what the argument that is being read needs: an announced length alone
@@ -129,7 +137,15 @@ func (s *Server) growInput(c *client) []byte {
 
 // execute does the commands that are whole in p, which is c.in or what was just read, and keeps the rest.
 func (s *Server) execute(c *client, p []byte) {
-	for len(p) > 0 && !c.closing {
+	if rest := s.run(c, p); c.fd >= 0 {
+		s.settle(c, rest)
+	}
+}
+
+// run does the commands that are whole in p, and returns the rest.
+func (s *Server) run(c *client, p []byte) (rest []byte) {
+	s.clock = time.Now()
+	for len(p) > 0 && !c.closing && c.wait == nil {
 		if len(c.out.Out)-c.sent > pauseBytes {
 			c.paused = true
 			break
@@ -144,15 +160,24 @@ func (s *Server) execute(c *client, p []byte) {
 		if n == 0 {
 			break
 		}
-		if len(args) > 0 {
-			s.do(c, args)
+		if c.left.open() && !s.offer(c, args) {
+			p = s.rejoin(c, p)
+			continue
+		}
+		if len(args) > 0 && !s.do(c, args) {
+			break
+		}
+		if c.left.open() {
+			s.letGo(c)
 		}
 		p = p[n:]
 	}
-	if c.fd < 0 {
-		return
-	}
-	s.keepInput(c, p)
+	return p
+}
+
+// settle keeps what is not executed yet, and has what is to be sent sent.
+func (s *Server) settle(c *client, rest []byte) {
+	s.keepInput(c, rest)
 	s.queue(c)
 	s.account(c)
 }
@@ -173,14 +198,27 @@ func (s *Server) keepInput(c *client, rest []byte) {
 
 // account counts the client's memory, and disconnects it if it takes more than there is.
 func (s *Server) account(c *client) {
-	now := cap(c.in) + cap(c.out.Out)
+	now := c.takes()
 	grown := now > c.memory
 	s.held += now - c.memory
 	c.memory = now
-	if grown && now > bufferBytes && s.held > s.cfg.ClientMemory || len(c.out.Out)-c.sent > outputBytes {
-		s.stats.Evicted++
+	if grown && s.tooMuch(c) || len(c.out.Out)-c.sent > outputBytes {
+		if !c.closing { // else it is counted, or leaves anyway
+			s.stats.Evicted++
+		}
 		s.drop(c)
 	}
+}
+
+// takes is the memory for a client's buffers, and for what it has queued, watches and listens to.
+func (c *client) takes() int {
+	return cap(c.in) + cap(c.out.Out) + c.queue.memory() + c.watchedBytes + c.topicBytes + c.wait.memory()
+}
+
+// tooMuch says that a client's buffers are more than it may have, or than there is.
+func (s *Server) tooMuch(c *client) bool {
+	now := c.takes()
+	return now > bufferBytes && s.held-c.memory+now > s.cfg.ClientMemory || len(c.out.Out)-c.sent > outputBytes
 }
 
 // queue has the output sent at the end of this turn.
@@ -206,13 +244,13 @@ func (s *Server) send() {
 
 func (s *Server) sendTo(c *client) {
 	if ready := c.ready(); ready > c.sent {
-		n, err := unix.Write(c.fd, c.out.Out[c.sent:ready])
-		if err != nil && !errors.Is(err, unix.EAGAIN) && !errors.Is(err, unix.EINTR) {
+		n, err := c.wire.write(s, c.out.Out[c.sent:ready])
+		if err != nil {
 			s.drop(c)
 			return
 		}
-		s.stats.BytesWritten += uint64(max(n, 0))
-		c.sent += max(n, 0)
+		s.stats.BytesWritten += uint64(n)
+		c.sent += n
 	}
 	switch {
 	case c.sent == len(c.out.Out):
@@ -235,7 +273,7 @@ func (s *Server) sendTo(c *client) {
 	}
 	if c.paused && len(c.out.Out)-c.sent <= pauseBytes {
 		c.paused = false
-		s.execute(c, c.in)
+		s.goOn(c)
 		if c.fd < 0 {
 			return
 		}
@@ -246,7 +284,10 @@ func (s *Server) sendTo(c *client) {
 // interest has the poll look for what c can do next.
 func (s *Server) interest(c *client) {
 	events := uint32(0)
-	if !c.paused && !c.closing {
+	switch {
+	case c.wait != nil:
+		events |= unix.EPOLLRDHUP // else what it waits for would be lost with it
+	case !c.paused && !c.closing && !c.stalled:
 		events |= unix.EPOLLIN
 	}
 	if c.ready() > c.sent {
@@ -255,7 +296,7 @@ func (s *Server) interest(c *client) {
 	if events == c.events {
 		return
 	}
-	if s.watch(unix.EPOLL_CTL_MOD, c.fd, events) != nil {
+	if c.wire.look(s, events) != nil {
 		s.drop(c)
 		return
 	}
@@ -268,7 +309,14 @@ func (s *Server) drop(c *client) {
 		return
 	}
 	delete(s.clients, c.fd)
-	_ = unix.Close(c.fd) // it leaves the poll with that; there is nobody to tell about an error
+	s.forget(c)
+	s.unblock(c)
+	s.leaveAll(c)
+	if c.gone != nil {
+		c.gone()
+	}
+	s.letGo(c)
+	c.wire.close()
 	c.fd = -1
 	s.held -= c.memory
 	c.memory = 0

@@ -1,6 +1,7 @@
 package server
 
 import (
+	"errors"
 	"math/rand/v2"
 	"strconv"
 	"strings"
@@ -20,11 +21,14 @@ func (k *call) collection(key []byte, kind collection.Kind) (c *engine.Collectio
 	return e.Collection, true
 }
 
-// table is collection for hashes and sets, to read: a key that is not there has an empty one.
+// table is collection for hashes, sets and sorted sets, to read: a key that is not there has an empty one.
 func (k *call) table(key []byte, kind collection.Kind) (t *collection.Table, ok bool) {
 	c, ok := k.collection(key, kind)
 	if c == nil {
 		return &k.s.nothing, ok
+	}
+	if z, ranked := c.Elements.(*collection.Ranking); ranked {
+		return &z.Table, ok
 	}
 	return c.Elements.(*collection.Table), ok
 }
@@ -37,7 +41,8 @@ func (r *room) add(key, value int) {
 	r.bytes += engine.Room(key, value)
 }
 
-// edit is a change of a collection. It begins with call.edit, call.reduce or call.replace, and ends with finish.
+// edit is a change of a collection. It begins with call.edit, call.reduce or call.replace, and ends with finish. Its c may be another one than
+// what the key has: a new one, or a copy.
 type edit struct {
 	k       *call
 	c       *engine.Collection
@@ -69,11 +74,34 @@ func (k *call) group(key []byte, c *engine.Collection, r room, begin func(int) e
 	if r.records < 2 {
 		return e, true
 	}
-	if err := begin(r.bytes); err != nil {
+	err := begin(r.bytes)
+	if errors.Is(err, engine.ErrTooLong) {
+		return k.rewrite(key, c), true
+	}
+	if err != nil {
 		return e, k.wrote(err)
 	}
 	e.grouped = true
 	return e, true
+}
+
+// rewrite begins a copy that takes the place of c: what changes too much of it for a group appears at once nevertheless.
+func (k *call) rewrite(key []byte, c *engine.Collection) edit {
+	e := k.replace(key, c.Kind)
+	old, _ := k.find(key)
+	e.expire = old.Expire
+	e.copy(c)
+	return e
+}
+
+// copy puts all elements of another collection in.
+func (e *edit) copy(c *engine.Collection) {
+	k := e.k
+	c.Elements.Each(func(key string, at uint64) bool {
+		k.scratch = append(append(k.scratch[:0], key...), k.s.store.Value(at)...)
+		e.put(k.scratch[:len(key)], k.scratch[len(key):])
+		return e.err == nil
+	})
 }
 
 // replace begins a collection that takes the place of whatever the key has. It may be of any size.
@@ -124,8 +152,11 @@ func (k *call) give(key []byte, e engine.Entry, expire int64) error {
 	return k.s.store.Put(key, k.scratch, expire)
 }
 
-// full says that the reply is longer than any client may have it: the rest is of no use, for the client will be disconnected.
-func (k *call) full() bool { return len(k.w.Out)-k.c.sent > outputBytes }
+// full says that the reply is longer than any client may have it, or memory allows: the rest is of no use, for the client will be disconnected.
+func (k *call) full() bool {
+	k.w.Over = k.w.Over || len(k.w.Out) > outputBytes || k.s.tooMuch(k.c)
+	return k.w.Over
+}
 
 // chosen calls f with count of n numbers, each at most once, by chance.
 func chosen(n, count int, f func(i int)) {
@@ -204,7 +235,7 @@ func (k *call) scanOptions(n int, typed bool) (o scanOptions, ok bool) {
 // maxCount is how many keys or elements one SCAN meets at most: all others wait meanwhile.
 const maxCount = 1 << 20
 
-// scanTable answers HSCAN and SSCAN. What Redis would keep compact is met at once, as there.
+// scanTable answers HSCAN, SSCAN and ZSCAN. What Redis would keep compact is met at once, as there.
 func (k *call) scanTable(kind collection.Kind) {
 	cursor, ok := k.cursor(k.args[2])
 	if !ok {
@@ -244,8 +275,11 @@ func (k *call) scanTable(kind collection.Kind) {
 	for _, i := range found {
 		key, at := t.At(i)
 		k.w.Text(key)
-		if kind == collection.Hash {
+		switch kind {
+		case collection.Hash:
 			k.w.Bulk(k.s.store.Value(at))
+		case collection.ZSet:
+			k.w.Text(scoreText(collection.ScoreOf(k.s.store.Value(at)), t.Compact()))
 		}
 	}
 }

@@ -2,12 +2,10 @@ package server
 
 import (
 	"bytes"
-	"cmp"
 	"crypto/sha256"
 	"crypto/subtle"
 	"fmt"
 	"slices"
-	"strings"
 
 	"usui/layer/kv/resp"
 )
@@ -19,20 +17,27 @@ func connectionCommands() []command {
 		{"select", 2, "loading stale fast", 0, 0, 0, selectDB},
 		{"hello", -1, "noscript loading stale fast no_auth allow_busy", 0, 0, 0, hello},
 		{"auth", -2, "noscript loading stale fast no_auth allow_busy", 0, 0, 0, auth},
-		{"client", -2, "", 0, 0, 0, clientCommand},
 		{"quit", -1, "noscript loading stale fast no_auth allow_busy", 0, 0, 0, func(k *call) { k.w.Status("OK"); k.c.closing = true }},
 		{"reset", 1, "noscript loading stale fast no_auth allow_busy", 0, 0, 0, reset},
 	}
 }
 
 func ping(k *call) {
-	switch len(k.args) {
-	case 1:
-		k.w.Status("PONG")
-	case 2:
+	switch n := len(k.args); {
+	case n > 2:
+		k.fail("ERR wrong number of arguments for 'ping' command")
+	case k.c.listens():
+		k.w.Array(2)
+		k.w.Text("pong")
+		if n == 2 {
+			k.w.Bulk(k.args[1])
+		} else {
+			k.w.Text("")
+		}
+	case n == 2:
 		k.w.Bulk(k.args[1])
 	default:
-		k.fail("ERR wrong number of arguments for 'ping' command")
+		k.w.Status("PONG")
 	}
 }
 
@@ -72,7 +77,7 @@ func auth(k *call) {
 }
 
 func hello(k *call) {
-	v3 := k.w.V3
+	v3 := k.c.out.V3
 	next := 1
 	if len(k.args) > 1 {
 		n, ok := resp.ParseInt(k.args[1])
@@ -118,7 +123,7 @@ func hello(k *call) {
 // greet is HELLO's reply.
 func (k *call) greet(v3 bool) {
 	w := k.w
-	w.V3 = v3
+	w.V3, k.c.out.V3 = v3, v3
 	w.Map(7)
 	w.Text("server")
 	w.Text("redis")
@@ -136,99 +141,19 @@ func (k *call) greet(v3 bool) {
 	w.Array(0)
 }
 
+// reset makes the connection as it was when it came.
 func reset(k *call) {
-	k.w.V3 = false
-	k.c.name = ""
-	k.c.trusted = k.s.cfg.Password == ""
-	k.c.parser.Stranger = !k.c.trusted
+	c := k.c
+	k.s.forget(c)
+	k.s.leaveAll(c)
+	c.out.V3, c.mute, c.skip, c.skipNext = false, false, false, false
+	c.name = ""
+	c.trusted = k.s.cfg.Password == ""
+	c.parser.Stranger = !c.trusted
+	k.w = &c.out
 	k.w.Status("RESET")
 }
 
 func validName(p []byte) bool {
 	return !slices.ContainsFunc(p, func(b byte) bool { return b < '!' || b > '~' })
-}
-
-func clientCommand(k *call) {
-	sub := k.args[1]
-	switch n := len(k.args); {
-	case is(sub, "ID") && n == 2:
-		k.w.Int(int64(k.c.id))
-	case is(sub, "GETNAME") && n == 2:
-		if k.c.name == "" {
-			k.w.Null()
-		} else {
-			k.w.Text(k.c.name)
-		}
-	case is(sub, "SETNAME") && n == 3:
-		if !validName(k.args[2]) {
-			k.fail("ERR Client names cannot contain spaces, newlines or special characters.")
-			return
-		}
-		k.c.name = string(k.args[2])
-		k.w.Status("OK")
-	case is(sub, "SETINFO") && n == 4, is(sub, "NO-EVICT") && n == 3, is(sub, "NO-TOUCH") && n == 3:
-		k.w.Status("OK") // libraries announce themselves; the other two are for what is not here
-	case is(sub, "INFO") && n == 2:
-		k.w.Verbatim(k.describe(k.c))
-	case is(sub, "LIST") && n == 2:
-		k.w.Verbatim(k.listClients())
-	case is(sub, "KILL") && n == 4 && is(k.args[2], "ID"):
-		k.kill()
-	default:
-		k.unknownSub("CLIENT", "id getname setname setinfo no-evict no-touch info list kill")
-	}
-}
-
-// unknownSub answers as Redis does: known are the subcommands that there are, for which the number of arguments was wrong.
-func (k *call) unknownSub(of, known string) {
-	sub := strings.ToLower(string(k.args[1][:min(len(k.args[1]), 128)]))
-	if slices.Contains(strings.Fields(known), sub) {
-		k.fail(fmt.Sprintf("ERR wrong number of arguments for '%s|%s' command", strings.ToLower(of), sub))
-		return
-	}
-	k.fail(fmt.Sprintf("ERR unknown subcommand '%s'. Try %s HELP.", k.args[1][:min(len(k.args[1]), 128)], of))
-}
-
-func (k *call) kill() {
-	id, ok := resp.ParseInt(k.args[3])
-	if !ok || id <= 0 {
-		k.fail("ERR client-id should be greater than 0")
-		return
-	}
-	for _, c := range k.s.clients {
-		switch {
-		case c.id != uint64(id):
-		case c == k.c:
-			c.closing = true
-			k.w.Int(1)
-			return
-		default:
-			k.s.drop(c)
-			k.w.Int(1)
-			return
-		}
-	}
-	k.w.Int(0)
-}
-
-func (k *call) listClients() string {
-	var b strings.Builder
-	all := make([]*client, 0, len(k.s.clients))
-	for _, c := range k.s.clients {
-		all = append(all, c)
-	}
-	slices.SortFunc(all, func(a, b *client) int { return cmp.Compare(a.id, b.id) })
-	for _, c := range all {
-		b.WriteString(k.describe(c))
-	}
-	return b.String()
-}
-
-func (k *call) describe(c *client) string {
-	version := 2
-	if c.out.V3 {
-		version = 3
-	}
-	return fmt.Sprintf("id=%d addr=%s fd=%d name=%s age=%d idle=%d flags=N db=0 qbuf=%d omem=%d tot-mem=%d cmd=%s user=default resp=%d\n",
-		c.id, c.peer, c.fd, c.name, (k.s.now-c.since)/1000, (k.s.now-c.last)/1000, len(c.in), len(c.out.Out)-c.sent, c.memory, c.command, version)
 }

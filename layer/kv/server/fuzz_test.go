@@ -15,6 +15,12 @@ func FuzzCommands(f *testing.F) {
 	for _, seed := range []string{
 		"SET a 1\r\nGET a\r\nSETRANGE a 5 x\r\nGETRANGE a -3 2\r\nINCRBYFLOAT a 1e3\r\n", "*3\r\n$3\r\nSET\r\n$1\r\nk\r\n$5\r\nhello\r\n",
 		"SCAN 0 MATCH [a-\\ COUNT 3\r\nKEYS *[^\r\n", "EXPIRE a 10 NX\r\nHELLO 3 AUTH a b\r\nCLIENT LIST\r\nINFO\r\n", "CONFIG GET *\r\nCOMMAND\r\nFLUSHALL\r\nRENAME a b\r\n",
+		"WATCH a b\r\nSET a 1\r\nMULTI\r\nGET a\r\nPUBLISH c x\r\nEXEC\r\nMULTI\r\nSET b\r\nEXEC\r\nDISCARD\r\nMULTI\r\nRESET\r\n",
+		"SUBSCRIBE c d\r\nPSUBSCRIBE c*\r\nPUBLISH c x\r\nPING\r\nUNSUBSCRIBE\r\nPUNSUBSCRIBE\r\nSSUBSCRIBE s\r\nPUBSUB CHANNELS *\r\nPUBSUB NUMSUB c\r\n",
+		"CLIENT REPLY SKIP\r\nCLIENT PAUSE 1 WRITE\r\nSET a 1\r\nCLIENT UNPAUSE\r\nCLIENT KILL ID 1 SKIPME NO\r\nCLIENT LIST ID 1 2\r\n",
+		"CONFIG SET slowlog-log-slower-than 0 slowlog-max-len 3\r\nSLOWLOG GET -1\r\nCOMMAND GETKEYS MSET a b c d\r\nOBJECT ENCODING a\r\nMEMORY USAGE a SAMPLES 1\r\nINFO ALL\r\nSHUTDOWN NOSAVE\r\n",
+		"HSET h f 1 g 2\r\nHINCRBY h f 3\r\nHGETALL h\r\nHRANDFIELD h -3 WITHVALUES\r\nHSCAN h 0 MATCH f*\r\nHDEL h f g\r\nCOPY h i\r\n",
+		"SADD s a b c\r\nSADD t b\r\nSMOVE s t a\r\nSINTERSTORE u s t\r\nSPOP s 2\r\nSINTERCARD 2 s t LIMIT 1\r\nSDIFF t s\r\nOBJECT ENCODING t\r\nGET t\r\n",
 	} {
 		f.Add([]byte(seed))
 	}
@@ -22,7 +28,7 @@ func FuzzCommands(f *testing.F) {
 		s := newServer(t)
 		for id := range uint64(2) {
 			c := &client{fd: 1000 + int(id), id: id, trusted: true}
-			c.parser.MaxBulk, c.parser.MaxCommand = s.maxBulk(), 2*s.maxBulk()
+			c.parser.MaxBulk, c.parser.MaxCommand, c.out.Max = s.maxBulk(), 2*s.maxBulk(), outputBytes
 			s.execute(c, p)
 			if at := c.ready(); at > len(c.out.Out) || c.sent > at {
 				t.Errorf("%q: %d bytes of %d may be sent, %d were", p, at, len(c.out.Out), c.sent)
@@ -36,6 +42,11 @@ func FuzzCommands(f *testing.F) {
 
 // newServer makes one that nobody can reach, on a disk in memory.
 func newServer(t testing.TB) *Server {
+	t.Helper()
+	return serverOn(t, disktest.New())
+}
+
+func newServerOn(t testing.TB, open func(engine.Options) (*engine.Store, error)) *Server {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -51,10 +62,7 @@ func newServer(t testing.TB) *Server {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s, err := New(Config{Listener: fd, Logger: slog.New(slog.DiscardHandler), Open: func(o engine.Options) (*engine.Store, error) {
-		o.SegmentBytes = engine.MinSegment
-		return engine.Open(disktest.New(), o)
-	}})
+	s, err := New(Config{Listeners: []int{fd}, Logger: slog.New(slog.DiscardHandler), Open: open})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -77,6 +85,20 @@ func TestCommandsAllocateNothing(t *testing.T) {
 		s.execute(c, p)
 	}); n != 0 {
 		t.Errorf("SET, GET and INCR allocate %v times, want 0", n)
+	}
+}
+
+func TestCollectionsInSteadyStateAllocateNothing(t *testing.T) {
+	s := newServer(t)
+	c := &client{fd: 1000, trusted: true}
+	c.parser.MaxBulk = s.maxBulk()
+	p := []byte("HSET h f 1 g 2\r\nHGET h f\r\nHINCRBY h n 1\r\nSADD s a\r\nSISMEMBER s a\r\nHGETALL h\r\nSMEMBERS s\r\n")
+	s.execute(c, p)
+	if n := testing.AllocsPerRun(100, func() {
+		c.out.Out, c.marks = c.out.Out[:0], c.marks[:0]
+		s.execute(c, p)
+	}); n != 0 {
+		t.Errorf("commands of hashes and sets allocate %v times, want 0", n)
 	}
 }
 

@@ -283,7 +283,11 @@ func (k *call) someOf(t *collection.Table, n int64, values bool) {
 			k.w.Array(2)
 		}
 		k.w.Text(key)
-		if values {
+		switch {
+		case !values:
+		case t.Kind() == collection.ZSet:
+			k.w.Double(collection.ScoreOf(k.s.store.Value(at)))
+		default:
 			k.w.Bulk(k.s.store.Value(at))
 		}
 	}

@@ -6,7 +6,6 @@ import (
 	"strings"
 
 	"usui/layer/kv/engine"
-	"usui/layer/kv/resp"
 )
 
 func keyCommands() []command {
@@ -16,7 +15,6 @@ func keyCommands() []command {
 		{"exists", -2, "readonly fast", 1, -1, 1, exists},
 		{"touch", -2, "readonly fast", 1, -1, 1, exists},
 		{"type", 2, "readonly fast", 1, 1, 1, typeOf},
-		{"object", -2, "", 0, 0, 0, object},
 		{"keys", 2, "readonly", 0, 0, 0, keys},
 		{"scan", -2, "readonly", 0, 0, 0, scan},
 		{"randomkey", 1, "readonly", 0, 0, 0, randomKey},
@@ -157,7 +155,11 @@ func copyKey(k *call) {
 			replace = true
 		case is(a, "DB") && i+1 < len(k.args):
 			i++
-			if n, ok := resp.ParseInt(k.args[i]); !ok || n != 0 {
+			n, ok := k.integer(k.args[i])
+			if !ok {
+				return
+			}
+			if n != 0 {
 				k.fail("ERR DB index is out of range")
 				return
 			}
@@ -190,11 +192,7 @@ func copyKey(k *call) {
 func (k *call) copyCollection(to []byte, from engine.Entry) (ok bool) {
 	e := k.replace(to, from.Kind())
 	e.expire = from.Expire
-	from.Collection.Elements.Each(func(key string, at uint64) bool {
-		k.scratch = append(append(k.scratch[:0], key...), k.s.store.Value(at)...)
-		e.put(k.scratch[:len(key)], k.scratch[len(key):])
-		return e.err == nil
-	})
+	e.copy(from.Collection)
 	return e.finish()
 }
 

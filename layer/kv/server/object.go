@@ -5,29 +5,46 @@ import (
 	"usui/layer/kv/resp"
 )
 
-// object tells what Redis would say of how it keeps a key. There is nothing like it here but what programs ask for.
-func object(k *call) {
-	sub := k.args[1]
-	if len(k.args) != 3 {
-		k.unknownSub("OBJECT", "encoding refcount idletime freq")
-		return
+func objectCommands() []command {
+	return []command{
+		{"object", -2, "", 0, 0, 0, nil},
+		{"object|encoding", 3, "readonly", 2, 2, 1, func(k *call) {
+			if e, ok := k.object(); ok {
+				k.w.Text(encoding(e))
+			}
+		}},
+		{"object|refcount", 3, "readonly", 2, 2, 1, func(k *call) {
+			if _, ok := k.object(); ok {
+				k.w.Int(1)
+			}
+		}},
+		{"object|freq", 3, "readonly", 2, 2, 1, func(k *call) {
+			if _, ok := k.object(); ok {
+				k.fail("ERR An LFU maxmemory policy is not selected, access frequency not tracked. Please note that when switching between policies at " +
+					"runtime LRU and LFU data will take some time to adjust.")
+			}
+		}},
+		{"object|idletime", 3, "readonly", 2, 2, 1, func(k *call) {
+			if _, ok := k.object(); ok {
+				k.fail("ERR idle time is not tracked")
+			}
+		}},
+		{"memory", -2, "", 0, 0, 0, nil},
+		{"memory|usage", -3, "readonly", 2, 2, 1, memoryUsage},
+		{"latency", -2, "", 0, 0, 0, nil},
+		{"latency|latest", 2, "admin noscript loading stale", 0, 0, 0, func(k *call) { k.w.Array(0) }}, // there is no monitor
+		{"latency|history", 3, "admin noscript loading stale", 0, 0, 0, func(k *call) { k.w.Array(0) }},
+		{"latency|reset", -2, "admin noscript loading stale", 0, 0, 0, func(k *call) { k.w.Int(0) }},
 	}
-	e, was := k.find(k.args[2])
-	switch {
-	case !is(sub, "ENCODING") && !is(sub, "REFCOUNT") && !is(sub, "IDLETIME") && !is(sub, "FREQ"):
-		k.unknownSub("OBJECT", "encoding refcount idletime freq")
-	case !was:
+}
+
+// object reads the key that OBJECT names, and answers if there is none.
+func (k *call) object() (engine.Entry, bool) {
+	e, ok := k.find(k.args[2])
+	if !ok {
 		k.w.Null()
-	case is(sub, "ENCODING"):
-		k.w.Text(encoding(e))
-	case is(sub, "REFCOUNT"):
-		k.w.Int(1)
-	case is(sub, "IDLETIME"):
-		k.w.Int(0)
-	default:
-		k.fail("ERR An LFU maxmemory policy is not selected, access frequency not tracked. " +
-			"Please note that when switching between policies at runtime LRU and LFU data will take some time to adjust.")
 	}
+	return e, ok
 }
 
 // embedded is how long a string is at most that Redis keeps beside its object (OBJ_ENCODING_EMBSTR_SIZE_LIMIT).
@@ -45,4 +62,34 @@ func encoding(e engine.Entry) string {
 		return "embstr"
 	}
 	return "raw"
+}
+
+// memoryUsage answers with what a key takes in the log.
+func memoryUsage(k *call) {
+	for i := 3; i < len(k.args); i += 2 {
+		if !is(k.args[i], "SAMPLES") || i+1 == len(k.args) {
+			k.fail(errSyntax)
+			return
+		}
+		n, ok := k.integer(k.args[i+1])
+		if !ok {
+			return
+		}
+		if n < 0 {
+			k.fail(errSyntax)
+			return
+		}
+	}
+	e, ok := k.object()
+	if !ok {
+		return
+	}
+	n := engine.Room(len(k.args[2]), len(e.Value))
+	if e.Collection != nil {
+		e.Collection.Elements.Each(func(key string, at uint64) bool {
+			n += engine.Room(len(key), len(k.s.store.Value(at)))
+			return true
+		})
+	}
+	k.w.Int(int64(n))
 }

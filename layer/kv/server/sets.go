@@ -62,7 +62,7 @@ func sadd(k *call) {
 	}
 }
 
-// removeFrom is HDEL and SREM.
+// removeFrom is HDEL, SREM and ZREM.
 func (k *call) removeFrom(kind collection.Kind) {
 	c, ok := k.collection(k.args[1], kind)
 	if !ok {
@@ -82,16 +82,16 @@ func (k *call) removeFrom(kind collection.Kind) {
 	if !ok {
 		return
 	}
-	before := c.Elements.Len()
+	before := e.c.Elements.Len()
 	for _, key := range k.args[2:] {
 		e.remove(key)
 	}
-	if removed := before - c.Elements.Len(); e.finish() {
+	if removed := before - e.c.Elements.Len(); e.finish() {
 		k.w.Int(int64(removed))
 	}
 }
 
-// count is HLEN and SCARD.
+// count is HLEN, SCARD and ZCARD.
 func (k *call) count(kind collection.Kind) {
 	if t, ok := k.table(k.args[1], kind); ok {
 		k.w.Int(int64(t.Len()))
@@ -181,7 +181,7 @@ func spop(k *call) {
 	}
 }
 
-// pop takes count members out by chance and answers with them. If what goes is too much for a group, what stays is written anew.
+// pop takes count members out by chance and answers with them.
 func (k *call) pop(c *engine.Collection, count int, many bool) {
 	t := c.Elements.(*collection.Table)
 	taken := make([]string, 0, count)
@@ -191,29 +191,14 @@ func (k *call) pop(c *engine.Collection, count int, many bool) {
 		taken = append(taken, key)
 		r.add(len(key), 0)
 	})
-	var e edit
-	switch ok := true; {
-	case count == t.Len():
-		if _, ok = k.remove(k.args[1]); !ok {
-			return
-		}
-	case r.bytes > k.s.store.MaxValue():
-		e = k.rest(t, taken)
-		ok = e.finish()
-		if !ok {
-			return
-		}
-	default:
-		if e, ok = k.reduce(k.args[1], c, r); !ok {
-			return
-		}
-		for _, key := range taken {
-			k.scratch = append(k.scratch[:0], key...)
-			e.remove(k.scratch)
-		}
-		if !e.finish() {
-			return
-		}
+	var ok bool
+	if count == t.Len() {
+		_, ok = k.remove(k.args[1])
+	} else {
+		ok = k.takeOut(c, taken, r)
+	}
+	if !ok {
+		return
 	}
 	if many {
 		k.w.Set(len(taken))
@@ -223,22 +208,16 @@ func (k *call) pop(c *engine.Collection, count int, many bool) {
 	}
 }
 
-// rest begins a set in the place of t, without what was taken.
-func (k *call) rest(t *collection.Table, taken []string) edit {
-	gone := make(map[string]bool, len(taken))
-	for _, key := range taken {
-		gone[key] = true
+func (k *call) takeOut(c *engine.Collection, keys []string, r room) bool {
+	e, ok := k.reduce(k.args[1], c, r)
+	if !ok {
+		return false
 	}
-	old, _ := k.find(k.args[1])
-	e := k.replace(k.args[1], collection.Set)
-	e.expire = old.Expire
-	for i := range t.Len() {
-		if key, _ := t.At(i); !gone[key] {
-			k.scratch = append(k.scratch[:0], key...)
-			e.put(k.scratch, nil)
-		}
+	for _, key := range keys {
+		k.scratch = append(k.scratch[:0], key...)
+		e.remove(k.scratch)
 	}
-	return e
+	return e.finish()
 }
 
 func smove(k *call) {

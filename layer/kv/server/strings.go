@@ -96,7 +96,7 @@ func set(k *call) {
 	}
 	key := k.args[1]
 	if !o.get && !o.nx && !o.xx && !o.keep {
-		if k.put(key, k.args[2], o.expire) {
+		if k.wrote(k.s.store.PutParts(key, k.args[2], k.parts(), o.expire)) {
 			k.w.Status("OK")
 		}
 		return
@@ -123,7 +123,7 @@ func set(k *call) {
 	if o.keep {
 		o.expire = old.Expire
 	}
-	if err := k.s.store.Put(key, k.args[2], o.expire); err != nil {
+	if err := k.s.store.PutParts(key, k.args[2], k.parts(), o.expire); err != nil {
 		k.w.Out = k.w.Out[:start]
 		k.wrote(err)
 		return
@@ -132,6 +132,14 @@ func set(k *call) {
 	if !o.get {
 		k.w.Status("OK")
 	}
+}
+
+// parts are where the value is if it is not among the arguments.
+func (k *call) parts() [][]byte {
+	if k.c.left.open() {
+		return k.c.left.parts
+	}
+	return nil
 }
 
 func setNX(k *call) {

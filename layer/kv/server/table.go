@@ -3,13 +3,15 @@ package server
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
+	"time"
 
 	"usui/layer/kv/engine"
 	"usui/layer/kv/resp"
 )
 
-// command is one that clients may send, as COMMAND describes it.
+// command is one that clients may send, as COMMAND describes it. One whose name has a bar, as in client|id, is a subcommand.
 type command struct {
 	name              string
 	arity             int // number of arguments with the name; negative: at least so many
@@ -20,26 +22,75 @@ type command struct {
 
 // call is a command that is executed. There is one of it, used again and again.
 type call struct {
-	s       *Server
-	c       *client
-	args    [][]byte // the name first
-	w       *resp.Writer
-	need    uint64 // what has to be durable before the reply may be sent
-	failed  bool   // the reply is an error
-	name    [32]byte
-	scratch []byte // for values that are put together
+	s        *Server
+	c        *client
+	cmd      *known
+	args     [][]byte // the name first
+	w        *resp.Writer
+	need     uint64 // what has to be durable before the reply may be sent
+	failed   bool   // the reply is an error
+	enclosed bool   // is part of a transaction
+	name     [32]byte
+	scratch  []byte   // for values that are put together
+	value    []byte   // for a score
+	views    [][]byte // arguments of queued commands
+}
+
+// known is a command with what follows from its flags, and with its subcommands.
+type known struct {
+	command
+	stranger bool // may come before the password
+	write    bool // may change keys
+	spreads  bool // may change keys or tell others
+	adds     bool // may take more room
+	movable  bool // has keys whose places depend on its arguments
+	alone    bool // may not be in a transaction
+	steers   bool // is about the transaction itself: executed, never queued
+	listener bool // may come from a subscriber by version 2 of the protocol
+	subs     map[string]*known
+	hidden   bool   // is not kept in the slow log: what it executes is
+	secret   bool   // has passwords in its arguments
+	title    string // in upper case
+	use
 }
 
 // table is all commands by name.
-func table() map[string]*command {
-	list := slicesOf(stringCommands(), bitCommands(), hashCommands(), setCommands(), keyCommands(), expiryCommands(), connectionCommands(),
-		serverCommands(), absentCommands())
-	m := make(map[string]*command, len(list))
-	for i := range list {
-		m[list[i].name] = &list[i]
+func table() map[string]*known {
+	list := slicesOf(stringCommands(), bitCommands(), hashCommands(), setCommands(), listTypeCommands(), zsetCommands(), keyCommands(), expiryCommands(), connectionCommands(), serverCommands(),
+		transactionCommands(), pubsubCommands(), clientCommands(), configCommands(), introspectionCommands(), objectCommands(), slowlogCommands(), absentCommands())
+	m := make(map[string]*known, len(list))
+	for _, c := range list {
+		flags := " " + c.flags + " "
+		has := func(flag string) bool { return strings.Contains(flags, " "+flag+" ") }
+		n := &known{
+			command: c, title: strings.ToUpper(c.name), stranger: has("no_auth"), write: has("write"), adds: has("denyoom"), movable: has("movablekeys"), alone: has("no_multi"), hidden: has("skip_slowlog"),
+			steers: slices.Contains(steering, c.name), listener: slices.Contains(listening, c.name), secret: c.name == "auth" || c.name == "hello",
+		}
+		n.spreads = n.write || slices.Contains(telling, c.name)
+		of, sub, is := strings.Cut(c.name, "|")
+		if !is {
+			m[c.name] = n
+			continue
+		}
+		if m[of].subs == nil { // it stands before its subcommands
+			m[of].subs = map[string]*known{}
+		}
+		m[of].subs[sub] = n
+	}
+	for _, c := range m {
+		if c.subs != nil {
+			c.subs["help"] = &known{command: command{c.name + "|help", 2, "loading stale", 0, 0, 0, help(c)}, title: c.title + "|HELP"}
+		}
 	}
 	return m
 }
+
+// Commands that have properties which no flag tells.
+var (
+	steering  = []string{"multi", "exec", "discard", "watch", "quit", "reset"}
+	listening = []string{"subscribe", "unsubscribe", "psubscribe", "punsubscribe", "ssubscribe", "sunsubscribe", "ping", "quit", "reset"}
+	telling   = []string{"publish", "spublish"}
+)
 
 func slicesOf(lists ...[]command) (all []command) {
 	for _, l := range lists {
@@ -48,34 +99,116 @@ func slicesOf(lists ...[]command) (all []command) {
 	return all
 }
 
-// do executes a command and has its reply wait for what it speaks of.
-func (s *Server) do(c *client, args [][]byte) {
-	s.stats.Commands++
+// do executes or queues a command, and has its reply wait for what it speaks of. It says false if the command has to wait itself.
+func (s *Server) do(c *client, args [][]byte) bool {
 	if c.out.Out == nil {
 		c.out.Out = s.buffers.get(0)
 	}
 	k := &s.call
-	k.s, k.c, k.args, k.w, k.need, k.failed = s, c, args, &c.out, 0, false
+	k.s, k.c, k.args, k.w, k.need, k.failed, k.enclosed = s, c, args, &c.out, 0, false, false
+	if c.mute || c.skip {
+		k.w = s.nowhere(c)
+	}
 	start := len(c.out.Out)
-	cmd := k.lookup()
-	switch {
-	case cmd == nil:
-		k.unknown()
-	case cmd.arity > 0 && len(args) != cmd.arity || len(args) < -cmd.arity:
-		k.fail(fmt.Sprintf("ERR wrong number of arguments for '%s' command", cmd.name))
-	case !c.trusted && !strings.Contains(cmd.flags, "no_auth"):
-		k.fail("NOAUTH Authentication required.")
+	cmd := k.lookup(args)
+	switch problem := k.refusal(cmd); {
+	case problem != "":
+		k.reject(cmd, problem)
+	case s.putsOff(c, cmd):
+		return false
+	case c.queue != nil && !cmd.steers:
+		c.queue.add(cmd, args)
+		k.w.Status("QUEUED")
 	default:
-		c.command = cmd.name
-		cmd.run(k)
+		k.perform(cmd)
+	}
+	c.skip, c.skipNext = c.skipNext, false
+	s.finish(c, start, k.need)
+	s.serveWaiting()
+	return true
+}
+
+// finish has the reply from start on wait for need, if there is one, or disconnects a client for which it is too long.
+func (s *Server) finish(c *client, start int, need uint64) {
+	if c.out.Over {
+		// The rest of a transaction has been executed nevertheless. What was answered before is still sent.
+		c.out.Out, c.closing = slices.Clone(c.out.Out[:start]), true
+		s.stats.Evicted++
+		return
+	}
+	c.need = max(c.need, need)
+	if len(c.out.Out) > start {
+		s.await(c, start, need)
+	}
+}
+
+// reject answers a command that can neither be executed nor queued.
+func (k *call) reject(cmd *known, problem string) {
+	if cmd != nil && cmd.name == "exec" {
+		k.s.forget(k.c)
+		problem = "EXECABORT Transaction discarded because of: " + strings.TrimPrefix(problem, "ERR ")
+	}
+	if k.c.queue != nil {
+		k.c.queue.broken = true
+	}
+	if cmd != nil {
+		cmd.rejected++
+	}
+	k.fail(problem)
+}
+
+// refusal is the error of a command that can neither be executed nor queued, empty if it can.
+func (k *call) refusal(cmd *known) string {
+	switch n := len(k.args); {
+	case cmd == nil:
+		return k.unknown()
+	case cmd.arity > 0 && n != cmd.arity || n < -cmd.arity:
+		return fmt.Sprintf("ERR wrong number of arguments for '%s' command", cmd.name)
+	case !k.c.trusted && !cmd.stranger:
+		return "NOAUTH Authentication required."
+	case k.c.queue != nil && cmd.alone:
+		return "ERR Command not allowed inside a transaction"
+	case !cmd.listener && k.c.listens():
+		return "ERR Can't execute '" + cmd.name + "': only (P|S)SUBSCRIBE / (P|S)UNSUBSCRIBE / PING / QUIT / RESET are allowed in this context"
+	}
+	return ""
+}
+
+// perform executes a command and counts it. Its time begins where that of the one before ended.
+func (k *call) perform(cmd *known) {
+	s, args, start, before := k.s, k.args, k.s.clock, k.s.store.Last()
+	s.stats.Commands++
+	k.c.command, k.failed, k.cmd = cmd.name, false, cmd
+	cmd.run(k)
+	s.clock = time.Now()
+	took := s.clock.Sub(start)
+	cmd.calls, cmd.took = cmd.calls+1, cmd.took+took
+	if k.failed {
+		cmd.failed++
+	}
+	s.latency.Observe(took)
+	if s.slow.threshold >= 0 {
+		s.noteSlow(k.c, cmd, args, took)
+	}
+	if cmd.write && s.store.Last() != before {
+		s.wrote(cmd, args, before)
 	}
 	if cap(k.scratch) > keptScratch {
 		k.scratch = nil
 	}
-	s.await(c, start, k.need)
 }
 
 const keptScratch = 1 << 20
+
+// wrote tells those who watch keys, or wait for them, that a command wrote; before is the last sequence number before it.
+func (s *Server) wrote(cmd *known, args [][]byte, before uint64) {
+	if len(s.watched) > 0 {
+		s.touch(cmd, args, before)
+	}
+	if len(s.blocking.queues) > 0 {
+		s.note(cmd, args, before)
+	}
+}
 
 // await makes the reply from start on wait for need.
 func (s *Server) await(c *client, start int, need uint64) {
@@ -95,9 +228,16 @@ func (s *Server) await(c *client, start int, need uint64) {
 	}
 }
 
-// lookup finds the command, whatever the case of its name.
-func (k *call) lookup() *command {
-	name := k.args[0]
+// lookup finds the command, whatever the case of its name. It is nil for an unknown subcommand, too.
+func (k *call) lookup(args [][]byte) *known {
+	cmd := k.named(k.s.commands, args[0])
+	if cmd != nil && cmd.subs != nil && len(args) > 1 {
+		return k.named(cmd.subs, args[1])
+	}
+	return cmd
+}
+
+func (k *call) named(m map[string]*known, name []byte) *known {
 	if len(name) > len(k.name) {
 		return nil
 	}
@@ -107,11 +247,15 @@ func (k *call) lookup() *command {
 		}
 		k.name[i] = b
 	}
-	return k.s.commands[string(k.name[:len(name)])]
+	return m[string(k.name[:len(name)])]
 }
 
-// unknown answers as Redis does (rejectCommandFormat in processCommand): some of the arguments, cut at 128 bytes in all.
-func (k *call) unknown() {
+// unknown is the error of Redis (rejectCommandFormat in processCommand): some of the arguments, cut at 128 bytes in all.
+func (k *call) unknown() string {
+	name := k.args[0]
+	if of := k.named(k.s.commands, name); of != nil {
+		return fmt.Sprintf("ERR unknown subcommand '%s'. Try %s HELP.", k.args[1][:min(len(k.args[1]), 128)], of.title)
+	}
 	var b strings.Builder
 	for _, a := range k.args[1:] {
 		if b.Len() >= 128 {
@@ -119,14 +263,20 @@ func (k *call) unknown() {
 		}
 		fmt.Fprintf(&b, "'%s' ", a[:min(len(a), 128-b.Len())])
 	}
-	name := k.args[0]
-	k.fail(fmt.Sprintf("ERR unknown command '%s', with args beginning with: %s", name[:min(len(name), 128)], b.String()))
+	return fmt.Sprintf("ERR unknown command '%s', with args beginning with: %s", name[:min(len(name), 128)], b.String())
 }
 
 // fail answers with an error.
 func (k *call) fail(text string) {
 	k.failed = true
+	k.s.countError(text)
 	k.w.Error(text)
+}
+
+// failSub answers a subcommand with too many arguments.
+func (k *call) failSub() {
+	of, _, _ := strings.Cut(k.c.command, "|")
+	k.fail(fmt.Sprintf("ERR unknown subcommand or wrong number of arguments for '%s'. Try %s HELP.", k.args[1][:min(len(k.args[1]), 128)], strings.ToUpper(of)))
 }
 
 // Errors that many commands have, as Redis words them.

@@ -1,0 +1,101 @@
+package server
+
+import (
+	"context"
+	"errors"
+
+	"usui/internal/metrics"
+	"usui/layer/kv/engine"
+)
+
+// ErrEnded is what [Server.Ask] returns when the server does not run any more.
+var ErrEnded = errors.New("the server has ended")
+
+// question is a function that the loop shall call.
+type question struct {
+	f    func()
+	done chan struct{}
+}
+
+// Ask has the loop call f between two turns, and waits for that. Any goroutine but the loop's may call it.
+func (s *Server) Ask(ctx context.Context, f func()) error {
+	q := question{f, make(chan struct{})}
+	select {
+	case s.questions <- q:
+	case <-s.ended:
+		return ErrEnded
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	_ = s.wake.Signal() // fails only once the server is closed
+	select {
+	case <-q.done:
+		return nil
+	case <-s.ended:
+		select {
+		case <-q.done: // just before the end
+			return nil
+		default:
+			return ErrEnded
+		}
+	}
+}
+
+// answer calls what was asked for.
+func (s *Server) answer() {
+	for {
+		select {
+		case q := <-s.questions:
+			q.f()
+			close(q.done)
+		default:
+			return
+		}
+	}
+}
+
+// Snapshot is what a server counted, and what it has, at some moment.
+type Snapshot struct {
+	Server  Stats
+	Engine  engine.Stats
+	Clients Clients
+	Uses    Uses
+	Bypass  *BypassSnapshot // nil without one
+	Latency metrics.Latency // of commands, without their wait for the disk
+}
+
+// Clients are the connections of a moment.
+type Clients struct {
+	Connected   uint64 `metric:"gauge"`
+	Memory      uint64 `metric:"gauge"` // bytes
+	Channels    uint64 `metric:"gauge"` // that have subscribers
+	Patterns    uint64 `metric:"gauge"`
+	WatchedKeys uint64 `metric:"gauge"`
+}
+
+// Uses count commands by their names.
+type Uses struct {
+	Calls        map[string]uint64 `metric:"label=command"`
+	Microseconds map[string]uint64 `metric:"label=command"`
+	Failed       map[string]uint64 `metric:"label=command"`
+	Refused      map[string]uint64 `metric:"label=command"`
+}
+
+// Snapshot returns the counters. Only the loop may call it, as by [Server.Ask].
+func (s *Server) Snapshot() Snapshot {
+	n := Snapshot{
+		Server: s.stats, Engine: s.store.Stats(), Latency: s.latency.Snapshot(),
+		Clients: Clients{uint64(len(s.clients)), uint64(s.held), uint64(len(s.topics[channels])), uint64(len(s.topics[patterns])), uint64(len(s.watched))},
+		Uses:    Uses{map[string]uint64{}, map[string]uint64{}, map[string]uint64{}, map[string]uint64{}},
+	}
+	if s.bypass != nil {
+		n.Bypass = s.bypass.snapshot()
+	}
+	for _, c := range s.all() {
+		if c.calls+c.rejected > 0 {
+			n.Uses.Calls[c.name], n.Uses.Microseconds[c.name] = c.calls, uint64(c.took.Microseconds())
+			n.Uses.Failed[c.name], n.Uses.Refused[c.name] = c.failed, c.rejected
+		}
+	}
+	return n
+}
