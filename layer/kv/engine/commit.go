@@ -1,6 +1,8 @@
 package engine
 
 import (
+	"time"
+
 	"usui/layer/kv/disk"
 )
 
@@ -37,7 +39,7 @@ func (s *Store) write(o op, expire int64, key, value []byte) {
 	g := s.log[len(s.log)-1]
 	if len(s.batch.records) >= batchBytes || s.seq-s.batch.first >= maxBack {
 		s.wait()
-		s.hand()
+		s.hand(false)
 	}
 	s.seq++
 	if len(s.batch.records) == 0 {
@@ -53,19 +55,23 @@ func (s *Store) write(o op, expire int64, key, value []byte) {
 }
 
 // Commit hands what was written since the last batch to the committer, unless that is busy: then the batch goes on growing, and a
-// later Commit takes it. It does some compaction, too.
-func (s *Store) Commit() {
+// later Commit takes it. It does some compaction, too. A caller who has nothing to do until the batch is durable says wait: then Commit
+// returns when it is, and no other goroutine is woken for that.
+func (s *Store) Commit(wait bool) {
 	if s.sealed == nil {
 		s.compact()
 	}
-	s.hand()
+	s.hand(wait)
 }
 
 // Idle says that there is nothing that Commit would do, now or when a batch is done.
 func (s *Store) Idle() bool { return !s.busy && len(s.batch.records) == 0 }
 
-// hand gives the batch to the committer, if that is idle. Where the medium is immediate, it does the committer's work itself.
-func (s *Store) hand() {
+// Busy says that a batch is with the committer.
+func (s *Store) Busy() bool { return s.busy }
+
+// hand gives the batch to the committer, if that is idle. If it may wait, or the medium is immediate, it does the committer's work itself.
+func (s *Store) hand(wait bool) {
 	if s.busy || s.sealed != nil || len(s.batch.records) == 0 {
 		return
 	}
@@ -75,8 +81,9 @@ func (s *Store) hand() {
 	}
 	s.flight, s.batch = s.batch, batch{records: old}
 	s.busy = true
+	s.handed = time.Now()
 	j := job{s.flight.segment.file, s.flight.off, s.flight.records}
-	if s.folder.Immediate() {
+	if wait || s.folder.Immediate() {
 		s.finish(j.commit())
 		return
 	}
@@ -109,14 +116,18 @@ func (s *Store) finish(err error) {
 	s.busy = false
 	s.flight.segment.flushed = s.flight.off + len(s.flight.records)
 	s.durable = s.flight.last
+	s.took = time.Since(s.handed)
 	s.stats.Batches++
 }
+
+// Took is how long it took to make the last batch durable.
+func (s *Store) Took() time.Duration { return s.took }
 
 // Drain makes all that was written durable.
 func (s *Store) Drain() error {
 	for s.sealed == nil && !s.Idle() {
 		s.wait()
-		s.hand()
+		s.hand(true)
 	}
 	return s.sealed
 }

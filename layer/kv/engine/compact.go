@@ -36,7 +36,7 @@ func (s *Store) compactOldest() bool {
 			return false
 		}
 		s.wait()
-		s.hand()
+		s.hand(false)
 	}
 	for s.freeing > 0 {
 		s.take(<-s.kept)

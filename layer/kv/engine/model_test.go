@@ -65,7 +65,7 @@ func (m *model) act() error {
 		c.clear = true
 		err = m.store.Clear()
 	case n < 85:
-		m.store.Commit()
+		m.store.Commit(false)
 		return nil
 	case n < 95:
 		m.store.Collect()
@@ -190,7 +190,7 @@ func (m *model) afterwards(again *Store, left *disktest.Disk, seed uint64) error
 	if err := again.Put([]byte(put.key), put.value, 0); err != nil {
 		return err
 	}
-	again.Commit()
+	again.Commit(false)
 	if err := again.Drain(); err != nil {
 		return err
 	}

@@ -128,7 +128,7 @@ func TestABatchInMemoryIsOneStoreAndOneFence(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
-		if s.Commit(); s.Durable() != s.Last() || !s.Idle() {
+		if s.Commit(false); s.Durable() != s.Last() || !s.Idle() {
 			t.Fatalf("Durable() = %d after Commit, want all %d", s.Durable(), s.Last())
 		}
 	}
@@ -143,10 +143,10 @@ func TestAFaultSealsTheStore(t *testing.T) {
 	s := open(t, d)
 	s.await()
 	put(t, s, "a", []byte("1"))
-	s.Commit()
+	s.Commit(false)
 	d.FailWrite = func(off int64) bool { return off >= headerSize }
 	put(t, s, "b", []byte("2"))
-	s.Commit()
+	s.Commit(false)
 	d.FailWrite = nil // the page works again, and must not be believed
 	if _, err := s.Delete([]byte("a")); !errors.Is(err, ErrSealed) || !errors.Is(s.Drain(), ErrSealed) {
 		t.Errorf("Delete = %v after a fault, Drain() = %v; want %v", err, s.Drain(), ErrSealed)

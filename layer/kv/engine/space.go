@@ -62,7 +62,7 @@ func (s *Store) rotate(leave int) bool {
 		return false
 	}
 	s.wait() // the batch has to go before another segment's begins
-	s.hand()
+	s.hand(false)
 	if last := s.log[len(s.log)-1]; !last.torn {
 		last.end = s.tail
 	}

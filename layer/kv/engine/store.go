@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"hash/maphash"
 	"math/rand/v2"
+	"time"
 
 	"usui/layer/kv/disk"
 )
@@ -60,9 +61,11 @@ type Store struct {
 	live     int64 // bytes of records that the index knows
 	expiring int   // keys in the index with an expiry
 
-	batch, flight batch // grows; is with the committer
-	busy          bool  // flight is with the committer
-	sealed        error // why no write is accepted
+	batch, flight batch         // grows; is with the committer
+	busy          bool          // flight is with the committer
+	handed        time.Time     // when it went there
+	took          time.Duration // how long the last one was there
+	sealed        error         // why no write is accepted
 
 	pending [pendingSlots]uint64 // last sequence number of a key with such a hash
 

@@ -56,7 +56,7 @@ func TestNothingIsDurableBeforeItsSync(t *testing.T) {
 	d := disktest.New()
 	s := open(t, d)
 	put(t, s, "a", []byte("1"))
-	s.Commit()
+	s.Commit(false)
 	put(t, s, "b", []byte("2"))
 	if e, ok := s.Get([]byte("b")); !ok || string(e.Value) != "2" {
 		t.Errorf("Get(b) = %q, %v before its batch is written, want 2", e.Value, ok)
@@ -94,7 +94,7 @@ func TestAFailedSyncSealsTheStore(t *testing.T) {
 		if _, err := s.Delete([]byte("a")); !errors.Is(err, ErrSealed) {
 			t.Errorf("%s: Delete = %v afterwards, want %v", name, err, ErrSealed)
 		}
-		s.Commit()
+		s.Commit(false)
 		s.Collect()
 		if e, ok := s.Get([]byte("a")); s.Durable() != 1 || d.Syncs != syncs || !ok || string(e.Value) != "1" {
 			t.Errorf("%s: Durable() = %d, %d more syncs, Get(a) = %q; want 1, none and 1", name, s.Durable(), d.Syncs-syncs, e.Value)
@@ -162,7 +162,7 @@ func TestCompactionKeepsTheLogSmall(t *testing.T) {
 			want[k] = byte(i)
 		}
 		if i%20 == 0 {
-			s.Commit()
+			s.Commit(false)
 			drain(t, s)
 			s.Collect()
 		}
@@ -308,5 +308,21 @@ func TestSteadyStateAllocatesNothing(t *testing.T) {
 		}
 	}); n != 0 {
 		t.Errorf("Put and Get allocate %v times, want 0", n)
+	}
+}
+
+func TestACommitThatWaitsIsDurable(t *testing.T) {
+	d := disktest.New()
+	s := open(t, d)
+	put(t, s, "a", nil)
+	s.Commit(true)
+	if s.Durable() != 1 || !s.Idle() {
+		t.Errorf("Durable() = %d after a Commit that waits, want 1", s.Durable())
+	}
+	put(t, s, "b", nil)
+	d.FailSync = func(off int64) bool { return off >= headerSize }
+	s.Commit(true)
+	if s.Durable() != 1 || !errors.Is(s.Sealed(), ErrSealed) {
+		t.Errorf("Durable() = %d after a Commit that failed, Sealed() = %v; want 1 and %v", s.Durable(), s.Sealed(), ErrSealed)
 	}
 }

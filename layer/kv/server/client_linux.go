@@ -32,6 +32,7 @@ type client struct {
 	sent    int    // bytes of out
 	marks   []mark // from where on out waits
 	memory  int    // what is counted for in and out
+	batch   uint64 // number of the one that answered it last, until it comes again; 0 is none
 	waits   bool   // is in Server.waiting
 	queued  bool   // is in Server.unsent
 	paused  bool   // does not execute: too much output
@@ -104,6 +105,7 @@ func (s *Server) read(c *client) {
 		s.drop(c)
 		return
 	}
+	s.gathering.back(c)
 	s.stats.BytesRead += uint64(n)
 	c.last = s.now
 	if len(c.in) > 0 {
@@ -267,6 +269,7 @@ func (s *Server) drop(c *client) {
 	if c.fd < 0 {
 		return
 	}
+	s.gathering.back(c)
 	delete(s.clients, c.fd)
 	_ = unix.Close(c.fd) // it leaves the poll with that; there is nobody to tell about an error
 	c.fd = -1

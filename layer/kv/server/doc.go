@@ -14,6 +14,9 @@
 // mark's sequence number is durable. A read leaves one, too, if its key was written and that is not durable yet: what no crash may take back
 // is all that a client ever sees.
 //
+// A batch that could go waits a little for the clients that the one before it answered, so that one sync is for all of them and not for
+// half. If then every client waits for it, nobody can miss the loop, which writes and syncs the batch itself.
+//
 // # Invariants
 //
 //   - Replies leave in the order of their commands, and none before what it speaks of is durable.

@@ -39,25 +39,27 @@ type Server struct {
 	poll  int
 	wake  *eventfd.FD
 
-	clients  map[int]*client // by descriptor
-	waiting  []*client       // have output that is not durable
-	unsent   []*client       // have output that may be sent
-	buffers  buffers
-	held     int // bytes of clients' buffers
-	input    [64 << 10]byte
-	events   [256]unix.EpollEvent
-	call     call
-	deaf     bool // the listener is out of the poll, for want of descriptors
-	lastID   uint64
-	now      int64 // Unix time in milliseconds at the start of this turn
-	started  int64
-	swept    int64  // when keys were last swept
-	sweeping uint64 // where to go on
-	sealed   bool   // the loop has seen to it that the store is sealed
-	stopping bool
-	stop     chan struct{}
-	stats    Stats
-	commands map[string]*command
+	clients   map[int]*client // by descriptor
+	waiting   []*client       // have output that is not durable
+	unsent    []*client       // have output that may be sent
+	buffers   buffers
+	gathering gathering
+	ready     [1]unix.PollFd
+	held      int // bytes of clients' buffers
+	input     [64 << 10]byte
+	events    [256]unix.EpollEvent
+	call      call
+	deaf      bool // the listener is out of the poll, for want of descriptors
+	lastID    uint64
+	now       int64 // Unix time in milliseconds at the start of this turn
+	started   int64
+	swept     int64  // when keys were last swept
+	sweeping  uint64 // where to go on
+	sealed    bool   // the loop has seen to it that the store is sealed
+	stopping  bool
+	stop      chan struct{}
+	stats     Stats
+	commands  map[string]*command
 }
 
 // New makes a server with its store.
@@ -117,12 +119,12 @@ func (s *Server) Run(ctx context.Context) error {
 
 // turn waits for something to do and does it.
 func (s *Server) turn() error {
-	n, err := unix.EpollWait(s.poll, s.events[:], int(s.patience()))
-	if err != nil && !errors.Is(err, unix.EINTR) {
-		return os.NewSyscallError("epoll_wait", err)
+	n, err := s.pollEvents()
+	if err != nil {
+		return err
 	}
 	s.now = time.Now().UnixMilli()
-	for _, e := range s.events[:max(n, 0)] {
+	for _, e := range s.events[:n] {
 		switch fd := int(e.Fd); fd {
 		case int(s.wake.Fd()):
 			if err := s.woken(fd); err != nil {
@@ -140,8 +142,8 @@ func (s *Server) turn() error {
 	}
 	s.sweep()
 	s.store.Collect()
-	s.store.Commit()
 	s.release()
+	s.commit()
 	s.send()
 	return nil
 }
@@ -198,12 +200,15 @@ func (s *Server) release() {
 		s.cfg.Logger.Error("writes are refused from now on", "err", s.store.Sealed())
 	}
 	durable := s.store.Durable()
+	answered := false
 	left := s.waiting[:0]
 	for _, c := range s.waiting {
 		switch {
 		case c.fd < 0:
 		case c.release(durable):
 			c.waits = false
+			s.gathering.answer(c, !answered, s.store.Took())
+			answered = true
 			s.queue(c)
 		case s.sealed:
 			s.drop(c) // its reply will never be true
