@@ -6,9 +6,8 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
-
-	"golang.org/x/sys/unix"
 )
 
 func TestStoresAreExact(t *testing.T) {
@@ -64,12 +63,12 @@ func TestAFaultIsAnError(t *testing.T) {
 	if err := file.Truncate(8192); err != nil {
 		t.Fatal(err)
 	}
-	m, err := unix.Mmap(int(file.Fd()), 0, 8192, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_SHARED)
+	m, err := syscall.Mmap(int(file.Fd()), 0, 8192, syscall.PROT_READ|syscall.PROT_WRITE, syscall.MAP_SHARED)
 	if err != nil {
 		t.Fatal(err)
 	}
 	f := OnMemory(pages(m))
-	defer f.Close()
+	defer syscall.Munmap(m)
 	if err := file.Truncate(4096); err != nil {
 		t.Fatal(err)
 	}
