@@ -233,7 +233,7 @@ func (m *model) act() error {
 		}
 	case n < 75 && m.random.IntN(3) == 0:
 		m.store.finishCheckpoint()
-	case n < 76 && m.random.IntN(2) == 0:
+	case n < 76:
 		if err := m.store.Drain(); err != nil {
 			return err
 		}
