@@ -20,21 +20,27 @@ func many(low, high int, words ...string) []string {
 	return words
 }
 
-// TestAMillionMembersComeAndGo makes a large set, works with it, and deletes it.
-func TestAMillionMembersComeAndGo(t *testing.T) {
+// serveLarge serves a store with large segments. heap is how much of Go's heap is in use when all that was sent has been done.
+func serveLarge(t *testing.T) (p *peer, heap func() int) {
+	t.Helper()
 	folder, err := disk.Open(t.TempDir(), engine.IsOurs, disk.Ordinary)
 	if err != nil {
 		t.Fatal(err)
 	}
 	address, _ := serveFolder(t, folder, func(c *Config) { c.SegmentBytes = 16 << 20 })
-	p := connect(t, address)
-	heap := func() int {
+	p = connect(t, address)
+	return p, func() int {
 		p.must(t, "ping")
 		runtime.GC()
 		var m runtime.MemStats
 		runtime.ReadMemStats(&m)
 		return int(m.HeapAlloc)
 	}
+}
+
+// TestAMillionMembersComeAndGo makes a large set, works with it, and deletes it.
+func TestAMillionMembersComeAndGo(t *testing.T) {
+	p, heap := serveLarge(t)
 	before := heap()
 	const n, step = 1_000_000, 10_000
 	for i := 0; i < n; i += step {
@@ -137,19 +143,7 @@ func TestAReplyWithoutEndEndsTheClient(t *testing.T) {
 
 // TestAMillionElementsAreInReach makes a long list and a large sorted set, and works at their middles.
 func TestAMillionElementsAreInReach(t *testing.T) {
-	folder, err := disk.Open(t.TempDir(), engine.IsOurs, disk.Ordinary)
-	if err != nil {
-		t.Fatal(err)
-	}
-	address, _ := serveFolder(t, folder, func(c *Config) { c.SegmentBytes = 16 << 20 })
-	p := connect(t, address)
-	heap := func() int {
-		p.must(t, "ping")
-		runtime.GC()
-		var m runtime.MemStats
-		runtime.ReadMemStats(&m)
-		return int(m.HeapAlloc)
-	}
+	p, heap := serveLarge(t)
 	before := heap()
 	const n, step = 1_000_000, 10_000
 	for i := 0; i < n; i += step {

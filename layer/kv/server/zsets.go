@@ -283,10 +283,7 @@ func (k *call) removeRanks(key []byte, c *engine.Collection, s span) (ok bool) {
 func (k *call) takeRanked(key []byte, c *engine.Collection, count int, from side, pairs bool, begin func(count int)) {
 	z, start := c.Elements.(*collection.Ranking), len(k.w.Out)
 	count = min(count, z.Len())
-	s := span{0, count}
-	if from == tail {
-		s = span{z.Len() - count, z.Len()}
-	}
+	s := from.span(z.Len(), count)
 	begin(count)
 	k.ranked(z, s, from == tail, true, pairs)
 	end := len(k.w.Out)
@@ -296,17 +293,13 @@ func (k *call) takeRanked(key []byte, c *engine.Collection, count int, from side
 }
 
 func (k *call) zpop(from side) {
-	count, many := 1, len(k.args) == 3
 	if len(k.args) > 3 {
 		k.fail(errSyntax)
 		return
 	}
-	if many {
-		n, ok := k.positive(k.args[2])
-		if !ok {
-			return
-		}
-		count = n
+	count, many, ok := k.popCount()
+	if !ok {
+		return
 	}
 	c, _, ok := k.ranking(k.args[1])
 	switch {
