@@ -20,7 +20,7 @@ type function struct {
 	out     []byte
 	locals  []wasm.ValType // added
 	slots   map[slot]uint32
-	hoisted map[constant]uint32 // locals that hold constants, within an outermost loop
+	hoisted map[constant]uint32 // locals that hold constants, within a loop
 }
 
 // slot is a local that instructions use one after the other.
@@ -59,20 +59,22 @@ func (f *function) checkFrame() error {
 
 // emit is the second walk: it writes.
 func (f *function) emit(p plan) error {
-	outer, loops := 0, p.loops
+	depth, loops := 0, p.loops // depth is that of the loop whose constants are in locals
 	numbers := f.tryNumbers()
 	s := wasm.NewScanner(f.fn.Code)
 	for s.Next() {
 		in := s.Instr()
 		switch {
-		case in.Op == wasm.OpLoop && outer == 0:
-			outer = s.Depth()
-			if err := f.appendHoisted(loops[0]); err != nil {
-				return err
+		case in.Op == wasm.OpLoop:
+			if list := loops[0].constants; len(list) > 0 {
+				depth = s.Depth()
+				if err := f.appendHoisted(list); err != nil {
+					return err
+				}
 			}
 			loops = loops[1:]
-		case in.Op == wasm.OpEnd && s.Depth() < outer:
-			outer, f.hoisted = 0, nil
+		case in.Op == wasm.OpEnd && s.Depth() < depth:
+			depth, f.hoisted = 0, nil
 		}
 		added, err := numbers.number(f.w, in)
 		if err != nil {

@@ -6,13 +6,6 @@ import (
 	"usui/layer/blind/wasm"
 )
 
-// An outermost loop keeps constants in locals if it is a small one, and not too many: a local that lives through a large one, such as Go's
-// compiler makes of a whole function, is spilled and read again at each call, which costs more than it saves.
-const (
-	maxHoisted = 8
-	smallLoop  = 2048 // bytes of instructions
-)
-
 // largeFrame is the size of a stack frame from which the second byte of an offset in it can be c2 or c3. Lower bytes cannot: slots
 // begin at multiples of four.
 const largeFrame = 0xc200
@@ -32,27 +25,17 @@ const (
 // plan is what a first walk over a function finds out.
 type plan struct {
 	touched bool
-	loops   [][]constant // of each outermost loop, in order: what is computed before it
+	loops   []loop // in the order in which they begin
 }
 
 // plan walks over the function.
 func (f *function) plan() (p plan, err error) {
-	outer := 0 // depth inside of the outermost loop; 0: none is open
-	begin := 0 // where it begins
+	var loops loops
 	numbers := f.tryNumbers()
 	s := wasm.NewScanner(f.fn.Code)
 	for s.Next() {
 		in := s.Instr()
-		switch {
-		case in.Op == wasm.OpLoop && outer == 0:
-			outer, begin = s.Depth(), s.Pos()
-			p.loops = append(p.loops, nil)
-		case in.Op == wasm.OpEnd && s.Depth() < outer:
-			outer = 0
-			if s.Pos()-begin > smallLoop {
-				p.loops[len(p.loops)-1] = nil
-			}
-		}
+		loops.follow(in, s)
 		do, c, err := f.decide(in, s)
 		if err != nil {
 			return plan{}, err
@@ -63,10 +46,11 @@ func (f *function) plan() (p plan, err error) {
 		}
 		f.seen.count(in)
 		p.touched = p.touched || do != keep || added > 0
-		if do == blind && outer > 0 && f.w.o.Policy.byBytes() {
-			p.loops[len(p.loops)-1] = f.hoist(p.loops[len(p.loops)-1], c)
+		if do == blind && f.w.o.Policy.byBytes() {
+			loops.use(c)
 		}
 	}
+	p.loops = loops.all
 	f.tries, f.w.open = numbers.next-f.firstTry, numbers.open
 	if s.Err() != nil {
 		return plan{}, s.Err()
@@ -75,18 +59,6 @@ func (f *function) plan() (p plan, err error) {
 		return plan{}, fmt.Errorf("%d bytes behind its end", len(f.fn.Code)-s.Pos())
 	}
 	return p, nil
-}
-
-func (f *function) hoist(list []constant, c constant) []constant {
-	for _, other := range list {
-		if other == c {
-			return list
-		}
-	}
-	if len(list) == maxHoisted {
-		return list
-	}
-	return append(list, c)
 }
 
 // decide says what becomes of the instruction that s is at, and which constant it stands for.

@@ -1,6 +1,7 @@
 package input
 
 import (
+	"bytes"
 	"fmt"
 	"io"
 	"io/fs"
@@ -13,7 +14,7 @@ const MaxSize = 1 << 30
 // Read reads the file of that path; "-" is stdin, unless that is nil.
 func Read(path string, stdin io.Reader) ([]byte, error) {
 	if path == "-" && stdin != nil {
-		return bounded("standard input", stdin, MaxSize)
+		return bounded("standard input", stdin, 0, MaxSize)
 	}
 	f, err := os.Open(path)
 	if err != nil {
@@ -29,19 +30,21 @@ func Read(path string, stdin io.Reader) ([]byte, error) {
 	case info.Mode().IsRegular() && info.Size() > MaxSize:
 		return nil, tooLong(path, MaxSize)
 	}
-	return bounded(path, f, MaxSize)
+	return bounded(path, f, info.Size(), MaxSize)
 }
 
-// bounded reads all there is.
-func bounded(name string, r io.Reader, most int64) ([]byte, error) {
-	b, err := io.ReadAll(io.LimitReader(r, most+1))
-	if err == nil && int64(len(b)) > most {
+// bounded reads all there is, which is likely to be of that size.
+func bounded(name string, r io.Reader, size, most int64) ([]byte, error) {
+	var b bytes.Buffer
+	b.Grow(int(size) + bytes.MinRead) // what is grown step by step is copied again and again
+	n, err := b.ReadFrom(io.LimitReader(r, most+1))
+	if err == nil && n > most {
 		err = tooLong(name, most)
 	}
 	if err != nil {
 		return nil, err
 	}
-	return b, nil
+	return b.Bytes(), nil
 }
 
 func tooLong(name string, most int64) error {

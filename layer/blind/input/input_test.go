@@ -41,7 +41,7 @@ func TestRead(t *testing.T) {
 	if _, err := Read(filepath.Join(dir, "none"), nil); !errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("Read of nothing: error %v", err)
 	}
-	if _, err := bounded("a pipe", zeros{}, 1<<20); err == nil || err.Error() != "a pipe is longer than 1 MiB, and not read" {
+	if _, err := bounded("a pipe", zeros{}, 0, 1<<20); err == nil || err.Error() != "a pipe is longer than 1 MiB, and not read" {
 		t.Errorf("bounded: error %v", err)
 	}
 }
