@@ -2,6 +2,7 @@ package main
 
 import (
 	"bufio"
+	"encoding/binary"
 	"encoding/hex"
 	"encoding/json"
 	"fmt"
@@ -9,13 +10,14 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"strconv"
 	"strings"
 	"syscall"
 	"testing"
-	"time"
 
 	"github.com/rogpeppe/go-internal/testscript"
+	"golang.org/x/sys/unix"
 
 	"usui/layer/blind/wasm"
 	"usui/layer/blind/wasmtest"
@@ -106,6 +108,8 @@ func ends(ts *testscript.TestScript, neg bool, args []string) {
 	if neg || len(args) < 4 {
 		ts.Fatalf("usage: ends SIGNAL WHEN STATUS ARGUMENT...")
 	}
+	appeared := watch(ts, "/dev/shm")
+	defer appeared.Close()
 	c, out := usuiBlind(ts, args[3:])
 	defer c.Process.Kill() // of use only if the test fails
 	folders := fmt.Sprintf("/dev/shm/usui-blind-%d-*", c.Process.Pid)
@@ -119,47 +123,63 @@ func ends(ts *testscript.TestScript, neg bool, args []string) {
 		if line, err := out.ReadString('\n'); err != nil || left() > 0 {
 			ts.Fatalf("printed %q, %v, with %d folders", line, err, left())
 		}
-	case "waiting": // it handles signals by then: an open that waits is behind that
-		status := fmt.Sprintf("/proc/%d/task/*/syscall", c.Process.Pid)
-		for begin, times := time.Now(), 0; times < 5; time.Sleep(10 * time.Millisecond) { // a start has short ones
-			if times++; !opening(ts, status) {
-				times = 0
-			}
-			if time.Since(begin) > time.Minute {
-				ts.Fatalf("no thread waits in open")
-			}
+	case "waiting": // it handles signals by then
+		for threads := fmt.Sprintf("/proc/%d/task/*/wchan", c.Process.Pid); !opening(ts, threads); {
+			runtime.Gosched()
 		}
 	case "compiling":
-		for begin := time.Now(); left() == 0; time.Sleep(time.Millisecond) {
-			if time.Since(begin) > time.Minute {
-				ts.Fatalf("no folder appeared")
-			}
-		}
+		appeared.wait(ts, filepath.Base(folders))
 	}
 	if signal, ok := map[string]os.Signal{"INT": syscall.SIGINT, "TERM": syscall.SIGTERM, "HUP": syscall.SIGHUP}[args[0]]; ok {
 		ts.Check(c.Process.Signal(signal))
 	}
-	begin := time.Now()
 	io.Copy(io.Discard, out)
 	c.Wait() // its error is the status
-	if got := strconv.Itoa(c.ProcessState.ExitCode()); got != args[2] || time.Since(begin) > time.Minute {
-		ts.Fatalf("status %s after %v, want %s", got, time.Since(begin), args[2])
+	if got := strconv.Itoa(c.ProcessState.ExitCode()); got != args[2] {
+		ts.Fatalf("status %s, want %s", got, args[2])
 	}
 	if n := left(); n > 0 {
 		ts.Fatalf("%d folders are left", n)
 	}
 }
 
-// opening reports whether a thread is in openat.
-func opening(ts *testscript.TestScript, calls string) bool {
-	list, err := filepath.Glob(calls)
+// opening reports whether a thread waits for the other end of a pipe, by the functions of the kernel that threads wait in.
+func opening(ts *testscript.TestScript, threads string) bool {
+	list, err := filepath.Glob(threads)
 	ts.Check(err)
 	for _, name := range list {
-		if b, err := os.ReadFile(name); err == nil && strings.HasPrefix(string(b), fmt.Sprint(syscall.SYS_OPENAT, " ")) {
+		if b, err := os.ReadFile(name); err == nil && string(b) == "wait_for_partner" {
 			return true
 		}
 	}
 	return false
+}
+
+// folder is an inotify instance that tells of what is made in a folder.
+type folder struct{ *os.File }
+
+func watch(ts *testscript.TestScript, path string) folder {
+	fd, err := unix.InotifyInit1(unix.IN_CLOEXEC | unix.IN_NONBLOCK)
+	ts.Check(err)
+	_, err = unix.InotifyAddWatch(fd, path, unix.IN_CREATE)
+	ts.Check(err)
+	return folder{os.NewFile(uintptr(fd), path)}
+}
+
+// wait returns when something was made whose name is of that pattern.
+func (f folder) wait(ts *testscript.TestScript, pattern string) {
+	for buf := make([]byte, 64<<10); ; {
+		n, err := f.Read(buf)
+		ts.Check(err)
+		for events := buf[:n]; len(events) > 0; { // inotify(7): 12 bytes, the name's length, the name up to a NUL
+			size := unix.SizeofInotifyEvent + int(binary.NativeEndian.Uint32(events[12:]))
+			name, _, _ := strings.Cut(string(events[unix.SizeofInotifyEvent:size]), "\x00")
+			if ok, _ := filepath.Match(pattern, name); ok {
+				return
+			}
+			events = events[size:]
+		}
+	}
 }
 
 // unhex turns a file of hexadecimal digits, white space and comments from ";" on into bytes.
