@@ -19,7 +19,7 @@ import (
 )
 
 // Commands are those of the program usui-kv.
-func Commands() []cli.Command { return []cli.Command{serveCommand, checkCommand} }
+func Commands() []cli.Command { return []cli.Command{serveCommand, checkCommand, backupCommand} }
 
 var serveCommand = cli.Command{
 	Name:  "serve",

@@ -73,8 +73,8 @@ func (s *Store) step(n int) bool {
 	if s.durable >= v.seq && s.ordered+s.freeing < maxTasks {
 		s.log = slices.Delete(s.log, 0, 1)
 		s.used -= int64(v.segment.end - headerSize)
-		s.freeing++
-		s.tasks <- task{segment: v.segment, slot: -1, state: free}
+		s.left = append(s.left, v.segment)
+		s.release()
 		*v = compaction{}
 		s.stats.Compacted++
 	}

@@ -122,7 +122,7 @@ func crashes(seed uint64, points int, d *disktest.Disk, met *met, tamper func(*d
 			if err := m.store.Close(); err != nil {
 				return err
 			}
-			left.Lie, left.Written, m.disk = d.Lie, m.pass, left
+			left.Lie, left.Written, m.disk, m.backup = d.Lie, m.pass, left, backup{}
 			if m.store, err = Open(left, m.options()); err != nil {
 				return err
 			}
@@ -145,7 +145,7 @@ func TestCrashesLoseNothingDurable(t *testing.T) {
 		}
 	}
 	t.Logf("%+v", met)
-	if met.torn < 50 || met.cut < 10 || met.compacted == 0 || met.elements == 0 {
+	if met.torn < 50 || met.cut < 10 || met.compacted == 0 || met.elements == 0 || met.held == 0 {
 		t.Errorf("crashes met %+v, want torn batches, groups that were cut, compaction and elements", met)
 	}
 }

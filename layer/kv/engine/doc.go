@@ -35,6 +35,10 @@
 // Compaction takes the oldest segment and appends what is still live. So the numbers of the segments never have a hole, a missing
 // segment is noticed, and a deletion in the oldest segment has nothing left to delete.
 //
+// A [Snapshot] is the log up to a moment. What it has changes no more but by being used again, so that a backup needs no more than to put that
+// off; a copy is what a crash at that moment would have left. Segments leave the log in its order, held or not: what deletes is never gone before
+// what it deletes.
+//
 // # Invariants
 //
 //   - One WriteAt and one Sync for each batch; a batch lies in one segment, and a group in one batch.

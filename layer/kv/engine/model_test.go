@@ -44,7 +44,7 @@ func (s keyspace) apply(c change) {
 }
 
 // met is what crashes met, so that a test can see that it tests something.
-type met struct{ torn, cut, compacted, elements int }
+type met struct{ torn, cut, compacted, elements, held int }
 
 // count looks at a store after a crash of the model's.
 func (m *met) count(before *model, after *Store) {
@@ -55,6 +55,7 @@ func (m *met) count(before *model, after *Store) {
 		}
 	}
 	m.compacted += int(before.store.stats.Compacted)
+	m.held += before.store.Held()
 	for _, c := range after.collections {
 		m.elements += c.Elements.Len()
 	}
@@ -70,6 +71,7 @@ type model struct {
 	state   keyspace
 	tamper  func(*disktest.Disk) // with what a crash left
 	met     *met
+	backup  backup
 
 	armed            atomic.Bool // the next write waits before its sync
 	written, release chan bool
@@ -171,6 +173,8 @@ func (m *model) act() error {
 		m.store.Collect()
 	case n < 97:
 		m.now += m.random.Int64N(50)
+	case n < 98:
+		return m.backUp()
 	default:
 		return m.store.Drain()
 	}

@@ -24,6 +24,10 @@ func (s *Store) makeRoom(o op, size int) error {
 	if s.await() && s.rotate(1) {
 		return nil
 	}
+	if s.snapshot != nil && len(s.left) > 0 { // what it holds is room for a write
+		s.snapshot.Close()
+		return s.makeRoom(o, size)
+	}
 	return s.squeeze(o, size)
 }
 
@@ -209,4 +213,5 @@ func (s *Store) take(t task) {
 		s.free = append(s.free, t.segment)
 		s.order()
 	}
+	s.release()
 }

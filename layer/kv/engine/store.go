@@ -68,6 +68,9 @@ type Store struct {
 	free   []*segment
 	victim compaction
 
+	snapshot *Snapshot  // nil: none
+	left     []*segment // that are out of the log and still say that they are in it, oldest first
+
 	tail     int    // where the next record goes in the last segment
 	seq      uint64 // of the last record
 	durable  uint64

@@ -6,6 +6,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"usui/layer/kv/engine"
 	"usui/layer/kv/resp"
 )
 
@@ -49,8 +50,9 @@ type client struct {
 	mute           bool // wants no replies (CLIENT REPLY)
 	skip, skipNext bool // wants none to this command, to the next
 
-	need         uint64       // what the last of its replies waits for, or waited
-	queue        *transaction // since MULTI; nil outside
+	need         uint64           // what the last of its replies waits for, or waited
+	queue        *transaction     // since MULTI; nil outside
+	backup       *engine.Snapshot // nil: none
 	watches      map[string]watch
 	watchedBytes int  // what they take
 	stale        bool // a watched key changed
@@ -312,6 +314,7 @@ func (s *Server) drop(c *client) {
 	s.forget(c)
 	s.unblock(c)
 	s.leaveAll(c)
+	s.endBackup(c)
 	if c.gone != nil {
 		c.gone()
 	}

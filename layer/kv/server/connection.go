@@ -146,6 +146,7 @@ func reset(k *call) {
 	c := k.c
 	k.s.forget(c)
 	k.s.leaveAll(c)
+	k.s.endBackup(c)
 	c.out.V3, c.mute, c.skip, c.skipNext = false, false, false, false
 	c.name = ""
 	c.trusted = k.s.cfg.Password == ""

@@ -130,7 +130,7 @@ func (s *Server) infoPersistence() []any {
 		status = "err"
 	}
 	return []any{"loading", 0, "async_loading", 0, "rdb_bgsave_in_progress", 0, "rdb_last_bgsave_status", "ok", "aof_enabled", 1, "aof_rewrite_in_progress", 0,
-		"aof_last_write_status", status, "durable_sequence", s.store.Durable(), "last_sequence", s.store.Last()}
+		"aof_last_write_status", status, "durable_sequence", s.store.Durable(), "last_sequence", s.store.Last(), "backup_held_segments", s.store.Held()}
 }
 
 func (s *Server) infoStats() []any {

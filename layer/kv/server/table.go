@@ -57,7 +57,7 @@ type known struct {
 // table is all commands by name.
 func table() map[string]*known {
 	list := slicesOf(stringCommands(), bitCommands(), hashCommands(), setCommands(), listTypeCommands(), zsetCommands(), sortCommands(), keyCommands(), expiryCommands(), connectionCommands(), serverCommands(),
-		transactionCommands(), pubsubCommands(), clientCommands(), configCommands(), introspectionCommands(), objectCommands(), slowlogCommands(), absentCommands())
+		transactionCommands(), pubsubCommands(), clientCommands(), configCommands(), introspectionCommands(), objectCommands(), slowlogCommands(), backupCommands(), absentCommands())
 	m := make(map[string]*known, len(list))
 	for _, c := range list {
 		flags := " " + c.flags + " "

@@ -1,0 +1,130 @@
+package kv
+
+import (
+	"bytes"
+	"context"
+	"flag"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"usui/internal/cli"
+	"usui/layer/kv/disk"
+	"usui/layer/kv/engine"
+)
+
+// TestABackupIsWhatWasAcknowledged while clients go on writing.
+func TestABackupIsWhatWasAcknowledged(t *testing.T) {
+	address := serve(t)
+	p := connect(t, address)
+	for i := range 100 {
+		p.must(t, "set", fmt.Sprint("key", i), strings.Repeat("v", 1000))
+		p.must(t, "rpush", "list", fmt.Sprint(i))
+	}
+	stop, stopped := make(chan bool), make(chan error, 1)
+	go func() {
+		w := connect(t, address)
+		for i := 0; ; i++ {
+			select {
+			case <-stop:
+				stopped <- nil
+				return
+			default:
+				if _, err := w.do("set", fmt.Sprint("later", i%10), strings.Repeat("w", 10000)); err != nil {
+					stopped <- err
+					return
+				}
+			}
+		}
+	}()
+	into := filepath.Join(t.TempDir(), "copy")
+	out, err := runBackup("--from", address, into)
+	close(stop)
+	if err := <-stopped; err != nil {
+		t.Error(err)
+	}
+	if err != nil || !strings.Contains(out, into+": ") || !strings.Contains(out, " check") {
+		t.Fatalf("backup: %v, %q", err, out)
+	}
+	if held := p.info(t, "backup_held_segments"); held != 0 {
+		t.Errorf("%d segments are held when nothing is backed up", held)
+	}
+	folder, err := disk.Open(into, engine.IsOurs, disk.Auto)
+	if err != nil {
+		t.Fatal(err)
+	}
+	copied, _ := serveFolder(t, folder, nil)
+	q := connect(t, copied)
+	for i := range 100 {
+		if got := q.must(t, "get", fmt.Sprint("key", i)); !strings.Contains(got, strings.Repeat("v", 1000)) {
+			t.Errorf("key%d is %q in the copy", i, got)
+		}
+	}
+	if got := q.must(t, "llen", "list"); got != p.must(t, "llen", "list") {
+		t.Errorf("the list has %s elements in the copy", got)
+	}
+	if _, err := runBackup("--from", address, into); err == nil {
+		t.Error("a backup went where something is")
+	}
+}
+
+// TestABackupThatFailsLeavesNothing, be it that nobody answers, or that it is no store.
+func TestABackupThatFailsLeavesNothing(t *testing.T) {
+	dir := t.TempDir()
+	for name, args := range map[string][]string{
+		"nobody":        {"--from", "unix:" + filepath.Join(dir, "nobody.sock"), filepath.Join(dir, "copy")},
+		"a Redis":       {"--from", startedRedis(t), filepath.Join(dir, "copy")},
+		"no folder":     {},
+		"tls":           {"--tls-ca", "x", filepath.Join(dir, "copy")},
+		"a certificate": {"--tls", "--tls-cert", "x", filepath.Join(dir, "copy")},
+	} {
+		if _, err := runBackup(args...); err == nil {
+			t.Errorf("%s: no error", name)
+		}
+	}
+	if left, err := os.ReadDir(dir); err != nil || len(left) > 0 {
+		t.Errorf("%v is left, %v", left, err)
+	}
+}
+
+// TestCommandsOfBackups are refused, or not, as they should be.
+func TestCommandsOfBackups(t *testing.T) {
+	address := serve(t)
+	a, b := connect(t, address), connect(t, address)
+	a.must(t, "set", "key", "value")
+	for _, tt := range []struct {
+		p    *peer
+		want string
+		args []string
+	}{
+		{a, "BACKUP BEGIN comes first", []string{"backup", "read", "0", "0", "10"}},
+		{a, ":1048576", []string{"backup", "begin"}},
+		{b, "another backup", []string{"backup", "begin"}},
+		{a, "usui-kv", []string{"backup", "read", "0", "0", "8"}},
+		{a, "not an integer", []string{"backup", "read", "0", "x", "8"}},
+		{a, "no such bytes", []string{"backup", "read", "1", "0", "8"}},
+		{a, "no such bytes", []string{"backup", "read", "-9223372036854775808", "9223372036854775807", "-1"}},
+		{a, "OK", []string{"backup", "end"}},
+		{b, ":1048576", []string{"backup", "begin"}},
+		{b, "RESET", []string{"reset"}},
+		{a, ":1048576", []string{"backup", "begin"}},
+	} {
+		if got, err := tt.p.do(tt.args...); err != nil || !strings.Contains(got, tt.want) {
+			t.Errorf("%q = %q, %v, want %q", tt.args, got, err, tt.want)
+		}
+	}
+}
+
+func runBackup(args ...string) (string, error) {
+	var out bytes.Buffer
+	flags := flag.NewFlagSet("backup", flag.ContinueOnError)
+	run := backupCommand.Setup(flags)
+	if err := flags.Parse(args); err != nil {
+		return "", err
+	}
+	err := run(context.Background(), &cli.Env{Stdin: strings.NewReader(""), Stdout: &out, Stderr: io.Discard}, flags.Args())
+	return out.String(), err
+}
