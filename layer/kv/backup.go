@@ -5,7 +5,6 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"errors"
-	"flag"
 	"fmt"
 	"io/fs"
 	"os"
@@ -15,38 +14,9 @@ import (
 
 	"github.com/redis/go-redis/v9"
 
-	"usui/internal/cli"
 	"usui/layer/kv/disk"
 	"usui/layer/kv/engine"
 )
-
-var backupCommand = cli.Command{
-	Name:  "backup",
-	Usage: "[--from ADDRESS] FOLDER",
-	Short: "copy a store while it is served",
-	Long: `
-Makes a folder with a copy of a store that is being served: all that was acknowledged before, as it was at one moment. Every record of the
-copy is verified before the folder gets its name; it can be served as it is.
-
-  usui kv backup /backup/kv                                  of the server at 127.0.0.1:6379
-  usui kv backup --from 192.0.2.7:6379 --password-file /etc/kv.password /backup/kv
-  usui kv backup --from unix:/run/kv.sock /backup/kv
-  usui kv backup --from kv.example.org:6380 --tls --tls-ca ca.crt /backup/kv
-  usui kv serve --dir /backup/kv --listen 127.0.0.1:6380     serves the copy
-
-Clients go on reading and writing meanwhile. What compaction would free stays, so that the store grows by what is written; should its disk
-be full before the end, the server gives the backup up rather than refuse a write. INFO persistence has backup_held_segments.`,
-	Setup: func(f *flag.FlagSet) cli.Run {
-		var o backupOptions
-		f.StringVar(&o.from, "from", "127.0.0.1:6379", "the server is at `ADDRESS`, as in HOST:PORT or unix:/run/kv.sock")
-		f.StringVar(&o.passwordFile, "password-file", "", "its password is in `FILE`")
-		f.BoolVar(&o.tls, "tls", false, "connect by TLS")
-		f.StringVar(&o.authorities, "tls-ca", "", "with --tls, those who sign certificates of servers are in `FILE`; without it, those of the system")
-		f.StringVar(&o.certificate, "tls-cert", "", "with --tls, show the certificate in `FILE`")
-		f.StringVar(&o.key, "tls-key", "", "its key is in `FILE`")
-		return o.backUp
-	},
-}
 
 type backupOptions struct {
 	from, passwordFile            string
@@ -54,36 +24,28 @@ type backupOptions struct {
 	authorities, certificate, key string
 }
 
-func (o *backupOptions) backUp(ctx context.Context, env *cli.Env, args []string) error {
-	switch {
-	case len(args) != 1:
-		return cli.UsageError("name one folder to make, as in: usui kv backup /backup/kv")
-	case !o.tls && o.authorities+o.certificate+o.key != "":
-		return cli.UsageError("--tls-ca, --tls-cert and --tls-key are for --tls")
-	case (o.certificate == "") != (o.key == ""):
-		return cli.UsageError("--tls-cert and --tls-key belong together")
-	}
+// copy makes a folder, and says what was found in it.
+func (o *backupOptions) copy(ctx context.Context, into string, progress func(done, total int64)) (string, error) {
 	options, err := o.client()
 	if err != nil {
-		return err
+		return "", err
 	}
-	into := filepath.Clean(args[0])
+	into = filepath.Clean(into)
 	if _, err := os.Lstat(into); !errors.Is(err, fs.ErrNotExist) {
-		return fmt.Errorf("%s exists already: name a folder to make (%w)", into, errors.Join(err, fs.ErrExist))
+		return "", fmt.Errorf("%s exists already: name a folder to make (%w)", into, errors.Join(err, fs.ErrExist))
 	}
 	part := into + ".part"
 	if err := os.Mkdir(part, 0o700); err != nil {
-		return fmt.Errorf("%w: it is where the copy grows; remove it if no other backup writes there", err)
+		return "", fmt.Errorf("%w: it is where the copy grows; remove it if no other backup writes there", err)
 	}
-	found, err := backUp(ctx, options, part, progress(env.Stderr))
+	found, err := backUp(ctx, options, part, progress)
 	if err == nil {
 		err = rename(part, into)
 	}
 	if err != nil {
-		return fmt.Errorf("back up %s: %w", o.from, errors.Join(err, os.RemoveAll(part)))
+		return "", fmt.Errorf("back up %s: %w", o.from, errors.Join(err, os.RemoveAll(part)))
 	}
-	_, err = fmt.Fprintln(env.Stdout, strings.Replace(found, part, into, 1))
-	return err
+	return strings.Replace(found, part, into, 1), nil
 }
 
 // patience is how long a reply may take: a server that compacts may be late.

@@ -1,17 +1,12 @@
 package kv
 
 import (
-	"bytes"
-	"context"
-	"flag"
 	"fmt"
-	"io"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
 
-	"usui/internal/cli"
 	"usui/layer/kv/disk"
 	"usui/layer/kv/engine"
 )
@@ -41,7 +36,7 @@ func TestABackupIsWhatWasAcknowledged(t *testing.T) {
 		}
 	}()
 	into := filepath.Join(t.TempDir(), "copy")
-	out, err := runBackup("--from", address, into)
+	out, err := (&backupOptions{from: address}).copy(t.Context(), into, func(int64, int64) {})
 	close(stop)
 	if err := <-stopped; err != nil {
 		t.Error(err)
@@ -66,7 +61,7 @@ func TestABackupIsWhatWasAcknowledged(t *testing.T) {
 	if got := q.must(t, "llen", "list"); got != p.must(t, "llen", "list") {
 		t.Errorf("the list has %s elements in the copy", got)
 	}
-	if _, err := runBackup("--from", address, into); err == nil {
+	if _, err := (&backupOptions{from: address}).copy(t.Context(), into, func(int64, int64) {}); err == nil {
 		t.Error("a backup went where something is")
 	}
 }
@@ -74,14 +69,13 @@ func TestABackupIsWhatWasAcknowledged(t *testing.T) {
 // TestABackupThatFailsLeavesNothing, be it that nobody answers, or that it is no store.
 func TestABackupThatFailsLeavesNothing(t *testing.T) {
 	dir := t.TempDir()
-	for name, args := range map[string][]string{
-		"nobody":        {"--from", "unix:" + filepath.Join(dir, "nobody.sock"), filepath.Join(dir, "copy")},
-		"a Redis":       {"--from", startedRedis(t), filepath.Join(dir, "copy")},
-		"no folder":     {},
-		"tls":           {"--tls-ca", "x", filepath.Join(dir, "copy")},
-		"a certificate": {"--tls", "--tls-cert", "x", filepath.Join(dir, "copy")},
+	for name, o := range map[string]backupOptions{
+		"nobody":         {from: "unix:" + filepath.Join(dir, "nobody.sock")},
+		"a Redis":        {from: startedRedis(t)},
+		"no authorities": {from: "127.0.0.1:1", tls: true, authorities: filepath.Join(dir, "x")},
+		"no password":    {from: "127.0.0.1:1", passwordFile: filepath.Join(dir, "x")},
 	} {
-		if _, err := runBackup(args...); err == nil {
+		if _, err := o.copy(t.Context(), filepath.Join(dir, "copy"), func(int64, int64) {}); err == nil {
 			t.Errorf("%s: no error", name)
 		}
 	}
@@ -116,15 +110,4 @@ func TestCommandsOfBackups(t *testing.T) {
 			t.Errorf("%q = %q, %v, want %q", tt.args, got, err, tt.want)
 		}
 	}
-}
-
-func runBackup(args ...string) (string, error) {
-	var out bytes.Buffer
-	flags := flag.NewFlagSet("backup", flag.ContinueOnError)
-	run := backupCommand.Setup(flags)
-	if err := flags.Parse(args); err != nil {
-		return "", err
-	}
-	err := run(context.Background(), &cli.Env{Stdin: strings.NewReader(""), Stdout: &out, Stderr: io.Discard}, flags.Args())
-	return out.String(), err
 }

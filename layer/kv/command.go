@@ -101,6 +101,51 @@ that is missing is named, and the exit status is 1.
 	},
 }
 
+var backupCommand = cli.Command{
+	Name:  "backup",
+	Usage: "[--from ADDRESS] FOLDER",
+	Short: "copy a store while it is served",
+	Long: `
+Makes a folder with a copy of a store that is being served: all that was acknowledged before, as it was at one moment. Every record of the
+copy is verified before the folder gets its name; it can be served as it is.
+
+  usui kv backup /backup/kv                                  of the server at 127.0.0.1:6379
+  usui kv backup --from 192.0.2.7:6379 --password-file /etc/kv.password /backup/kv
+  usui kv backup --from unix:/run/kv.sock /backup/kv
+  usui kv backup --from kv.example.org:6380 --tls --tls-ca ca.crt /backup/kv
+  usui kv serve --dir /backup/kv --listen 127.0.0.1:6380     serves the copy
+
+Clients go on reading and writing meanwhile. What compaction would free stays, so that the store grows by what is written; should its disk
+be full before the end, the server gives the backup up rather than refuse a write. INFO persistence has backup_held_segments.`,
+	Setup: func(f *flag.FlagSet) cli.Run {
+		var o backupOptions
+		f.StringVar(&o.from, "from", "127.0.0.1:6379", "the server is at `ADDRESS`, as in HOST:PORT or unix:/run/kv.sock")
+		f.StringVar(&o.passwordFile, "password-file", "", "its password is in `FILE`")
+		f.BoolVar(&o.tls, "tls", false, "connect by TLS")
+		f.StringVar(&o.authorities, "tls-ca", "", "with --tls, those who sign certificates of servers are in `FILE`; without it, those of the system")
+		f.StringVar(&o.certificate, "tls-cert", "", "with --tls, show the certificate in `FILE`")
+		f.StringVar(&o.key, "tls-key", "", "its key is in `FILE`")
+		return o.run
+	},
+}
+
+func (o *backupOptions) run(ctx context.Context, env *cli.Env, args []string) error {
+	switch {
+	case len(args) != 1:
+		return cli.UsageError("name one folder to make, as in: usui kv backup /backup/kv")
+	case !o.tls && o.authorities+o.certificate+o.key != "":
+		return cli.UsageError("--tls-ca, --tls-cert and --tls-key are for --tls")
+	case (o.certificate == "") != (o.key == ""):
+		return cli.UsageError("--tls-cert and --tls-key belong together")
+	}
+	found, err := o.copy(ctx, args[0], progress(env.Stderr))
+	if err != nil {
+		return err
+	}
+	_, err = fmt.Fprintln(env.Stdout, found)
+	return err
+}
+
 type options struct {
 	dir, listen, passwordFile, medium string
 	metrics                           string
