@@ -65,7 +65,7 @@ func (f *function) emit(p plan) error {
 	for s.Next() {
 		in := s.Instr()
 		switch {
-		case in.Op == wasm.OpLoop:
+		case in.Op == wasm.OpLoop && len(loops) > 0:
 			if list := loops[0].constants; len(list) > 0 {
 				depth = s.Depth()
 				if err := f.appendHoisted(list); err != nil {
@@ -122,14 +122,17 @@ func (f *function) emitOne(do action, in *wasm.Instr, c constant) error {
 	return nil
 }
 
+// firstKept is the first local of a type that loops use: accesses and shuffles have those before.
+const firstKept = 4
+
 // appendHoisted computes the constants of a loop before it begins.
 func (f *function) appendHoisted(list []constant) error {
 	f.hoisted = make(map[constant]uint32, len(list))
-	for _, c := range list {
+	for i, c := range list {
 		if err := f.blinded(c); err != nil {
 			return err
 		}
-		local := f.local(c.typ)
+		local := f.scratch(c.typ, firstKept+i) // one loop after the other has them
 		f.index(wasm.OpLocalSet, local)
 		f.hoisted[c] = local
 	}
@@ -152,7 +155,7 @@ func (f *function) local(t wasm.ValType) uint32 {
 	return uint32(f.fn.Params + f.fn.Locals + len(f.locals) - 1)
 }
 
-// scratch returns the n-th local of that type that holds something for one instruction's time.
+// scratch returns the n-th local of that type that holds something for one instruction's or one loop's time.
 func (f *function) scratch(t wasm.ValType, n int) uint32 {
 	if f.slots == nil {
 		f.slots = map[slot]uint32{}

@@ -12,6 +12,10 @@ import (
 const (
 	maxHoisted = 8
 	smallLoop  = 2048 // bytes of instructions
+
+	// maxLoops of a function are looked at, the first ones; others count as part of the one around them. wazero's time to compile a function grows
+	// with the square of what its loops keep.
+	maxLoops = 256
 )
 
 // loop is one of a function.
@@ -31,9 +35,12 @@ type loops struct {
 func (l *loops) follow(in *wasm.Instr, s *wasm.Scanner) {
 	switch in.Op {
 	case wasm.OpLoop:
+		if len(l.all) == maxLoops {
+			return
+		}
 		l.open = append(l.open, len(l.all))
 		l.all = append(l.all, loop{depth: s.Depth(), begin: s.Pos()})
-	case wasm.OpCall, wasm.OpCallIndirect, wasm.OpBrTable:
+	case wasm.OpCall, wasm.OpCallIndirect, wasm.OpCallRef, wasm.OpBrTable:
 		if top := l.innermost(); top != nil {
 			top.busy = true
 		}

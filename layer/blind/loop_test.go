@@ -81,3 +81,20 @@ func loopsOf(code []byte) (l loops, err error) {
 	}
 	return l, s.Err()
 }
+
+// TestLoopsShareLocals has more loops than a function may have locals, with as many constants as each may keep.
+func TestLoopsShareLocals(t *testing.T) {
+	var code []byte
+	for range 6250 {
+		code = append(code, byte(wasm.OpLoop), 0x40)
+		for i := range maxHoisted {
+			code = wasm.AppendI32(wasm.AppendIndex(code, wasm.OpLocalGet, 0), uint32(0xc3+i<<8))
+			code = wasm.AppendIndex(wasm.AppendOp(code, wasm.OpI32Add), wasm.OpLocalSet, 0)
+		}
+		code = append(code, byte(wasm.OpEnd))
+	}
+	_, report, err := Rewrite(t.Context(), one(0, []wasm.ValType{wasm.I32}, code), Options{})
+	if err != nil || report.Hoisted != maxLoops*maxHoisted || report.Blinded != 6250*maxHoisted {
+		t.Errorf("Rewrite: %v, %d constants blinded and %d of them kept; want %d and %d", err, report.Blinded, report.Hoisted, 6250*maxHoisted, maxLoops*maxHoisted)
+	}
+}

@@ -1,13 +1,16 @@
 package blind
 
 import (
+	"bytes"
 	"context"
 	"os"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"testing"
 
 	"usui/layer/blind/scan"
+	"usui/layer/blind/wasm"
 	"usui/layer/blind/wasmtest"
 )
 
@@ -65,7 +68,10 @@ func TestMemoryOfARewrite(t *testing.T) {
 	}
 	const n = 100_000
 	empty := wasmtest.Module{Funcs: make([]wasmtest.Func, n)}
-	for name, module := range map[string][]byte{"a program": program, "empty functions": empty.Bytes()} {
+	const nested = 600
+	nest := slices.Concat(bytes.Repeat([]byte{byte(wasm.OpLoop), 0x40}, nested), bytes.Repeat([]byte{byte(wasm.OpEnd)}, nested))
+	loops := one(0, nil, bytes.Repeat(nest, 1000))
+	for name, module := range map[string][]byte{"a program": program, "empty functions": empty.Bytes(), "nested loops": loops} {
 		var before, after runtime.MemStats
 		runtime.ReadMemStats(&before)
 		w, err := newRewriter(module, Options{}.withDefaults())

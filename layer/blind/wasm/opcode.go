@@ -24,6 +24,7 @@ const (
 	OpCallIndirect      Op = 0x11
 	OpReturnCall        Op = 0x12
 	OpReturnCallInd     Op = 0x13
+	OpCallRef           Op = 0x14
 	OpReturnCallRef     Op = 0x15
 	OpDrop              Op = 0x1a
 	OpSelect            Op = 0x1b

@@ -43,7 +43,12 @@ func (w *Rewriter) Write(size int, body func(i int) (Body, error)) ([]byte, erro
 	if err != nil {
 		return nil, err
 	}
-	out := make([]byte, 0, size+len(code)+len(w.globals))
+	for _, s := range w.m.sections {
+		if s.id == Code {
+			size -= len(s.body) // another one takes its place
+		}
+	}
+	out := make([]byte, 0, size+len(code)+len(w.globals)+32) // lengths and counts may take more bytes
 	out = append(out, preamble...)
 	done := w.added == 0
 	for _, s := range w.m.sections {
