@@ -39,7 +39,7 @@ var owners = map[string]place{
 	"github.com/google/go-cmp":          testFiles,
 	"github.com/klauspost/compress":     {folders: []string{"machine/boot", "internal/initrd"}},
 	"github.com/pierrec/lz4/v4":         {folders: []string{"machine/boot"}},
-	"github.com/redis/go-redis/v9":      {folders: []string{"layer/kv"}},
+	"github.com/redis/go-redis/v9":      testFiles,
 	"github.com/rogpeppe/go-internal":   testFiles,
 	"github.com/anishathalye/porcupine": testFiles,
 	"github.com/spf13/cobra":            {folders: []string{"internal/cli"}},

@@ -170,7 +170,7 @@ func TestRepliesCanBeSwitchedOff(t *testing.T) {
 		"client reply skip;multi;set a 5;exec;get a",
 	} {
 		var replies []string
-		for _, address := range []string{startedRedis(t), serve(t)} {
+		for _, address := range []string{redis(t), serve(t)} {
 			p := connect(t, address)
 			for line := range strings.SplitSeq(pipeline, ";") {
 				p.Write(encode(split(line)...))
@@ -186,7 +186,7 @@ func TestRepliesCanBeSwitchedOff(t *testing.T) {
 func TestAListOfClientsHasAllOfThem(t *testing.T) {
 	names := regexp.MustCompile(`\b([a-z-]+)=`)
 	var fields []string
-	for _, address := range []string{startedRedis(t), serve(t)} {
+	for _, address := range []string{redis(t), serve(t)} {
 		a, b := connect(t, address), connect(t, address)
 		b.must(t, "client", "setname", "other")
 		b.must(t, "multi")
@@ -274,7 +274,7 @@ func TestTheSlowLogIsThatOfRedis(t *testing.T) {
 	numbers := regexp.MustCompile(`:\d{10}\r\n:\d+\r\n|127\.0\.0\.1:\d+`) // when, how long, and who
 	sequence := regexp.MustCompile(`\*6\r\n:\d+`)
 	var logs []string
-	for _, address := range []string{startedRedis(t), serve(t)} {
+	for _, address := range []string{redis(t), serve(t)} {
 		p := connect(t, address)
 		p.must(t, "client", "setname", "me")
 		p.must(t, "config", "set", "slowlog-max-len", "4", "slowlog-log-slower-than", "0")

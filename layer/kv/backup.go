@@ -1,21 +1,22 @@
 package kv
 
 import (
+	"bufio"
 	"context"
 	"crypto/tls"
-	"crypto/x509"
 	"errors"
 	"fmt"
 	"io/fs"
+	"net"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"time"
 
-	"github.com/redis/go-redis/v9"
-
 	"usui/layer/kv/disk"
 	"usui/layer/kv/engine"
+	"usui/layer/kv/resp"
 )
 
 type backupOptions struct {
@@ -26,24 +27,28 @@ type backupOptions struct {
 
 // copy makes a folder, and says what was found in it.
 func (o *backupOptions) copy(ctx context.Context, into string, progress func(done, total int64)) (string, error) {
-	options, err := o.client()
+	into = filepath.Clean(into)
+	switch _, err := os.Lstat(into); {
+	case err == nil:
+		return "", fmt.Errorf("%s is there already: name a folder to make", into)
+	case !errors.Is(err, fs.ErrNotExist):
+		return "", err
+	}
+	from, err := o.dial(ctx)
 	if err != nil {
 		return "", err
 	}
-	into = filepath.Clean(into)
-	if _, err := os.Lstat(into); !errors.Is(err, fs.ErrNotExist) {
-		return "", fmt.Errorf("%s exists already: name a folder to make (%w)", into, errors.Join(err, fs.ErrExist))
-	}
+	defer from.close()
 	part := into + ".part"
 	if err := os.Mkdir(part, 0o700); err != nil {
 		return "", fmt.Errorf("%w: it is where the copy grows; remove it if no other backup writes there", err)
 	}
-	found, err := backUp(ctx, options, part, progress)
+	found, err := from.backUp(part, progress)
 	if err == nil {
 		err = rename(part, into)
 	}
 	if err != nil {
-		return "", fmt.Errorf("back up %s: %w", o.from, errors.Join(err, os.RemoveAll(part)))
+		return "", errors.Join(from.explain(err), os.RemoveAll(part))
 	}
 	return strings.Replace(found, part, into, 1), nil
 }
@@ -51,36 +56,60 @@ func (o *backupOptions) copy(ctx context.Context, into string, progress func(don
 // patience is how long a reply may take: a server that compacts may be late.
 const patience = time.Minute
 
-// client is how the server is reached.
-func (o *backupOptions) client() (*redis.Options, error) {
+// source is a server. It is not trusted.
+type source struct {
+	name string
+	conn net.Conn
+	r    *bufio.Reader
+	out  resp.Writer
+	ctx  context.Context
+	stop func() bool // ends the wait for ctx
+}
+
+// dial connects, and shows the password.
+func (o *backupOptions) dial(ctx context.Context) (*source, error) {
 	password, err := readPassword(o.passwordFile)
 	if err != nil {
 		return nil, err
 	}
-	c := &redis.Options{
-		Addr: o.from, Password: password, Protocol: 2, DisableIdentity: true, MaxRetries: -1, ContextTimeoutEnabled: true, ReadTimeout: patience, WriteTimeout: patience,
+	conn, err := o.connect(ctx)
+	if err != nil {
+		return nil, err
 	}
-	if path, ok := strings.CutPrefix(o.from, "unix:"); ok {
-		c.Network, c.Addr = "unix", path
+	s := &source{name: o.from, conn: conn, r: bufio.NewReader(conn), ctx: ctx, stop: context.AfterFunc(ctx, func() { conn.Close() })}
+	if password == "" {
+		return s, nil
 	}
-	if o.tls {
-		c.TLSConfig, err = o.secure()
+	if err := s.ask("auth", password); err != nil {
+		return nil, errors.Join(s.explain(err), s.close())
 	}
-	return c, err
+	if err := resp.ReadStatus(s.r); err != nil {
+		return nil, errors.Join(s.explain(err), s.close())
+	}
+	return s, nil
 }
 
-func (o *backupOptions) secure() (*tls.Config, error) {
-	c := &tls.Config{MinVersion: tls.VersionTLS12}
-	if host, _, found := strings.Cut(o.from, ":"); found {
-		c.ServerName = host
+func (o *backupOptions) connect(ctx context.Context) (net.Conn, error) {
+	network, address := "tcp", o.from
+	if path, ok := strings.CutPrefix(o.from, "unix:"); ok {
+		network, address = "unix", path
 	}
+	plain := net.Dialer{Timeout: patience}
+	if !o.tls {
+		return plain.DialContext(ctx, network, address)
+	}
+	cfg, err := o.secure()
+	if err != nil {
+		return nil, err
+	}
+	return (&tls.Dialer{NetDialer: &plain, Config: cfg}).DialContext(ctx, network, address)
+}
+
+func (o *backupOptions) secure() (c *tls.Config, err error) {
+	c = &tls.Config{MinVersion: tls.VersionTLS12}
 	if o.authorities != "" {
-		pem, err := os.ReadFile(o.authorities)
-		if err != nil {
+		if c.RootCAs, err = authorities(o.authorities); err != nil {
 			return nil, err
-		}
-		if c.RootCAs = x509.NewCertPool(); !c.RootCAs.AppendCertsFromPEM(pem) {
-			return nil, fmt.Errorf("%s has no certificate", o.authorities)
 		}
 	}
 	if o.certificate != "" {
@@ -93,18 +122,45 @@ func (o *backupOptions) secure() (*tls.Config, error) {
 	return c, nil
 }
 
-// backUp copies what a server has into an empty folder, and says what was found when that was verified.
-func backUp(ctx context.Context, o *redis.Options, path string, progress func(done, total int64)) (found string, err error) {
-	client := redis.NewClient(o)
-	defer client.Close() // nothing is to be sent
-	conn := client.Conn()
-	defer conn.Close() // ends the backup, too
-	layout, err := conn.Do(ctx, "backup", "begin").Int64Slice()
-	switch {
-	case err != nil:
+// ask sends a command.
+func (s *source) ask(words ...string) error {
+	s.out.Out = s.out.Out[:0]
+	s.out.Array(len(words))
+	for _, w := range words {
+		s.out.Text(w)
+	}
+	if err := s.conn.SetDeadline(time.Now().Add(patience)); err != nil {
+		return err
+	}
+	_, err := s.conn.Write(s.out.Out)
+	return err
+}
+
+// explain says whose error it is, or why the connection was closed.
+func (s *source) explain(err error) error {
+	if cause := context.Cause(s.ctx); cause != nil {
+		return cause
+	}
+	return fmt.Errorf("back up %s: %w", s.name, err)
+}
+
+// close ends the connection, and with it the backup.
+func (s *source) close() error {
+	s.stop()
+	return s.conn.Close()
+}
+
+// backUp copies what the server has into an empty folder, and says what was found when that was verified.
+func (s *source) backUp(path string, progress func(done, total int64)) (found string, err error) {
+	if err := s.ask("backup", "begin"); err != nil {
 		return "", err
-	case len(layout) < 2:
-		return "", errors.New("the server says nothing of its store")
+	}
+	layout, err := resp.ReadInts(s.r, 1+engine.MaxSegments)
+	if err != nil {
+		return "", err
+	}
+	if len(layout) < 2 {
+		return "", errors.New("it says nothing of its store")
 	}
 	ends := make([]int, len(layout)-1)
 	for i := range ends {
@@ -114,14 +170,18 @@ func backUp(ctx context.Context, o *redis.Options, path string, progress func(do
 	if err != nil {
 		return "", err
 	}
-	err = engine.CopyTo(folder, int(layout[0]), ends, func(segment, off, n int) ([]byte, error) {
-		text, err := conn.Do(ctx, "backup", "read", segment, off, n).Text()
-		return []byte(text), err
-	}, progress)
+	err = engine.CopyTo(folder, int(layout[0]), ends, s.read, progress)
 	if err = errors.Join(err, folder.Close()); err != nil {
 		return "", err
 	}
 	return check(path)
+}
+
+func (s *source) read(segment, off, n int) ([]byte, error) {
+	if err := s.ask("backup", "read", strconv.Itoa(segment), strconv.Itoa(off), strconv.Itoa(n)); err != nil {
+		return nil, err
+	}
+	return resp.ReadBulk(s.r, n)
 }
 
 // rename gives a folder its name for good.
@@ -129,9 +189,5 @@ func rename(from, to string) error {
 	if err := os.Rename(from, to); err != nil {
 		return err
 	}
-	parent, err := os.Open(filepath.Dir(to))
-	if err != nil {
-		return err
-	}
-	return errors.Join(parent.Sync(), parent.Close())
+	return disk.SyncFolder(filepath.Dir(to))
 }

@@ -1,7 +1,10 @@
 package kv
 
 import (
+	"context"
+	"errors"
 	"fmt"
+	"net"
 	"os"
 	"path/filepath"
 	"strings"
@@ -20,8 +23,8 @@ func TestABackupIsWhatWasAcknowledged(t *testing.T) {
 		p.must(t, "rpush", "list", fmt.Sprint(i))
 	}
 	stop, stopped := make(chan bool), make(chan error, 1)
+	w := connect(t, address)
 	go func() {
-		w := connect(t, address)
 		for i := 0; ; i++ {
 			select {
 			case <-stop:
@@ -71,7 +74,7 @@ func TestABackupThatFailsLeavesNothing(t *testing.T) {
 	dir := t.TempDir()
 	for name, o := range map[string]backupOptions{
 		"nobody":         {from: "unix:" + filepath.Join(dir, "nobody.sock")},
-		"a Redis":        {from: startedRedis(t)},
+		"a Redis":        {from: redis(t)},
 		"no authorities": {from: "127.0.0.1:1", tls: true, authorities: filepath.Join(dir, "x")},
 		"no password":    {from: "127.0.0.1:1", passwordFile: filepath.Join(dir, "x")},
 	} {
@@ -81,6 +84,63 @@ func TestABackupThatFailsLeavesNothing(t *testing.T) {
 	}
 	if left, err := os.ReadDir(dir); err != nil || len(left) > 0 {
 		t.Errorf("%v is left, %v", left, err)
+	}
+}
+
+// TestABackupByTLSWithAPassword has what a server may want to be shown.
+func TestABackupByTLSWithAPassword(t *testing.T) {
+	a := newAuthority(t)
+	_, secured, _ := serveSecure(t, a.server(t), func(cfg *Config) { cfg.Password = "open sesame" })
+	dir := t.TempDir()
+	right, wrong := filepath.Join(dir, "right"), filepath.Join(dir, "wrong")
+	for path, password := range map[string]string{right: "open sesame\n", wrong: "open says me\n"} {
+		if err := os.WriteFile(path, []byte(password), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, tt := range []struct {
+		name string
+		o    backupOptions
+		want string
+	}{
+		{"a wrong password", backupOptions{passwordFile: wrong, authorities: a.path("ca.crt")}, "WRONGPASS"},
+		{"no password", backupOptions{authorities: a.path("ca.crt")}, "NOAUTH"},
+		{"an unknown authority", backupOptions{passwordFile: right}, "certificate"},
+		{"all that is wanted", backupOptions{passwordFile: right, authorities: a.path("ca.crt")}, ""},
+	} {
+		tt.o.from, tt.o.tls = secured, true
+		_, err := tt.o.copy(t.Context(), filepath.Join(dir, "copy"), func(int64, int64) {})
+		if (err == nil) != (tt.want == "") || err != nil && !strings.Contains(err.Error(), tt.want) {
+			t.Errorf("%s: %v, want %q", tt.name, err, tt.want)
+		}
+	}
+}
+
+// TestABackupEndsWithItsContext, also if the server never answers.
+func TestABackupEndsWithItsContext(t *testing.T) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	ctx, cancel := context.WithCancelCause(t.Context())
+	cause := errors.New("a signal")
+	go func() {
+		c, err := l.Accept()
+		if err != nil {
+			return
+		}
+		defer c.Close()
+		c.Read(make([]byte, 100)) // it was asked
+		cancel(cause)
+		c.Read(make([]byte, 100)) // until the client goes
+	}()
+	into := filepath.Join(t.TempDir(), "copy")
+	if _, err := (&backupOptions{from: l.Addr().String()}).copy(ctx, into, func(int64, int64) {}); !errors.Is(err, cause) {
+		t.Errorf("copy = %v, want %v", err, cause)
+	}
+	if _, err := os.Stat(into + ".part"); err == nil {
+		t.Error("a part is left")
 	}
 }
 

@@ -96,7 +96,7 @@ set s x keepttl
 `
 
 func TestBitsAreThoseOfRedis(t *testing.T) {
-	a, b := connect(t, startedRedis(t)), connect(t, serve(t))
+	a, b := connect(t, redis(t)), connect(t, serve(t))
 	same := func(words ...string) {
 		t.Helper()
 		want, err1 := a.do(words...)

@@ -272,7 +272,7 @@ func TestBlockedClientsAreBounded(t *testing.T) {
 
 // TestUnblockIsThatOfRedis names clients by the numbers that they have.
 func TestUnblockIsThatOfRedis(t *testing.T) {
-	theirs, ours := startedRedis(t), serve(t)
+	theirs, ours := redis(t), serve(t)
 	talk := func(address string) (all string) {
 		admin, p := connect(t, address), connect(t, address)
 		id := strings.Trim(p.must(t, "client", "id"), ":\r\n")

@@ -411,7 +411,7 @@ func converse(t *testing.T, redis, usui *peer, conversation string) {
 }
 
 func TestAnswersAboutHashesAndSetsAreThoseOfRedis(t *testing.T) {
-	a, b := connect(t, startedRedis(t)), connect(t, serve(t))
+	a, b := connect(t, redis(t)), connect(t, serve(t))
 	converse(t, a, b, members)
 	for _, p := range []*peer{a, b} {
 		p.must(t, "flushall")
@@ -422,7 +422,7 @@ func TestAnswersAboutHashesAndSetsAreThoseOfRedis(t *testing.T) {
 
 // TestTheTableOfCommandsIsThatOfRedis compares what COMMAND says of each command that there is.
 func TestTheTableOfCommandsIsThatOfRedis(t *testing.T) {
-	a, b := connect(t, startedRedis(t)), connect(t, serve(t))
+	a, b := connect(t, redis(t)), connect(t, serve(t))
 	for name := range strings.SplitSeq(b.must(t, "command", "list", "filterby", "pattern", "*"), "\r\n") {
 		if name == "" || strings.ContainsAny(name[:1], "*$") {
 			continue

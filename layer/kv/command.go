@@ -133,6 +133,8 @@ func (o *backupOptions) run(ctx context.Context, env *cli.Env, args []string) er
 	switch {
 	case len(args) != 1:
 		return cli.UsageError("name one folder to make, as in: usui kv backup /backup/kv")
+	case o.from == "":
+		return cli.UsageError("--from: say where the server is, as in 127.0.0.1:6379 or unix:/run/kv.sock")
 	case !o.tls && o.authorities+o.certificate+o.key != "":
 		return cli.UsageError("--tls-ca, --tls-cert and --tls-key are for --tls")
 	case (o.certificate == "") != (o.key == ""):

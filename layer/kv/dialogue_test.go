@@ -14,7 +14,7 @@ var clientNumber = regexp.MustCompile("id\r\n:[0-9]+")
 // until then. Words are split at spaces; "" is an empty word.
 func dialogue(t *testing.T, lines string) {
 	t.Helper()
-	compare(t, startedRedis(t), serve(t), lines)
+	compare(t, redis(t), serve(t), lines)
 }
 
 func compare(t *testing.T, theirs, ours, lines string) {

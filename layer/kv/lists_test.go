@@ -223,7 +223,7 @@ scan 0 count 1000 type list
 `
 
 func TestAnswersAboutListsAreThoseOfRedis(t *testing.T) {
-	a, b := connect(t, startedRedis(t)), connect(t, serve(t))
+	a, b := connect(t, redis(t)), connect(t, serve(t))
 	converse(t, a, b, lists)
 	for _, p := range []*peer{a, b} {
 		p.must(t, "flushall")

@@ -130,7 +130,7 @@ func TestRandomCommandsOfListsAndSortedSetsAnswerAsRedis(t *testing.T) {
 	for name, commands := range map[string]func(*rand.Rand) []func() []string{"lists": randomLists, "sorted sets": randomZSets} {
 		t.Run(name, func(t *testing.T) {
 			random := rand.New(rand.NewPCG(1, 2))
-			path, theirs := t.TempDir(), connect(t, startedRedis(t))
+			path, theirs := t.TempDir(), connect(t, redis(t))
 			start := func() (*peer, func()) {
 				folder, err := disk.Open(path, engine.IsOurs, disk.Ordinary)
 				if err != nil {

@@ -12,8 +12,8 @@ import (
 	"usui/host/need"
 )
 
-// startedRedis starts a Redis without persistence and returns its address.
-func startedRedis(t *testing.T) string {
+// redis starts a Redis without persistence and returns its address.
+func redis(t *testing.T) string {
 	t.Helper()
 	address, _ := startRedis(t, "--save", "")
 	return address
@@ -268,7 +268,7 @@ func split(line string) []string {
 }
 
 func TestAnswersAreThoseOfRedis(t *testing.T) {
-	a, b := connect(t, startedRedis(t)), connect(t, serve(t))
+	a, b := connect(t, redis(t)), connect(t, serve(t))
 	converse(t, a, b, conversation)
 	for _, p := range []*peer{a, b} {
 		if r, err := p.reply(); err == nil {
@@ -351,7 +351,7 @@ func randomCommands(random *rand.Rand) []func() []string {
 // TestRandomCommandsAnswerAsRedis sends commands of few keys in long pipelines.
 func TestRandomCommandsAnswerAsRedis(t *testing.T) {
 	random := rand.New(rand.NewPCG(1, 2))
-	randomly(t, random, connect(t, startedRedis(t)), connect(t, serve(t)), randomCommands(random), 300)
+	randomly(t, random, connect(t, redis(t)), connect(t, serve(t)), randomCommands(random), 300)
 }
 
 // randomly tells both the same, in so many pipelines, and compares.

@@ -44,15 +44,22 @@ func (c TLS) load() (*tls.Config, error) {
 	if c.ClientAuthorities == "" {
 		return cfg, nil
 	}
-	pem, err := os.ReadFile(c.ClientAuthorities)
+	cfg.ClientAuth = tls.RequireAndVerifyClientCert
+	cfg.ClientCAs, err = authorities(c.ClientAuthorities)
+	return cfg, err
+}
+
+// authorities reads the certificates in a file.
+func authorities(path string) (*x509.CertPool, error) {
+	pem, err := os.ReadFile(path)
 	if err != nil {
 		return nil, err
 	}
-	cfg.ClientCAs, cfg.ClientAuth = x509.NewCertPool(), tls.RequireAndVerifyClientCert
-	if !cfg.ClientCAs.AppendCertsFromPEM(pem) {
-		return nil, fmt.Errorf("%s: there is no certificate in it", c.ClientAuthorities)
+	pool := x509.NewCertPool()
+	if !pool.AppendCertsFromPEM(pem) {
+		return nil, fmt.Errorf("%s: there is no certificate in it", path)
 	}
-	return cfg, nil
+	return pool, nil
 }
 
 // secure serves clients by TLS. The server's loop knows descriptors only, so it gets one end of a pair of sockets; two goroutines carry what a

@@ -138,7 +138,7 @@ sort big
 
 func TestAnswersAboutSortAreThoseOfRedis(t *testing.T) {
 	for _, version := range []string{"2", "3"} { // of Redis, a fresh one: once a number was out of range, it takes no other
-		a, b := connect(t, startedRedis(t)), connect(t, serve(t))
+		a, b := connect(t, redis(t)), connect(t, serve(t))
 		for _, p := range []*peer{a, b} {
 			p.must(t, "hello", version)
 		}

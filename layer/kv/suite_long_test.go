@@ -50,7 +50,7 @@ func TestLongRedisSuite(t *testing.T) {
 		}
 		excepted[fields[0]] = append(excepted[fields[0]], fields[1])
 	}
-	theirs, ours := startedRedis(t), startMeasured(t).address
+	theirs, ours := redis(t), startMeasured(t).address
 	for _, unit := range suiteUnits {
 		t.Run(strings.TrimPrefix(unit, "unit/"), func(t *testing.T) {
 			want := runSuite(t, tclsh, suite, unit, theirs, nil)

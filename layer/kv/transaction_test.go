@@ -246,7 +246,7 @@ a: quit
 
 // TestAKeyThatExpiresFailsATransaction watches a key until it is gone, and one that was gone before.
 func TestAKeyThatExpiresFailsATransaction(t *testing.T) {
-	for _, address := range []string{startedRedis(t), serve(t)} {
+	for _, address := range []string{redis(t), serve(t)} {
 		p, other := connect(t, address), connect(t, address)
 		for px := 20; ; px *= 2 { // it must still be there when it is watched
 			p.must(t, "set", "k", "v", "px", fmt.Sprint(px))
@@ -310,7 +310,7 @@ func TestTransactionsWithWatchCountRight(t *testing.T) {
 
 // TestRandomTransactionsAnswerAsRedis sends pipelines of two clients that watch, write and queue at random.
 func TestRandomTransactionsAnswerAsRedis(t *testing.T) {
-	theirs, ours := startedRedis(t), serve(t)
+	theirs, ours := redis(t), serve(t)
 	var a, b [2]*peer
 	for i := range a {
 		a[i], b[i] = connect(t, theirs), connect(t, ours)

@@ -434,7 +434,7 @@ sunion z
 `
 
 func TestAnswersAboutSortedSetsAreThoseOfRedis(t *testing.T) {
-	a, b := connect(t, startedRedis(t)), connect(t, serve(t))
+	a, b := connect(t, redis(t)), connect(t, serve(t))
 	converse(t, a, b, zsets)
 	for _, p := range []*peer{a, b} {
 		p.must(t, "flushall")

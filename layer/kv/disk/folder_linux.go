@@ -31,7 +31,7 @@ func Open(path string, ours func(name string) bool, medium Medium) (Folder, erro
 	if err := os.MkdirAll(path, 0o700); err != nil {
 		return nil, err
 	}
-	if err := syncFolder(filepath.Dir(filepath.Clean(path))); err != nil {
+	if err := SyncFolder(filepath.Dir(filepath.Clean(path))); err != nil {
 		return nil, err
 	}
 	entries, err := os.ReadDir(path)
@@ -107,7 +107,7 @@ func (f *folder) Create(name string, head []byte, size int64) (_ File, err error
 	if err := os.Rename(path+unfinished, path); err != nil {
 		return nil, err
 	}
-	if err := syncFolder(f.path); err != nil {
+	if err := SyncFolder(f.path); err != nil {
 		return nil, err
 	}
 	return f.view(file)
@@ -140,8 +140,8 @@ func (f *folder) Open(name string) (File, error) {
 	return f.view(file)
 }
 
-// syncFolder makes names durable.
-func syncFolder(path string) error {
+// SyncFolder makes the names in a folder durable.
+func SyncFolder(path string) error {
 	d, err := os.Open(path)
 	if err != nil {
 		return err

@@ -82,8 +82,11 @@ func (s *Store) release() {
 // Held is how many segments wait for a snapshot to be closed.
 func (s *Store) Held() int { return len(s.left) }
 
-// MaxCopy is how many bytes CopyTo asks for at once, at most.
-const MaxCopy = 1 << 20
+// Bounds of a copy: how many bytes CopyTo asks for at once, and how many segments a store may have.
+const (
+	MaxCopy     = 1 << 20
+	MaxSegments = 1 << 22 // of 1 MiB, the shortest that servers make, up to the end of addresses
+)
 
 // CopyTo makes a store in an empty folder of what read returns of a snapshot: n bytes or fewer of a segment, at off. The other arguments are what
 // the snapshot's methods returned; none of them has to be trusted. What was copied is to be verified by [Check].
