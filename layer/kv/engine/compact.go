@@ -70,7 +70,7 @@ func (s *Store) step(n int) bool {
 	if !v.done {
 		v.done, v.seq = true, s.seq
 	}
-	if s.durable >= v.seq && s.ordered+s.freeing < maxTasks {
+	if s.durable >= v.seq {
 		s.log = slices.Delete(s.log, 0, 1)
 		s.used -= int64(v.segment.end - headerSize)
 		s.left = append(s.left, v.segment)
