@@ -50,7 +50,6 @@ type variant struct {
 	rewriter  *rewriter
 	report    Report
 	runtime   *compiler
-	compiled  wazero.CompiledModule
 	looking   time.Duration // rewriting and one scan
 	compiling time.Duration
 	code      int
@@ -120,11 +119,9 @@ func newVariant(tb testing.TB, program []byte, p Policy) *variant {
 	var found scan.Report
 	v.compiling, v.looking = time.Hour, time.Hour
 	for range repeats { // wazero writes the file that is scanned once for each compilation
-		if v.compiled != nil {
-			v.compiled.Close(ctx)
-		}
+		var compiled wazero.CompiledModule
 		v.compiling = min(v.compiling, took(func() {
-			if v.compiled, err = v.runtime.Runtime.CompileModule(ctx, v.module); err != nil {
+			if compiled, err = v.runtime.Runtime.CompileModule(ctx, v.module); err != nil {
 				tb.Fatal(err)
 			}
 		}))
@@ -133,6 +130,7 @@ func newVariant(tb testing.TB, program []byte, p Policy) *variant {
 				tb.Fatal(err)
 			}
 		}))
+		compiled.Close(ctx)
 	}
 	v.looking += look
 	v.code = found.Size.Code
@@ -251,7 +249,7 @@ func (v *variant) move(b *testing.B) program {
 	}
 	out := wasm.NewRewriter(m)
 	never := out.AddGlobal(0)
-	moved, err := out.Write(len(v.module), func(i int) (wasm.Body, error) {
+	moved, err := out.Write(func(i int) (wasm.Body, error) {
 		if i != 0 {
 			return wasm.Body{}, nil
 		}
@@ -336,7 +334,7 @@ func (v *variant) counting() ([]byte, error) {
 	w := v.rewriter
 	out := wasm.NewRewriter(w.m)
 	all, blinded := out.AddGlobal(0), out.AddGlobal(0)
-	return out.Write(w.size, func(i int) (wasm.Body, error) {
+	return out.Write(func(i int) (wasm.Body, error) {
 		f := &function{w: w, fn: &w.m.Functions[i], found: w.found[i]}
 		s := wasm.NewScanner(f.fn.Code)
 		for s.Next() {

@@ -70,7 +70,7 @@ func spaced(t *testing.T, module []byte) []byte {
 	if err != nil {
 		t.Fatal(err)
 	}
-	out, err := wasm.NewRewriter(m).Write(len(module), func(i int) (wasm.Body, error) {
+	out, err := wasm.NewRewriter(m).Write(func(i int) (wasm.Body, error) {
 		var code []byte
 		for s := wasm.NewScanner(m.Functions[i].Code); s.Next(); {
 			code = append(append(code, byte(wasm.OpNop)), s.Instr().Bytes...)

@@ -61,7 +61,7 @@ func (l *loops) innermost() *loop {
 
 // use notes that the innermost loop uses a blinded constant.
 func (l *loops) use(c constant) {
-	if top := l.innermost(); top != nil {
+	if top := l.innermost(); top != nil && !top.busy {
 		top.keep(c)
 	}
 }

@@ -99,7 +99,7 @@ func (w *rewriter) assemble(only map[int]bool) ([]byte, Report, error) {
 	for _, k := range w.keys.list {
 		out.AddGlobal(k.value)
 	}
-	b, err := out.Write(w.size, func(i int) (wasm.Body, error) {
+	b, err := out.Write(func(i int) (wasm.Body, error) {
 		if only != nil && !only[i] {
 			return w.stub(i), nil
 		}

@@ -37,18 +37,20 @@ var errLarge = errors.New("the rewritten module would exceed 4 GiB")
 
 // Write returns the module with the body that body returns for each of its functions, called in order, once each. What body
 // returns is copied before the next call. Globals may be added until the last call.
-func (w *Rewriter) Write(size int, body func(i int) (Body, error)) ([]byte, error) {
+func (w *Rewriter) Write(body func(i int) (Body, error)) ([]byte, error) {
 	// The code is first, because bodies add globals, which stand before it.
 	code, err := w.code(body)
 	if err != nil {
 		return nil, err
 	}
+	const heads = 1 + 5 // identifier and length of a section
+	size := len(preamble) + len(code) + len(w.globals) + 3*heads
 	for _, s := range w.m.sections {
-		if s.id == Code {
-			size -= len(s.body) // another one takes its place
+		if s.id != Code {
+			size += heads + len(s.body)
 		}
 	}
-	out := make([]byte, 0, size+len(code)+len(w.globals)+32) // lengths and counts may take more bytes
+	out := make([]byte, 0, size)
 	out = append(out, preamble...)
 	done := w.added == 0
 	for _, s := range w.m.sections {

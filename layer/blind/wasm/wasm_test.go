@@ -265,7 +265,7 @@ func TestRewriter(t *testing.T) {
 			t.Fatal(err)
 		}
 		w := NewRewriter(m)
-		got, err := w.Write(0, func(int) (Body, error) {
+		got, err := w.Write(func(int) (Body, error) {
 			w.AddGlobal(42)
 			return Body{Locals: []ValType{I32}, Code: []byte("\x20\x03\x1a\x0b")}, nil
 		})
@@ -281,7 +281,7 @@ func TestRewriterCopies(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	got, err := NewRewriter(m).Write(len(in), func(int) (Body, error) { return Body{}, nil })
+	got, err := NewRewriter(m).Write(func(int) (Body, error) { return Body{}, nil })
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -318,7 +318,7 @@ func FuzzParse(f *testing.F) {
 		if size > len(in) {
 			t.Errorf("%d bytes of instructions in %d of module", size, len(in))
 		}
-		out, err := w.Write(len(in), func(int) (Body, error) { return Body{}, nil })
+		out, err := w.Write(func(int) (Body, error) { return Body{}, nil })
 		if err != nil {
 			t.Fatal(err)
 		}
