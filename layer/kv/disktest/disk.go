@@ -181,12 +181,20 @@ func (d *Disk) Crash(seed uint64) *Disk {
 
 // Corrupt changes one byte that was durable, as a disk that rots does.
 func (d *Disk) Corrupt(name string, off int64) {
+	d.change(name, func(p []byte) { p[off] ^= 0x40 })
+}
+
+// Wipe has a file be zeros from an offset on, as a disk does that lost what it had said was written.
+func (d *Disk) Wipe(name string, off int) {
+	d.change(name, func(p []byte) { clear(p[off:]) })
+}
+
+func (d *Disk) change(name string, f func([]byte)) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	f := d.files[name]
-	f.view[off] ^= 0x40
-	if f.durable != nil {
-		f.durable[off] ^= 0x40
+	f(d.files[name].view)
+	if p := d.files[name].durable; p != nil {
+		f(p)
 	}
 }
 

@@ -15,7 +15,8 @@
 // records of an earlier use are noise. No commit mark and no pointer has to be made durable beside it. After a crash the log ends at the
 // first record that does not check. Behind it there may be valid records. Each tells the first record of its batch: if that is the
 // missing one or one before it, the batch was never acknowledged and is torn; if it is a later one, the missing record had been synced, so
-// it rotted, and the store is refused rather than cut short. A segment with the remains of a torn batch is never appended to, lest they
+// it rotted, and the store is refused rather than cut short. The headers of spare and free segments tell of a record that was durable when they
+// were written, and an orderly end has one tell of the last: a log that ends before is refused, too. A segment with the remains of a torn batch is never appended to, lest they
 // become part of the log.
 //
 // The index is an extendible hash table (Fagin et al., TODS 1979) of tables with buckets of 64 bytes: seven entries of 24 bits of hash, 39
@@ -32,8 +33,8 @@
 // Several records that belong together are a group: each but the last says that more follows, and a reader of the log ends it before a group
 // that is not whole. A group is written as part of one batch.
 //
-// Compaction takes the oldest segment and appends what is still live. So the numbers of the segments never have a hole, a missing
-// segment is noticed, and a deletion in the oldest segment has nothing left to delete.
+// Compaction takes the oldest segment and appends what is still live. So the numbers of the segments never have a hole, one that is missing before
+// others is noticed, and a deletion in the oldest segment has nothing left to delete.
 //
 // A [Snapshot] is the log up to a moment. What it has changes no more but by being used again, so that a backup needs no more than to put that
 // off; a copy is what a crash at that moment would have left. Segments leave the log in its order, held or not: what deletes is never gone before
@@ -55,7 +56,8 @@
 //
 // # Limits
 //
-// If the last batch of all rots, it looks torn: nothing behind it proves that it was durable. A record is at most a quarter of a segment, and so
+// After a crash, batches at the very end of the log that rotted or were lost, one or several, look as if they had never been acknowledged: nothing
+// behind them proves that they were durable, but for what the header of the newest spare knew when it was made, about a segment before. A record is at most a quarter of a segment, and so
 // is a group. Addresses end at 4 TiB. There are no checkpoints: opening reads the whole log. The index does not shrink but by [Store.Clear].
 // The keys of elements are on Go's heap, those of strings are not. A key that expired stays in the log and in the count of keys until it is
 // looked up or compacted; should the clock be set back after a restart, a collection that was being compacted then comes back in part.

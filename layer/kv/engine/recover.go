@@ -264,6 +264,24 @@ func (l *logReader) read(f func([]located) error) error {
 	for _, g := range l.log[:l.last] {
 		g.flushed = len(g.view)
 	}
+	return l.lookAtWitnesses()
+}
+
+// lookAtWitnesses compares the end of the log with what the headers of later segments, spares and free ones know. A log without any record
+// may be one whose segments all left it, unless the first is still there.
+func (l *logReader) lookAtWitnesses() error {
+	if !l.known && l.log[0].number > 1 {
+		return nil
+	}
+	end := l.seq
+	if !l.known {
+		end = 0
+	}
+	for _, g := range l.slots {
+		if g.base > end {
+			return fmt.Errorf("%w: %s says that record %d was durable, and the log ends with record %d", ErrDamaged, segmentName(g.slot), g.base, end)
+		}
+	}
 	return nil
 }
 

@@ -19,7 +19,7 @@ import (
 //	12 state   u32
 //	16 number  u64  place in the log
 //	24 epoch   u64  random; seeds the CRCs of records
-//	32 base    u64  no record in it has a lower sequence number
+//	32 base    u64  sequence number of a record that was durable when the header was written; no record in the segment has a lower one
 //	40 crc     u32  CRC32C of the above
 const (
 	headerCopy = 4096

@@ -353,6 +353,7 @@ func (s *Store) Close() error {
 	err := s.Drain()
 	s.committer.end()
 	s.keeper.end()
+	err = errors.Join(err, s.bearWitness())
 	for _, g := range s.slots {
 		err = errors.Join(err, g.file.Close())
 	}
@@ -360,4 +361,15 @@ func (s *Store) Close() error {
 		err = errors.Join(err, s.index.close())
 	}
 	return errors.Join(err, s.folder.Close())
+}
+
+// bearWitness has the header of a spare say how far the log goes, so that the loss of its end is noticed.
+func (s *Store) bearWitness() error {
+	n := len(s.spares)
+	if n == 0 || s.sealed != nil || s.spares[n-1].base == s.durable {
+		return nil
+	}
+	h := s.spares[n-1].header
+	h.base = s.durable
+	return s.spares[n-1].use(h)
 }

@@ -221,6 +221,47 @@ func TestDamageIsRefused(t *testing.T) {
 	}
 }
 
+// TestALostEndIsRefused loses what the newest segments have, as a disk does that had said it was written.
+func TestALostEndIsRefused(t *testing.T) {
+	d := disktest.New()
+	s, err := Open(d, Options{SegmentBytes: MinSegment, Now: func() int64 { return 1000 }})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i := range 200 {
+		put(t, s, fmt.Sprint("key", i), bytes.Repeat([]byte("v"), 1000))
+		drain(t, s)
+	}
+	tail, segments := s.tail, len(s.log)
+	if segments < 3 {
+		t.Fatalf("%d segments, want 3", segments)
+	}
+	for _, keep := range []int{0, 1} {
+		left := d.Crash(0)
+		for slot := keep; slot < segments; slot++ {
+			left.Wipe(segmentName(slot), headerSize)
+		}
+		if r, err := Check(left, nil); !errors.Is(err, ErrDamaged) || !strings.Contains(err.Error(), "was durable") {
+			t.Errorf("Check of %d segments of %d = %+v, %v; want %v", keep, segments, r, err, ErrDamaged)
+		}
+		if _, err := Open(left, s.opt); !errors.Is(err, ErrDamaged) || left.Writes != 0 {
+			t.Errorf("Open of %d segments of %d = %v after %d writes, want %v after none", keep, segments, err, left.Writes, ErrDamaged)
+		}
+	}
+	last := segmentName(s.log[segments-1].slot)
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if r, err := Check(d.Crash(0), nil); err != nil || r.Records != 200 {
+		t.Errorf("Check after Close = %+v, %v; want 200 records", r, err)
+	}
+	left := d.Crash(0)
+	left.Wipe(last, tail-500) // in the last record
+	if r, err := Check(left, nil); !errors.Is(err, ErrDamaged) || !strings.Contains(err.Error(), "record 200 was durable, and the log ends with record 199") {
+		t.Errorf("Check without the last record = %+v, %v; want %v", r, err, ErrDamaged)
+	}
+}
+
 func TestTheIndexGrows(t *testing.T) {
 	x, err := newIndex()
 	if err != nil {
