@@ -75,9 +75,10 @@ func (t *tree) overview(w io.Writer) {
 			rows = append(rows, [2]string{c.Name, c.Short})
 		}
 	}
-	rows = append(rows,
-		[2]string{"help", "explain a command"},
-		[2]string{"completion", "print a completion script for bash, zsh, fish or powershell"})
+	rows = append(rows, [2]string{"help", "explain a command"})
+	if t.completes() {
+		rows = append(rows, [2]string{"completion", "print a completion script for bash, zsh, fish or powershell"})
+	}
 	printRows(w, rows)
 	fmt.Fprintf(w, "\n\"%s help NAME\" explains a command and its flags.\n", t.program)
 }

@@ -51,8 +51,16 @@ func newTree(ctx context.Context, env *Env, program, about string, commands []Co
 	for i := range commands {
 		t.root.AddCommand(t.add(&commands[i]))
 	}
+	t.root.CompletionOptions.DisableDefaultCmd = !t.completes()
+	t.root.InitDefaultCompletionCmd()
+	if c, _, err := t.root.Find([]string{"completion"}); err == nil && c != t.root {
+		c.RunE = func(*cobra.Command, []string) error { return UsageError("name a shell: bash, zsh, fish or powershell") }
+	}
 	return t
 }
+
+// completes says that a shell can complete the program's arguments: not those of a service, which it knows as words of another program.
+func (t *tree) completes() bool { return !strings.Contains(t.program, " ") }
 
 // add makes cobra's command for c.
 func (t *tree) add(c *Command) *cobra.Command {
@@ -101,7 +109,10 @@ func (t *tree) names() []string {
 			names = append(names, c.Name)
 		}
 	}
-	return append(names, "help", "completion")
+	if names = append(names, "help"); t.completes() {
+		names = append(names, "completion")
+	}
+	return names
 }
 
 func (t *tree) completeNames(*cobra.Command, []string, string) ([]cobra.Completion, cobra.ShellCompDirective) {

@@ -7,9 +7,11 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"net"
 	"net/netip"
 	"os"
 	"runtime/debug"
+	"strings"
 
 	"usui/internal/cli"
 	"usui/internal/metrics/scrape"
@@ -67,7 +69,7 @@ error of the disk nothing more is written: restart, and what was acknowledged is
 		f.StringVar(&o.metrics, "metrics-listen", "", "serve metrics for Prometheus at `ADDRESS`: HOST:PORT, or the path of a Unix socket to make")
 		f.StringVar(&o.passwordFile, "password-file", "", "clients have to give the password that is in `FILE`")
 		f.IntVar(&o.clients, "max-clients", server.DefaultClients, "serve at most `N` connections")
-		f.IntVar(&o.memory, "client-memory", server.DefaultClientMemory>>20, "use at most `MIB` for the buffers of all clients")
+		f.IntVar(&o.memory, "client-memory", server.DefaultClientMemory>>20, "use at most `MIB` for the buffers of all clients; with what is not collected yet, the process may take three times that")
 		f.StringVar(&o.medium, "medium", string(disk.Auto), "write through `MEDIUM`: file, fsdax (persistent memory), or auto, which finds out")
 		f.IntVar(&o.segment, "segment", engine.DefaultSegment>>20, "make the files of a new store `MIB` long; a value fits into a quarter of one")
 		return o.serve
@@ -190,6 +192,9 @@ func (o *options) serve(ctx context.Context, env *cli.Env, args []string) (err e
 		Listen: o.listen, TLS: o.tls, Bypass: o.bypass, Metrics: o.metrics, Folder: folder, SegmentBytes: o.segment << 20, Password: password, Clients: o.clients, ClientMemory: o.memory << 20,
 		Version: version(), Logger: slog.New(slog.NewTextHandler(env.Stderr, nil)), Progress: progress(env.Stderr),
 	})
+	if network := (*net.OpError)(nil); errors.As(err, &network) {
+		return err
+	}
 	if err != nil {
 		return fmt.Errorf("%s: %w", o.dir, err)
 	}
@@ -209,11 +214,21 @@ func (o *options) serve(ctx context.Context, env *cli.Env, args []string) (err e
 
 // checkNetwork looks at what belongs together.
 func (o *options) checkNetwork() error {
+	for address := range strings.SplitSeq(o.listen, ",") {
+		if err := checkAddress(address); err != nil {
+			return cli.UsageError("--listen %q: %v", o.listen, err)
+		}
+	}
 	switch t := o.tls; {
 	case t.Listen == "" && t != (TLS{}):
 		return cli.UsageError("--tls-cert, --tls-key and --tls-ca are for --tls-listen, as in --tls-listen :6380")
 	case t.Listen != "" && (t.Certificate == "" || t.Key == ""):
 		return cli.UsageError("--tls-listen wants --tls-cert and --tls-key")
+	}
+	if o.tls.Listen != "" {
+		if err := checkAddress(o.tls.Listen); err != nil {
+			return cli.UsageError("--tls-listen %q: %v", o.tls.Listen, err)
+		}
 	}
 	if err := o.checkBypass(); err != nil {
 		return err

@@ -37,6 +37,12 @@ func TestWrongCallsSayWhatToDo(t *testing.T) {
 		{"serve", "--dir x --segment 0", "--segment"},
 		{"serve", "--dir x --segment 4096", "--segment"},
 		{"serve", "--dir x --password-file " + empty, "first line is empty"},
+		{"serve", "--dir x --listen=", "want HOST:PORT"},
+		{"serve", "--dir x --listen :6379,", "want HOST:PORT"},
+		{"serve", "--dir x --listen foo", "want HOST:PORT"},
+		{"serve", "--dir x --listen localhost:", "no port"},
+		{"serve", "--dir x --listen unix:", "unix: wants a path"},
+		{"serve", "--dir x --tls-listen foo --tls-cert y --tls-key z", "want HOST:PORT"},
 		{"serve", "--dir x --tls-cert y", "--tls-listen"},
 		{"serve", "--dir x --tls-listen :0", "--tls-cert"},
 		{"serve", "--dir x --metrics-listen 9100", "HOST:PORT"},
@@ -51,6 +57,9 @@ func TestWrongCallsSayWhatToDo(t *testing.T) {
 		if err := fails(t, tt.command, strings.Fields(tt.args)...); err == nil || !strings.Contains(err.Error(), tt.want) {
 			t.Errorf("%s %s = %v, want an error with %q", tt.command, tt.args, err, tt.want)
 		}
+	}
+	if _, err := os.Lstat("x"); !os.IsNotExist(err) {
+		t.Errorf("a wrong call made the folder: %v", err)
 	}
 }
 

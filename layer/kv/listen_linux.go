@@ -40,6 +40,24 @@ func listenAll(addresses string) (all []listener, err error) {
 	return all, nil
 }
 
+// checkAddress says what is wrong with an address to listen at, by its form alone. An empty one would be every interface, and a port by chance.
+func checkAddress(address string) error {
+	if path, ok := strings.CutPrefix(address, "unix:"); ok {
+		if path == "" {
+			return errors.New("unix: wants a path, as in unix:/run/kv.sock")
+		}
+		return nil
+	}
+	_, port, err := net.SplitHostPort(address)
+	if err == nil && port == "" {
+		err = errors.New("no port")
+	}
+	if err != nil {
+		return fmt.Errorf("want HOST:PORT, :PORT or unix:PATH: %w", err)
+	}
+	return nil
+}
+
 // listen listens at an address of package net, or, behind unix:, at a path.
 func listen(address string) (listener, error) {
 	if path, ok := strings.CutPrefix(address, "unix:"); ok {

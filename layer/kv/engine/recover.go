@@ -180,7 +180,11 @@ func openSegments(folder disk.Folder) (f segments, err error) {
 
 // sort reads a segment's header and files it.
 func (f *segments) sort(g *segment) error {
-	if size := len(f.slots[0].view); len(g.view) != size || size < MinSegment {
+	size := len(f.slots[0].view)
+	if size < MinSegment {
+		return fmt.Errorf("%w: %s has %d bytes, fewer than any segment", ErrDamaged, segmentName(0), size)
+	}
+	if len(g.view) != size {
 		return fmt.Errorf("%w: %s has %d bytes, %s has %d", ErrDamaged, segmentName(g.slot), len(g.view), segmentName(0), size)
 	}
 	var differ bool

@@ -6,6 +6,7 @@ import (
 	"crypto/subtle"
 	"fmt"
 	"slices"
+	"time"
 
 	"usui/layer/kv/resp"
 )
@@ -20,6 +21,21 @@ func connectionCommands() []command {
 		{"quit", -1, "noscript loading stale fast no_auth allow_busy", 0, 0, 0, func(k *call) { k.w.Status("OK"); k.c.closing = true }},
 		{"reset", 1, "noscript loading stale fast no_auth allow_busy", 0, 0, 0, reset},
 	}
+}
+
+// isHTTP says that a command is a line of HTTP: of a request with a body, or its header that every request has.
+func isHTTP(name []byte) bool { return is(name, "POST") || is(name, "HOST:") }
+
+// refuseHTTP ends a connection without an answer: a page on the web may have a browser talk to servers behind its firewall, and lines of what it
+// sends would be executed. Redis does the same (securityWarningCommand).
+func (s *Server) refuseHTTP(c *client) {
+	s.stats.ProtocolErrors++
+	c.closing = true
+	if s.clock.Sub(s.warned) < time.Minute {
+		return
+	}
+	s.warned = s.clock
+	s.cfg.Logger.Warn("a client that speaks HTTP was disconnected; it may be a browser that a web page has send commands", "addr", c.peer)
 }
 
 func ping(k *call) {

@@ -85,10 +85,6 @@ func (k *call) retime(key []byte, expire int64) error {
 }
 
 func (k *call) expireIn(u unit) {
-	expire, ok := k.expireTime(k.args[2], u, false)
-	if !ok {
-		return
-	}
 	var nx, xx, gt, lt bool
 	for _, a := range k.args[3:] {
 		switch {
@@ -111,6 +107,10 @@ func (k *call) expireIn(u unit) {
 		return
 	case gt && lt:
 		k.fail("ERR GT and LT options at the same time are not compatible")
+		return
+	}
+	expire, ok := k.expireTime(k.args[2], u, false)
+	if !ok {
 		return
 	}
 	e, was := k.find(k.args[1])

@@ -268,6 +268,9 @@ func (k *call) someOf(t *collection.Table, n int64, values bool) {
 		count = -n
 	}
 	count = max(0, count)
+	if n < 0 && k.tooLong(min(count, outputBytes)*int64(leastBulk)) {
+		return
+	}
 	pairs := values && k.w.V3
 	if values && !pairs {
 		k.w.Array(int(2 * count))

@@ -159,6 +159,10 @@ func copyKey(k *call) {
 			if !ok {
 				return
 			}
+			if n != int64(int32(n)) {
+				k.fail("ERR value is out of range, value must between -2147483648 and 2147483647")
+				return
+			}
 			if n != 0 {
 				k.fail("ERR DB index is out of range")
 				return

@@ -85,6 +85,7 @@ type Server struct {
 	listDepth   int
 	runID       string            // of this start, at random
 	clock       time.Time         // when the last command ended, or the first of a buffer began
+	warned      time.Time         // when the log was last told of HTTP
 	latency     metrics.Histogram // of commands
 	errors      map[string]uint64 // replies, by their first word
 	apart       bool              // transactions are no groups: for the test that shows what they are good for

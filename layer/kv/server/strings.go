@@ -53,20 +53,18 @@ func (k *call) reply(key []byte) (e engine.Entry, was, ok bool) {
 // setOptions are what SET and GETEX may end with.
 type setOptions struct {
 	nx, xx, get, keep, persist, has bool
-	expire                          int64
+	unit                            unit
+	when                            []byte
 }
 
 // options reads them from the arguments behind the first n; allowed are those that are in words.
 func (k *call) options(n int, words string) (o setOptions, ok bool) {
-	var unit unit
-	var when []byte
 	for i := n; i < len(k.args); i++ {
 		a := k.args[i]
-		timed := o.has || o.keep || o.persist
 		switch u, isUnit := unitOf(a); {
-		case isUnit && !timed && i+1 < len(k.args):
+		case isUnit && (!o.has || u == o.unit) && !o.keep && !o.persist && i+1 < len(k.args):
 			i++
-			unit, when, o.has = u, k.args[i], true
+			o.unit, o.when, o.has = u, k.args[i], true
 		case is(a, "NX") && !o.xx && strings.Contains(words, "nx"):
 			o.nx = true
 		case is(a, "XX") && !o.nx && strings.Contains(words, "nx"):
@@ -82,11 +80,15 @@ func (k *call) options(n int, words string) (o setOptions, ok bool) {
 			return o, false
 		}
 	}
+	return o, true
+}
+
+// expire is the time that options have, 0 without one, and answers if that is none.
+func (k *call) expire(o setOptions) (at int64, ok bool) {
 	if !o.has {
-		return o, true
+		return 0, true
 	}
-	o.expire, ok = k.expireTime(when, unit, true)
-	return o, ok
+	return k.expireTime(o.when, o.unit, true)
 }
 
 func set(k *call) {
@@ -94,9 +96,13 @@ func set(k *call) {
 	if !ok {
 		return
 	}
+	expire, ok := k.expire(o)
+	if !ok {
+		return
+	}
 	key := k.args[1]
 	if !o.get && !o.nx && !o.xx && !o.keep {
-		if k.wrote(k.s.store.PutParts(key, k.args[2], k.parts(), o.expire)) {
+		if k.wrote(k.s.store.PutParts(key, k.args[2], k.parts(), expire)) {
 			k.w.Status("OK")
 		}
 		return
@@ -121,9 +127,9 @@ func set(k *call) {
 		return
 	}
 	if o.keep {
-		o.expire = old.Expire
+		expire = old.Expire
 	}
-	if err := k.s.store.PutParts(key, k.args[2], k.parts(), o.expire); err != nil {
+	if err := k.s.store.PutParts(key, k.args[2], k.parts(), expire); err != nil {
 		k.w.Out = k.w.Out[:start]
 		k.wrote(err)
 		return
@@ -187,12 +193,23 @@ func getEx(k *call) {
 	if !ok {
 		return
 	}
-	start := len(k.w.Out)
-	old, was, _ := k.reply(k.args[1])
-	if !was || !o.has && !o.persist || o.persist && old.Expire == 0 {
+	old, was, ok := k.get(k.args[1])
+	if !was {
+		if ok {
+			k.w.Null()
+		}
 		return
 	}
-	if err := k.retime(k.args[1], o.expire); err != nil {
+	expire, ok := k.expire(o) // without a key, no time is wrong
+	if !ok {
+		return
+	}
+	start := len(k.w.Out)
+	k.w.Bulk(old.Value)
+	if !o.has && !o.persist || o.persist && old.Expire == 0 {
+		return
+	}
+	if err := k.retime(k.args[1], expire); err != nil {
 		k.w.Out = k.w.Out[:start]
 		k.wrote(err)
 	}
@@ -293,12 +310,40 @@ func (k *call) add(n int64) {
 	}
 }
 
-// floatPrecision is that of the long double that Redis uses on amd64.
-const floatPrecision = 64
+// What the long double has that Redis uses on amd64, by the exponents of big.Float. The least is that of a denormal number.
+const (
+	floatPrecision = 64
+	floatMost      = 16384
+	floatLeast     = -16444
+)
 
+// longestFloat is how many bytes a number has at most, as in Redis (MAX_LONG_DOUBLE_CHARS).
+const longestFloat = 5<<10 - 1
+
+// parseFloat reads a number as strtold of C does in Redis (string2ld): decimal or hexadecimal, or infinity; within the range of a long double.
 func parseFloat(p []byte) (*big.Float, bool) {
-	f, rest, err := big.ParseFloat(string(p), 10, floatPrecision, big.ToNearestEven)
-	return f, err == nil && (rest == 10 || f.IsInf()) && !strings.ContainsAny(string(p), "_pP")
+	text, base := strings.ToLower(string(p)), 10
+	digits := text
+	if strings.HasPrefix(text, "-") || strings.HasPrefix(text, "+") {
+		digits = text[1:]
+	}
+	switch {
+	case digits == "inf" || digits == "infinity":
+		return new(big.Float).SetInf(text[0] == '-'), true
+	case len(text) > longestFloat || strings.Contains(text, "_"):
+		return nil, false
+	case strings.HasPrefix(digits, "0x"):
+		base = 0 // the prefix tells
+	case strings.ContainsAny(text, "pi"): // a binary exponent, which Go has for decimal numbers, too; a word
+		return nil, false
+	}
+	f, _, err := big.ParseFloat(text, base, floatPrecision, big.ToNearestEven)
+	if err != nil || f.IsInf() || f.MantExp(nil) > floatMost {
+		return nil, false
+	}
+	mantissa, _, _ := strings.Cut(strings.TrimPrefix(digits, "0x"), map[int]string{10: "e", 0: "p"}[base])
+	small := f.Sign() == 0 || f.MantExp(nil) < floatLeast
+	return f, !small || !strings.ContainsAny(mantissa, "123456789abcdef")
 }
 
 func addFloat(k *call) {
@@ -330,7 +375,11 @@ func (k *call) sum(old, by *big.Float) (string, bool) {
 		k.fail("ERR increment would produce NaN or Infinity")
 		return "", false
 	}
-	text := old.Add(old, by).Text('f', 17)
+	if old.Add(old, by).MantExp(nil) > floatMost {
+		k.fail("ERR increment would produce NaN or Infinity")
+		return "", false
+	}
+	text := old.Text('f', 17)
 	if strings.Contains(text, ".") {
 		text = strings.TrimRight(strings.TrimRight(text, "0"), ".")
 	}

@@ -104,6 +104,10 @@ func (s *Server) do(c *client, args [][]byte) bool {
 	if c.out.Out == nil {
 		c.out.Out = s.buffers.get(0)
 	}
+	if isHTTP(args[0]) {
+		s.refuseHTTP(c)
+		return true
+	}
 	k := &s.call
 	k.s, k.c, k.args, k.w, k.need, k.failed, k.enclosed = s, c, args, &c.out, 0, false, false
 	if c.mute || c.skip {
