@@ -20,7 +20,7 @@
 // the tests, so that a skip for a need that is there is a failure. A skip that names no need is one too.
 //
 // With --long it runs the TestLong... and TestLabLong... functions of files behind the build tag "long"
-// instead; with --bench the benchmarks, of which BenchmarkLab... run in the lab.
+// instead, without the race detector; with --bench the benchmarks, of which BenchmarkLab... run in the lab.
 //
 // # Invariants
 //
