@@ -46,7 +46,7 @@ func startBypass(t testing.TB, listen string) (far *xdptest.End, s *Store) {
 		t.Fatal(err)
 	}
 	near.Do(func() {
-		s, err = New(Config{Listen: listen, Folder: folder, SegmentBytes: 1 << 20,
+		s, err = New(Config{Listen: listen, Folder: folder, SegmentBytes: 1 << 20, Loops: 2,
 			Bypass: Bypass{Interface: near.Name, Address: netip.MustParseAddr(ownAddress), Port: 6379, MemoryBytes: 16 << 20}})
 	})
 	if err != nil {
@@ -363,7 +363,7 @@ func BenchmarkPastTheKernel(b *testing.B) {
 	program := need.Tool(b, "redis-benchmark", "redis-tools")
 	far, s := startBypass(b, "10.9.0.1:7000")
 	count := func() (commands, calls uint64) {
-		if err := s.server.Ask(b.Context(), func() {
+		if err := s.server.Ask(func() {
 			n := s.server.Snapshot()
 			commands, calls = n.Server.Commands, n.Server.Calls+n.Bypass.Card.Calls
 		}); err != nil {

@@ -26,7 +26,7 @@ func serveFolder(t *testing.T, folder disk.Folder, change func(*Config)) (addres
 // serveStore is serveFolder that tells the store, too.
 func serveStore(t *testing.T, folder disk.Folder, change func(*Config), store **Store) (address string, stop func()) {
 	t.Helper()
-	cfg := Config{Listen: "127.0.0.1:0", Folder: folder, SegmentBytes: 1 << 20}
+	cfg := Config{Listen: "127.0.0.1:0", Folder: folder, SegmentBytes: 1 << 20, Loops: 3}
 	if change != nil {
 		change(&cfg)
 	}

@@ -151,7 +151,7 @@ func TestReadersOfACollectionWaitForItsElements(t *testing.T) {
 
 func TestNothingIsAcknowledgedAfterAFailedSync(t *testing.T) {
 	g := newGate()
-	s, err := New(Config{Listen: "127.0.0.1:0", Folder: g, SegmentBytes: 1 << 20})
+	s, err := New(Config{Listen: "127.0.0.1:0", Folder: g, SegmentBytes: 1 << 20, Loops: 2})
 	if err != nil {
 		t.Fatal(err)
 	}

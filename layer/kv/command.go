@@ -10,6 +10,7 @@ import (
 	"net"
 	"net/netip"
 	"os"
+	"runtime"
 	"runtime/debug"
 	"strings"
 
@@ -70,6 +71,7 @@ error of the disk nothing more is written: restart, and what was acknowledged is
 		f.StringVar(&o.passwordFile, "password-file", "", "clients have to give the password that is in `FILE`")
 		f.IntVar(&o.clients, "max-clients", server.DefaultClients, "serve at most `N` connections")
 		f.IntVar(&o.memory, "client-memory", server.DefaultClientMemory>>20, "use at most `MIB` for the buffers of all clients; with what is not collected yet, the process may take three times that")
+		f.IntVar(&o.loops, "loops", defaultLoops(), "have `N` threads read and write for the clients; commands are executed one at a time")
 		f.StringVar(&o.medium, "medium", string(disk.Auto), "write through `MEDIUM`: file, fsdax (persistent memory), or auto, which finds out")
 		f.IntVar(&o.segment, "segment", engine.DefaultSegment>>20, "make the files of a new store `MIB` long; a value fits into a quarter of one")
 		return o.serve
@@ -157,7 +159,7 @@ type options struct {
 	bypass                            Bypass
 	xdpAddress                        string
 	xdpPort, xdpMemory                int
-	clients, memory, segment          int
+	clients, memory, segment, loops   int
 }
 
 func (o *options) serve(ctx context.Context, env *cli.Env, args []string) (err error) {
@@ -166,6 +168,8 @@ func (o *options) serve(ctx context.Context, env *cli.Env, args []string) (err e
 		return cli.UsageError("%q: serve takes flags only", args[0])
 	case o.dir == "":
 		return cli.UsageError("say where the store is, as in: --dir /var/lib/kv")
+	case o.loops < 1 || o.loops > maxLoops:
+		return cli.UsageError("--loops %d: want 1 to %d", o.loops, maxLoops)
 	case o.clients < 1 || o.memory < 1 || o.segment < 1 || o.segment > engine.MaxSegment>>20:
 		return cli.UsageError("--max-clients, --client-memory and --segment are at least 1, --segment at most %d", engine.MaxSegment>>20)
 	}
@@ -189,7 +193,7 @@ func (o *options) serve(ctx context.Context, env *cli.Env, args []string) (err e
 		where = " in persistent memory"
 	}
 	s, err := New(Config{
-		Listen: o.listen, TLS: o.tls, Bypass: o.bypass, Metrics: o.metrics, Folder: folder, SegmentBytes: o.segment << 20, Password: password, Clients: o.clients, ClientMemory: o.memory << 20,
+		Listen: o.listen, TLS: o.tls, Bypass: o.bypass, Metrics: o.metrics, Folder: folder, SegmentBytes: o.segment << 20, Password: password, Clients: o.clients, ClientMemory: o.memory << 20, Loops: o.loops,
 		Version: version(), Logger: slog.New(slog.NewTextHandler(env.Stderr, nil)), Progress: progress(env.Stderr),
 	})
 	if network := (*net.OpError)(nil); errors.As(err, &network) {
@@ -211,6 +215,11 @@ func (o *options) serve(ctx context.Context, env *cli.Env, args []string) (err e
 	}
 	return s.Run(ctx)
 }
+
+// defaultLoops leaves half of the cores to the committer, the kernel's network stack and others.
+func defaultLoops() int { return min(max(1, runtime.NumCPU()/2), 8) }
+
+const maxLoops = 64
 
 // checkNetwork looks at what belongs together.
 func (o *options) checkNetwork() error {

@@ -75,7 +75,7 @@ func serveUntilKilled(path, kind string) error {
 	if kind == lying {
 		folder = liar{folder}
 	}
-	s, err := New(Config{Listen: "127.0.0.1:0", Folder: folder, SegmentBytes: segment})
+	s, err := New(Config{Listen: "127.0.0.1:0", Folder: folder, SegmentBytes: segment, Loops: 2})
 	if err != nil {
 		return err
 	}

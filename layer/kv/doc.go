@@ -3,22 +3,22 @@
 // # Place
 //
 // A layer that stands on the host and needs no machine. It is a program of its own, usui-kv. Its parts, each of which imports only those
-// after it: kv (the commands), server (clients, event loop, commands of the protocol), engine (log, index, compaction), collection (what finds the
+// after it: kv (the commands), server (clients, event loops, commands of the protocol), engine (log, index, compaction), collection (what finds the
 // elements of hashes, sets, lists and sorted sets), disk (files); resp (the protocol) stands beside them, and disktest has disks that lose what was not synced.
 //
 // # Idea
 //
-// Redis with "appendfsync always" writes, syncs and serves in turn: while the disk syncs, nobody is served, readers neither. Here the event loop
-// executes commands into a batch in memory; a committer makes one batch durable at a time, with one write and one sync, while the loop
-// fills the next. A reply waits in its connection until the batch is durable that it speaks of, and so does the reply to a read that
+// Redis with "appendfsync always" writes, syncs and serves in turn: while the disk syncs, nobody is served, readers neither. Here event loops
+// execute commands into a batch in memory; a committer makes one batch durable at a time, with one write and one sync, while they
+// fill the next. A reply waits in its connection until the batch is durable that it speaks of, and so does the reply to a read that
 // saw what is not durable yet. So there is one sync for as many clients as come while the last one lasted, and reads of other keys wait for
-// none. Where the disk is persistent memory, making a batch durable is one copy and one fence, and the loop does that itself.
+// none. Where the disk is persistent memory, making a batch durable is one copy and one fence, and a loop does that itself.
 //
-// With AF_XDP (host/xdp) and a TCP of its own (host/tcp) a second way leads to the loop, past the kernel's network stack: commands are executed
+// With AF_XDP (host/xdp) and a TCP of its own (host/tcp) a second way leads to the first loop, past the kernel's network stack: commands are executed
 // where the card put them. A value is copied once, into the batch; if it came in several frames, it stays in them until its command is whole.
-// The loop then looks at rings instead of calling read and write. INFO bypass and the metrics count copies and system calls.
+// It then looks at rings instead of calling read and write. INFO bypass and the metrics count copies and system calls.
 //
-// A connection by TLS is carried by two goroutines to one end of a pair of sockets; the loop has the other end as any client's.
+// A connection by TLS is carried by two goroutines to one end of a pair of sockets; a loop has the other end as any client's.
 //
 // # Invariants
 //
@@ -29,7 +29,7 @@
 //
 // # Limits
 //
-// One event loop and one log: one core, and the committer's. One database. No streams, no scripts. Values are at most a quarter of a segment,
+// Commands are executed one at a time, into one log; --loops have more cores do the system calls. One database. No streams, no scripts. Values are at most a quarter of a segment,
 // and so is what MSET or a transaction writes. Fields and members live in memory. No replication. A
 // connection by TLS takes about 50 KiB beside what is counted for clients. The parts say theirs.
 //

@@ -27,6 +27,7 @@ type Config struct {
 	Password     string
 	Clients      int // 0 is server.DefaultClients
 	ClientMemory int // 0 is server.DefaultClientMemory
+	Loops        int // that read and write for the clients; 0 is one
 	Version      string
 	Logger       *slog.Logger
 	Progress     func(done, total int64) // called while the log is read
@@ -72,7 +73,7 @@ func New(cfg Config) (_ *Store, err error) {
 			o.SegmentBytes, o.Progress = cfg.SegmentBytes, cfg.Progress
 			return engine.Open(observed{cfg.Folder, &s.syncs}, o)
 		},
-		Password: cfg.Password, Clients: cfg.Clients, ClientMemory: cfg.ClientMemory,
+		Password: cfg.Password, Clients: cfg.Clients, ClientMemory: cfg.ClientMemory, Loops: cfg.Loops,
 		Version: cfg.Version, Logger: cfg.Logger, Bypass: s.bypass.parts(),
 	})
 	if err != nil {

@@ -53,7 +53,7 @@ type latencies struct {
 // serveMetrics answers a scrape.
 func (s *Store) serveMetrics(w http.ResponseWriter, r *http.Request) {
 	var n server.Snapshot
-	if err := s.server.Ask(r.Context(), func() { n = s.server.Snapshot() }); err != nil {
+	if err := s.server.Ask(func() { n = s.server.Snapshot() }); err != nil {
 		http.Error(w, err.Error(), http.StatusServiceUnavailable)
 		return
 	}

@@ -62,19 +62,19 @@ func authorities(path string) (*x509.CertPool, error) {
 	return pool, nil
 }
 
-// secure serves clients by TLS. The server's loop knows descriptors only, so it gets one end of a pair of sockets; two goroutines carry what a
+// secure serves clients by TLS. The server knows descriptors only, so it gets one end of a pair of sockets; two goroutines carry what a
 // client and the other end say.
 type secure struct {
 	listener net.Listener
 	cfg      *tls.Config
-	attach   func(ctx context.Context, fd int, from server.Origin) error
+	attach   func(fd int, from server.Origin) error
 	log      *slog.Logger
 
 	running sync.WaitGroup     // all goroutines
 	stop    context.CancelFunc // ends connections and handshakes
 }
 
-func newSecure(c TLS, attach func(context.Context, int, server.Origin) error, log *slog.Logger) (*secure, error) {
+func newSecure(c TLS, attach func(int, server.Origin) error, log *slog.Logger) (*secure, error) {
 	cfg, err := c.load()
 	if err != nil {
 		return nil, err
@@ -149,7 +149,7 @@ func (s *secure) serve(ctx context.Context, c *tls.Conn, shaken func()) {
 		_ = c.SetReadDeadline(time.Unix(1, 0)) // what the client says is of no use; fails only if it is gone
 		_ = c.SetWriteDeadline(time.Now().Add(farewellTime))
 	}}
-	if err := s.attach(ctx, pair[1], from); err != nil && !errors.Is(err, server.ErrRefused) {
+	if err := s.attach(pair[1], from); err != nil && !errors.Is(err, server.ErrRefused) {
 		return // the server has ended
 	}
 	s.carry(c, inner.(*net.UnixConn))

@@ -1,7 +1,6 @@
 package server
 
 import (
-	"context"
 	"errors"
 
 	"usui/internal/metrics"
@@ -11,47 +10,15 @@ import (
 // ErrEnded is what [Server.Ask] returns when the server does not run any more.
 var ErrEnded = errors.New("the server has ended")
 
-// question is a function that the loop shall call.
-type question struct {
-	f    func()
-	done chan struct{}
-}
-
-// Ask has the loop call f between two turns, and waits for that. Any goroutine but the loop's may call it.
-func (s *Server) Ask(ctx context.Context, f func()) error {
-	q := question{f, make(chan struct{})}
-	select {
-	case s.questions <- q:
-	case <-s.ended:
+// Ask calls f between two commands. Any goroutine but the loops' may call it.
+func (s *Server) Ask(f func()) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.ended {
 		return ErrEnded
-	case <-ctx.Done():
-		return ctx.Err()
 	}
-	_ = s.wake.Signal() // fails only once the server is closed
-	select {
-	case <-q.done:
-		return nil
-	case <-s.ended:
-		select {
-		case <-q.done: // just before the end
-			return nil
-		default:
-			return ErrEnded
-		}
-	}
-}
-
-// answer calls what was asked for.
-func (s *Server) answer() {
-	for {
-		select {
-		case q := <-s.questions:
-			q.f()
-			close(q.done)
-		default:
-			return
-		}
-	}
+	f()
+	return nil
 }
 
 // Snapshot is what a server counted, and what it has, at some moment.
@@ -81,7 +48,7 @@ type Uses struct {
 	Refused      map[string]uint64 `metric:"label=command"`
 }
 
-// Snapshot returns the counters. Only the loop may call it, as by [Server.Ask].
+// Snapshot returns the counters. It is to be called by [Server.Ask].
 func (s *Server) Snapshot() Snapshot {
 	n := Snapshot{
 		Server: s.stats, Engine: s.store.Stats(), Latency: s.latency.Snapshot(),

@@ -19,7 +19,7 @@ type Bypass struct {
 	Parts   int // how many frames commands may hold that are not whole yet
 }
 
-// bypass is the loop's part of it.
+// bypass is the server's part of it: the first loop looks at the card, and the wires are used by who holds the lock.
 type bypass struct {
 	Bypass
 	start   time.Time
@@ -45,7 +45,7 @@ func (s *Server) openBypass(b *Bypass) error {
 	s.bypass = &bypass{Bypass: *b, start: time.Now(), polled: map[int]bool{}}
 	for _, fd := range b.Card.Descriptors() {
 		s.bypass.polled[fd] = true
-		if err := s.watch(unix.EPOLL_CTL_ADD, fd, unix.EPOLLIN); err != nil {
+		if err := s.loops[0].watch(unix.EPOLL_CTL_ADD, fd, unix.EPOLLIN); err != nil {
 			return err
 		}
 	}
@@ -190,7 +190,7 @@ func (w *carried) join(s *Server, c *client, p []byte) (n int) {
 	return n
 }
 
-func (w *carried) write(_ *Server, p []byte) (int, error) {
+func (w *carried) write(_ *Server, _ *client, p []byte) (int, error) {
 	if w.conn.Gone() {
 		return 0, unix.EPIPE
 	}
@@ -199,9 +199,11 @@ func (w *carried) write(_ *Server, p []byte) (int, error) {
 
 // look has the client served in the next turn if it may read and there is something: it was named when that came, and will not be again.
 // Room to write is always told.
-func (w *carried) look(s *Server, events uint32) error {
-	if c := s.clients[w.number]; c != nil && events&unix.EPOLLIN != 0 && (w.conn.Unread() > 0 || w.conn.Ended()) {
-		s.bypass.again = append(s.bypass.again, c)
+func (w *carried) look(c *client, events uint32) error {
+	if events&unix.EPOLLIN != 0 && (w.conn.Unread() > 0 || w.conn.Ended()) {
+		b := c.loop.s.bypass
+		b.again = append(b.again, c)
+		c.loop.tell()
 	}
 	return nil
 }

@@ -20,6 +20,7 @@ const (
 // client is a connection.
 type client struct {
 	fd     int // -1 once it is closed; of one without a descriptor, a number beyond all descriptors
+	loop   *loop
 	wire   wire
 	left   *left // nil for a socket
 	id     uint64
@@ -39,7 +40,8 @@ type client struct {
 	marks   []mark // from where on out waits
 	memory  int    // what is counted for in and out
 	waits   bool   // is in Server.waiting
-	queued  bool   // is in Server.unsent
+	queued  bool   // is in loop.unsent
+	busy    bool   // its loop reads or writes for it, without the lock
 	paused  bool   // does not execute: too much output
 	stalled bool   // does not execute: CLIENT PAUSE
 	wait    *vigil // does not execute: it is blocked; nil if not
@@ -119,7 +121,7 @@ func (s *Server) read(c *client) {
 // goOn executes what a client has sent while it was not executed for, and has the rest of it read.
 func (s *Server) goOn(c *client) {
 	s.execute(c, c.in)
-	if c.fd >= 0 && c.wire.look(s, c.events) != nil {
+	if c.fd >= 0 && c.wire.look(c, c.events) != nil {
 		s.drop(c)
 	}
 }
@@ -223,32 +225,22 @@ func (s *Server) tooMuch(c *client) bool {
 	return now > bufferBytes && s.held-c.memory+now > s.cfg.ClientMemory || len(c.out.Out)-c.sent > outputBytes
 }
 
-// queue has the output sent at the end of this turn.
+// queue has the output sent at the end of its loop's turn.
 func (s *Server) queue(c *client) {
 	if !c.queued && c.fd >= 0 {
 		c.queued = true
-		s.unsent = append(s.unsent, c)
+		c.loop.unsent = append(c.loop.unsent, c)
+		c.loop.tell()
 	}
-}
-
-// send writes all that may be sent. Clients that can go on executing then are queued for that.
-func (s *Server) send() {
-	for i := 0; i < len(s.unsent); i++ { // it may grow meanwhile
-		c := s.unsent[i]
-		c.queued = false
-		if c.fd >= 0 {
-			s.sendTo(c)
-		}
-	}
-	clear(s.unsent)
-	s.unsent = s.unsent[:0]
 }
 
 func (s *Server) sendTo(c *client) {
 	if ready := c.ready(); ready > c.sent {
-		n, err := c.wire.write(s, c.out.Out[c.sent:ready])
+		n, err := c.wire.write(s, c, c.out.Out[c.sent:ready])
 		if err != nil {
 			s.drop(c)
+		}
+		if c.fd < 0 {
 			return
 		}
 		s.stats.BytesWritten += uint64(n)
@@ -298,7 +290,7 @@ func (s *Server) interest(c *client) {
 	if events == c.events {
 		return
 	}
-	if c.wire.look(s, events) != nil {
+	if c.wire.look(c, events) != nil {
 		s.drop(c)
 		return
 	}
@@ -319,11 +311,30 @@ func (s *Server) drop(c *client) {
 		c.gone()
 	}
 	s.letGo(c)
-	c.wire.close()
 	c.fd = -1
+	c.loop.clients--
 	s.held -= c.memory
 	c.memory = 0
+	if !c.busy {
+		s.bury(c)
+	}
+}
+
+// bury gives back what a client that was dropped had.
+func (s *Server) bury(c *client) {
+	c.wire.close()
 	s.buffers.put(c.in)
 	s.buffers.put(c.out.Out)
 	c.in, c.out.Out, c.marks = nil, nil, nil
+}
+
+// outside makes a system call for the client without the lock. The client may be dropped meanwhile: then its fd is -1.
+func (c *client) outside(f func() (int, error)) (n int, err error) {
+	c.busy = true // its descriptor and its buffers stay
+	c.loop.outside(func() { n, err = f() })
+	c.busy = false
+	if c.fd < 0 {
+		c.loop.s.bury(c)
+	}
+	return n, err
 }

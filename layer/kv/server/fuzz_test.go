@@ -30,7 +30,7 @@ func FuzzCommands(f *testing.F) {
 	f.Fuzz(func(t *testing.T, p []byte) {
 		s := newServer(t)
 		for id := range uint64(2) {
-			c := &client{fd: 1000 + int(id), id: id, trusted: true}
+			c := &client{loop: s.loops[0], fd: 1000 + int(id), id: id, trusted: true}
 			c.parser.MaxBulk, c.parser.MaxCommand, c.out.Max = s.maxBulk(), 2*s.maxBulk(), outputBytes
 			s.execute(c, p)
 			if at := c.ready(); at > len(c.out.Out) || c.sent > at {
@@ -79,7 +79,7 @@ func newServerOn(t testing.TB, open func(engine.Options) (*engine.Store, error))
 
 func TestCommandsAllocateNothing(t *testing.T) {
 	s := newServer(t)
-	c := &client{fd: 1000, trusted: true}
+	c := &client{loop: s.loops[0], fd: 1000, trusted: true}
 	c.parser.MaxBulk = s.maxBulk()
 	p := []byte("*3\r\n$3\r\nSET\r\n$1\r\nk\r\n$5\r\nhello\r\n*2\r\n$3\r\nGET\r\n$1\r\nk\r\n*2\r\n$4\r\nINCR\r\n$1\r\nn\r\n")
 	s.execute(c, p)
@@ -93,7 +93,7 @@ func TestCommandsAllocateNothing(t *testing.T) {
 
 func TestCollectionsInSteadyStateAllocateNothing(t *testing.T) {
 	s := newServer(t)
-	c := &client{fd: 1000, trusted: true}
+	c := &client{loop: s.loops[0], fd: 1000, trusted: true}
 	c.parser.MaxBulk = s.maxBulk()
 	p := []byte("HSET h f 1 g 2\r\nHGET h f\r\nHINCRBY h n 1\r\nSADD s a\r\nSISMEMBER s a\r\nHGETALL h\r\nSMEMBERS s\r\n")
 	s.execute(c, p)

@@ -22,7 +22,7 @@ func halves(t *testing.T, apart bool, seed uint64) (wrong []string) {
 	var all [clients]*client
 	var done [clients]int
 	for i := range all {
-		all[i] = &client{fd: 1000 + i, id: uint64(i), trusted: true}
+		all[i] = &client{loop: s.loops[0], fd: 1000 + i, id: uint64(i), trusted: true}
 		all[i].parser.MaxBulk, all[i].out.Max = s.maxBulk(), outputBytes
 	}
 	left := make(chan *disktest.Disk, 1000)
@@ -108,7 +108,7 @@ func TestTheCrashTestNoticesMissingGroups(t *testing.T) {
 
 func TestATransactionThatIsTooLongIsRefused(t *testing.T) {
 	s := newServer(t)
-	c := &client{fd: 1000, trusted: true}
+	c := &client{loop: s.loops[0], fd: 1000, trusted: true}
 	c.parser.MaxBulk, c.out.Max = s.maxBulk(), outputBytes
 	var p []byte
 	p = append(p, "MULTI\r\n"...)

@@ -64,7 +64,7 @@ func info(k *call) {
 func (s *Server) infoServer() []any {
 	now := time.Now()
 	up := (s.now - s.started) / 1000
-	return []any{"redis_version", compatible, "usui_version", s.cfg.Version, "redis_mode", "standalone", "arch_bits", strconv.IntSize, "multiplexing_api", "epoll",
+	return []any{"redis_version", compatible, "usui_version", s.cfg.Version, "redis_mode", "standalone", "arch_bits", strconv.IntSize, "multiplexing_api", "epoll", "event_loops", len(s.loops),
 		"process_id", os.Getpid(), "run_id", s.runID, "tcp_port", s.port(), "server_time_usec", now.UnixMicro(), "uptime_in_seconds", up, "uptime_in_days", up / 86400,
 		"hz", 1000 / sweepEvery, "config_file", ""}
 }

@@ -11,7 +11,7 @@ import (
 
 // talker is a client without a connection.
 func talker(s *Server) *client {
-	c := &client{fd: 1000, trusted: true}
+	c := &client{loop: s.loops[0], fd: 1000, trusted: true}
 	c.parser.MaxBulk, c.out.Max = s.maxBulk(), outputBytes
 	return c
 }

@@ -9,12 +9,11 @@ import (
 	"log/slog"
 	"math"
 	"os"
-	"slices"
+	"sync"
 	"time"
 
 	"golang.org/x/sys/unix"
 
-	"usui/host/eventfd"
 	"usui/internal/metrics"
 	"usui/layer/kv/collection"
 	"usui/layer/kv/disk"
@@ -35,26 +34,25 @@ type Config struct {
 	Password     string  // that clients have to give; empty for none
 	Clients      int     // at most so many connections; 0 is DefaultClients
 	ClientMemory int     // bytes for their buffers; 0 is DefaultClientMemory
+	Loops        int     // that share the clients; 0 is one
 	Version      string  // what INFO says
 	Bypass       *Bypass // may be nil
 	Logger       *slog.Logger
 }
 
-// Server answers clients. Its methods but Ask belong to one goroutine.
+// Server answers clients. All that it has, the store, too, belongs to who holds mu: one of its loops, or [Server.Ask].
 type Server struct {
+	mu    sync.Mutex
 	cfg   Config
 	store *engine.Store
-	poll  int
-	wake  *eventfd.FD
+	loops []*loop // the first accepts clients, and keeps the time
 
 	bypass      *bypass         // nil for none
 	clients     map[int]*client // by descriptor
 	waiting     []*client       // have output that is not durable
-	unsent      []*client       // have output that may be sent
+	released    uint64          // what was durable when waiting was last looked through
 	buffers     buffers
 	held        int // bytes of clients' buffers
-	input       [64 << 10]byte
-	events      [256]unix.EpollEvent
 	call        call
 	nothing     collection.Table // what a key has that is not there; never written
 	noList      collection.Series
@@ -62,14 +60,13 @@ type Server struct {
 	deaf        bool // the listener is out of the poll, for want of descriptors
 	lastID      uint64
 	now         int64 // Unix time in milliseconds at the start of this turn
+	sleeps      int64 // until when the first loop may wait
 	started     int64
 	swept       int64  // when keys were last swept
 	sweeping    uint64 // where to go on
-	sealed      bool   // the loop has seen to it that the store is sealed
+	sealed      bool   // was told the log
 	stopping    bool
-	stop        chan struct{}
-	questions   chan question // of other goroutines
-	ended       chan struct{} // closed when Run returns
+	ended       bool // Run has returned
 	stats       Stats
 	commands    map[string]*known
 	watched     map[string][]*client // by key
@@ -95,7 +92,7 @@ type Server struct {
 
 // New makes a server with its store.
 func New(cfg Config) (_ *Server, err error) {
-	s := &Server{cfg: cfg, poll: -1, clients: map[int]*client{}, commands: table(), settings: settings(), limits: collection.DefaultLimits(), listSize: -2, watched: map[string][]*client{}, blocking: blocking{queues: map[string]*queue{}}, errors: map[string]uint64{}, stop: make(chan struct{}, 1), questions: make(chan question, 16), ended: make(chan struct{})}
+	s := &Server{cfg: cfg, clients: map[int]*client{}, commands: table(), settings: settings(), limits: collection.DefaultLimits(), listSize: -2, watched: map[string][]*client{}, blocking: blocking{queues: map[string]*queue{}}, errors: map[string]uint64{}}
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, s.Close())
@@ -117,21 +114,19 @@ func New(cfg Config) (_ *Server, err error) {
 	s.runID = hex.EncodeToString(id[:])
 	s.now = time.Now().UnixMilli()
 	s.started = s.now
-	if s.wake, err = eventfd.New(); err != nil {
-		return nil, err
+	for range max(1, cfg.Loops) {
+		l, err := newLoop(s)
+		if err != nil {
+			return nil, err
+		}
+		s.loops = append(s.loops, l)
 	}
 	s.store, err = cfg.Open(engine.Options{
-		Notify: func() { _ = s.wake.Signal() }, // fails only once the server is closed
+		Notify: s.loops[0].signal,
 		Now:    func() int64 { return s.now },
 		Limits: s.limits,
 	})
 	if err != nil {
-		return nil, err
-	}
-	if s.poll, err = unix.EpollCreate1(unix.EPOLL_CLOEXEC); err != nil {
-		return nil, os.NewSyscallError("epoll_create1", err)
-	}
-	if err := s.watch(unix.EPOLL_CTL_ADD, int(s.wake.Fd()), unix.EPOLLIN); err != nil {
 		return nil, err
 	}
 	if cfg.Bypass != nil {
@@ -142,78 +137,46 @@ func New(cfg Config) (_ *Server, err error) {
 	return s, s.hear(unix.EPOLL_CTL_ADD)
 }
 
-func (s *Server) watch(how, fd int, events uint32) error {
-	return os.NewSyscallError("epoll_ctl", unix.EpollCtl(s.poll, how, fd, &unix.EpollEvent{Events: events, Fd: int32(fd)}))
-}
-
 // Run serves until ctx ends, once. What was acknowledged is durable; clients are disconnected.
 func (s *Server) Run(ctx context.Context) error {
-	defer s.end()
 	defer context.AfterFunc(ctx, func() {
-		s.stop <- struct{}{}
-		_ = s.wake.Signal() // fails only once the server is closed
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		s.stopAll()
 	})()
-	return disk.Guard("serve", func() error {
-		for !s.stopping {
-			if err := s.turn(); err != nil {
-				return err
-			}
-		}
-		return s.store.Drain()
-	})
+	errs := make(chan error)
+	for _, l := range s.loops {
+		go func() { errs <- l.run() }()
+	}
+	var err error
+	for range s.loops {
+		err = errors.Join(err, <-errs)
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.ended = true
+	if err != nil {
+		return err
+	}
+	return disk.Guard("serve", s.store.Drain)
 }
 
-// end tells other goroutines that nothing will be answered any more.
-func (s *Server) end() {
-	select {
-	case <-s.ended:
-	default:
-		close(s.ended)
+// stopAll has every loop end.
+func (s *Server) stopAll() {
+	s.stopping = true
+	for _, l := range s.loops {
+		l.signal()
 	}
 }
 
-// turn waits for something to do and does it.
-func (s *Server) turn() error {
-	n, err := unix.EpollWait(s.poll, s.events[:], int(s.patience()))
-	if err != nil && !errors.Is(err, unix.EINTR) {
-		return os.NewSyscallError("epoll_wait", err)
-	}
-	s.stats.Calls++
-	s.now = time.Now().UnixMilli()
-	for _, e := range s.events[:max(n, 0)] {
-		switch fd := int(e.Fd); fd {
-		case int(s.wake.Fd()):
-			if err := s.woken(fd); err != nil {
-				return err
-			}
-		default:
-			if c := s.clients[fd]; c != nil { // it may have been closed in this turn
-				s.serve(c, e.Events)
-			} else if s.bypass != nil && s.bypass.polled[fd] {
-				continue // it is looked at in every turn
-			} else if slices.Contains(s.cfg.Listeners, fd) {
-				if err := s.accept(fd); err != nil {
-					return err
-				}
-			}
-		}
-	}
-	if s.bypass != nil {
-		if err := s.bypass.receive(s); err != nil {
-			return err
-		}
-	}
+// advance does what is due, whoever was served: it is the end of each turn.
+func (s *Server) advance() {
 	s.timeOut()
 	s.resume()
 	s.sweep()
 	s.store.Collect()
 	s.store.Commit()
 	s.release()
-	s.send()
-	if s.bypass != nil {
-		return s.bypass.send()
-	}
-	return nil
 }
 
 // How often keys are swept, in milliseconds; how many buckets of the index at a time, and how many times at most: one more while a tenth or
@@ -224,7 +187,7 @@ const (
 	sweepRounds  = 16
 )
 
-// patience is how long the loop may sleep, in milliseconds; -1 is for ever.
+// patience is how long nothing is due, in milliseconds; -1 is for ever.
 func (s *Server) patience() int64 {
 	own := s.ownPatience()
 	if s.bypass == nil {
@@ -284,21 +247,6 @@ func (s *Server) sweep() {
 	}
 }
 
-// woken takes the news of other goroutines.
-func (s *Server) woken(fd int) error {
-	var count [8]byte
-	if _, err := unix.Read(fd, count[:]); err != nil && !errors.Is(err, unix.EAGAIN) && !errors.Is(err, unix.EINTR) {
-		return os.NewSyscallError("read", err)
-	}
-	select {
-	case <-s.stop:
-		s.stopping = true
-	default:
-	}
-	s.answer()
-	return nil
-}
-
 // release lets replies go whose writes are durable by now.
 func (s *Server) release() {
 	if s.store.Sealed() != nil && !s.sealed {
@@ -306,6 +254,10 @@ func (s *Server) release() {
 		s.cfg.Logger.Error("writes are refused from now on", "err", s.store.Sealed())
 	}
 	durable := s.store.Durable()
+	if durable == s.released && !s.sealed {
+		return
+	}
+	s.released = durable
 	left := s.waiting[:0]
 	for _, c := range s.waiting {
 		switch {
@@ -324,9 +276,11 @@ func (s *Server) release() {
 	s.waiting = left
 }
 
-// Close gives everything back. What could not be made durable is its error.
+// Close gives everything back, once Run has returned. What could not be made durable is its error.
 func (s *Server) Close() error {
-	s.end()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.ended = true
 	var err error
 	for _, c := range s.clients {
 		s.drop(c)
@@ -337,11 +291,8 @@ func (s *Server) Close() error {
 	if s.store != nil {
 		err = errors.Join(err, s.store.Close())
 	}
-	if s.wake != nil {
-		err = errors.Join(err, s.wake.Close())
-	}
-	if s.poll >= 0 {
-		err = errors.Join(err, os.NewSyscallError("close", unix.Close(s.poll)))
+	for _, l := range s.loops {
+		err = errors.Join(err, l.close())
 	}
 	for _, fd := range s.cfg.Listeners {
 		err = errors.Join(err, os.NewSyscallError("close", unix.Close(fd)))
@@ -352,7 +303,7 @@ func (s *Server) Close() error {
 // hear has the poll look at the listeners, or no longer.
 func (s *Server) hear(how int) error {
 	for _, fd := range s.cfg.Listeners {
-		if err := s.watch(how, fd, unix.EPOLLIN); err != nil && !errors.Is(err, unix.EEXIST) {
+		if err := s.loops[0].watch(how, fd, unix.EPOLLIN); err != nil && !errors.Is(err, unix.EEXIST) {
 			return err
 		}
 	}
@@ -398,9 +349,9 @@ func (s *Server) welcome(fd int, peer unix.Sockaddr) {
 }
 
 // Attach makes a client of a descriptor, which becomes the server's even if it is refused. Any goroutine may call it.
-func (s *Server) Attach(ctx context.Context, fd int, from Origin) error {
+func (s *Server) Attach(fd int, from Origin) error {
 	var err error
-	if asked := s.Ask(ctx, func() { err = s.admit(socket(fd), fd, from) }); asked != nil {
+	if asked := s.Ask(func() { err = s.admit(socket(fd), fd, from) }); asked != nil {
 		_ = unix.Close(fd) // nothing was sent that could be lost
 		return asked
 	}
@@ -413,7 +364,7 @@ var ErrRefused = errors.New("max number of clients reached")
 // Origin is where a client comes from.
 type Origin struct {
 	Peer, Here string // addresses
-	Gone       func() // called by the loop when the client is disconnected; may be nil
+	Gone       func() // called by a loop when the client is disconnected; may be nil
 
 	unix bool
 }
@@ -427,16 +378,19 @@ func (s *Server) admit(w wire, fd int, from Origin) (err error) {
 		}
 	}()
 	if len(s.clients) >= s.cfg.Clients {
-		_, _ = w.write(s, []byte("-ERR max number of clients reached\r\n")) // as far as it goes: the client is sent away
+		_, _ = w.write(s, nil, []byte("-ERR max number of clients reached\r\n")) // as far as it goes: the client is sent away
 		return ErrRefused
 	}
+	l := s.loops[0]
 	if _, polled := w.(socket); polled {
-		if err := s.watch(unix.EPOLL_CTL_ADD, fd, unix.EPOLLIN); err != nil {
+		l = s.idlest()
+		if err := l.watch(unix.EPOLL_CTL_ADD, fd, unix.EPOLLIN); err != nil {
 			return err
 		}
 	}
+	l.clients++
 	s.lastID++
-	c := &client{fd: fd, wire: w, id: s.lastID, peer: from.Peer, here: from.Here, unix: from.unix, gone: from.Gone, since: s.now, last: s.now, events: unix.EPOLLIN, trusted: s.cfg.Password == ""}
+	c := &client{fd: fd, loop: l, wire: w, id: s.lastID, peer: from.Peer, here: from.Here, unix: from.unix, gone: from.Gone, since: s.now, last: s.now, events: unix.EPOLLIN, trusted: s.cfg.Password == ""}
 	c.parser.MaxBulk, c.parser.MaxCommand = s.maxBulk(), 2*s.maxBulk()+(1<<20)
 	if _, polled := w.(socket); !polled {
 		c.left = &left{}

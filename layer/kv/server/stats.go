@@ -21,7 +21,7 @@ type Stats struct {
 	BytesWritten   uint64
 	Hits, Misses   uint64 // keys that reads found or did not
 	Held           uint64 // replies that waited for a batch
-	Calls          uint64 // system calls of the loop: to wait, read and write
+	Calls          uint64 // system calls of the loops: to wait, read and write
 }
 
 // use counts what became of a command.

@@ -8,7 +8,7 @@ import (
 // TestAVeryLongTransactionIsExecuted reads more in a transaction than a client may be owed: all of it is executed, and nothing answered.
 func TestAVeryLongTransactionIsExecuted(t *testing.T) {
 	s := newServer(t)
-	c := &client{fd: 1000, trusted: true}
+	c := &client{loop: s.loops[0], fd: 1000, trusted: true}
 	c.parser.MaxBulk, c.out.Max = s.maxBulk(), 1000
 	s.execute(c, []byte("SET k "+strings.Repeat("x", 300)+"\r\nMULTI\r\n"+strings.Repeat("GET k\r\n", 5)+"INCR n\r\n"))
 	c.out.Out = c.out.Out[:0]
@@ -19,7 +19,7 @@ func TestAVeryLongTransactionIsExecuted(t *testing.T) {
 	if e, _ := s.store.Get([]byte("n")); string(e.Value) != "1" {
 		t.Errorf("a write at the end of that transaction: %q, want 1", e.Value)
 	}
-	c = &client{fd: 1001, trusted: true}
+	c = &client{loop: s.loops[0], fd: 1001, trusted: true}
 	c.parser.MaxBulk, c.out.Max = s.maxBulk(), 1000
 	s.execute(c, []byte("MGET k k k k\r\n"))
 	if len(c.out.Out) > 0 || !c.closing {
@@ -30,9 +30,9 @@ func TestAVeryLongTransactionIsExecuted(t *testing.T) {
 // TestTransactionsAllocateNothing looks at the steady state.
 func TestTransactionsAllocateNothing(t *testing.T) {
 	s := newServer(t)
-	c := &client{fd: 1000, trusted: true}
+	c := &client{loop: s.loops[0], fd: 1000, trusted: true}
 	c.parser.MaxBulk, c.out.Max = s.maxBulk(), outputBytes
-	listener := &client{fd: 1001}
+	listener := &client{loop: s.loops[0], fd: 1001}
 	s.join(listener, channels, "c")
 	p := []byte("MULTI\r\nSET k v\r\nGET k\r\nINCR n\r\nEXEC\r\nPUBLISH c x\r\n")
 	once := func() {

@@ -10,10 +10,10 @@ import (
 type wire interface {
 	// receive executes what has arrived, or drops the client if nothing more will come.
 	receive(s *Server, c *client)
-	// write takes bytes, and says how many.
-	write(s *Server, p []byte) (int, error)
-	// look has the loop told of events, those of epoll, and of no others.
-	look(s *Server, events uint32) error
+	// write takes bytes, and says how many. The client may be dropped meanwhile, and is nil for one that is not admitted.
+	write(s *Server, c *client, p []byte) (int, error)
+	// look has the client's loop told of events, those of epoll, and of no others.
+	look(c *client, events uint32) error
 	// left says whether an event for a client that is not read from means that it has gone, or will say nothing more and waits.
 	left(c *client) bool
 	close()
@@ -24,13 +24,15 @@ type socket int
 
 // receive reads once, so that nobody is served at the cost of others.
 func (w socket) receive(s *Server, c *client) {
-	p := s.input[:]
+	p := c.loop.input[:]
 	if len(c.in) > 0 {
 		p = s.growInput(c)
 	}
 	s.stats.Calls++
-	n, err := unix.Read(int(w), p)
+	n, err := c.outside(func() (int, error) { return unix.Read(int(w), p) })
 	switch {
+	case c.fd < 0:
+		return
 	case errors.Is(err, unix.EAGAIN), errors.Is(err, unix.EINTR):
 		return
 	case err != nil || n == 0:
@@ -47,17 +49,21 @@ func (w socket) receive(s *Server, c *client) {
 	s.execute(c, p[:n])
 }
 
-func (w socket) write(s *Server, p []byte) (int, error) {
+func (w socket) write(s *Server, c *client, p []byte) (int, error) {
 	s.stats.Calls++
-	n, err := unix.Write(int(w), p)
+	f := func() (int, error) { return unix.Write(int(w), p) }
+	if c == nil {
+		return f()
+	}
+	n, err := c.outside(f)
 	if errors.Is(err, unix.EAGAIN) || errors.Is(err, unix.EINTR) {
 		return 0, nil
 	}
 	return max(n, 0), err
 }
 
-func (w socket) look(s *Server, events uint32) error {
-	return s.watch(unix.EPOLL_CTL_MOD, int(w), events)
+func (w socket) look(c *client, events uint32) error {
+	return c.loop.watch(unix.EPOLL_CTL_MOD, int(w), events)
 }
 
 // left says so of every event: nothing else was asked for.
