@@ -83,8 +83,9 @@ var checkCommand = cli.Command{
 	Usage: "DIR",
 	Short: "verify every record of a store",
 	Long: `
-Reads the whole log in a folder and verifies the checksum, the place and the number of every record. It changes none. The first thing
-that is missing is named, and the exit status is 1.
+Reads the whole log in a folder and verifies the checksum, the place and the number of every record, and whether the checkpoint, if there is
+one, says the same; for that it needs as much memory as the server has for its index. It changes nothing. The first thing that is missing or
+wrong is named, and the exit status is 1.
 
   usui kv check /var/lib/kv`,
 	Setup: func(*flag.FlagSet) cli.Run {

@@ -145,7 +145,7 @@ func (s *Store) Close() error {
 	return errors.Join(err, s.bypass.close())
 }
 
-// check verifies every record in a folder and says what it found.
+// check verifies every record in a folder, and the checkpoint, and says what it found.
 func check(path string) (string, error) {
 	folder, err := disk.Open(path, engine.IsOurs, disk.Ordinary)
 	if err != nil {
@@ -155,6 +155,13 @@ func check(path string) (string, error) {
 	if err != nil {
 		return "", fmt.Errorf("%s: %w", path, err)
 	}
-	return fmt.Sprintf("%s: %d records, %d bytes, in %d segments check; %d segments are spare; %d end with a batch that was not acknowledged",
-		path, r.Records, r.Bytes, r.Segments, r.Spare, r.Torn), nil
+	found := fmt.Sprintf("%s: %d records, %d bytes, in %d segments check; %d segments are spare; %d end with a batch that was not acknowledged",
+		path, r.Records, r.Bytes, r.Segments, r.Spare, r.Torn)
+	switch {
+	case r.Ignored != nil:
+		found += fmt.Sprintf("; the checkpoint will be ignored: %v", r.Ignored)
+	case r.Checkpoint > 0:
+		found += fmt.Sprintf("; the checkpoint at record %d checks", r.Checkpoint)
+	}
+	return found, nil
 }

@@ -2,6 +2,7 @@ package disk
 
 import (
 	"fmt"
+	"io"
 	"runtime"
 	"runtime/debug"
 )
@@ -12,8 +13,10 @@ type Folder interface {
 	Names() ([]string, error)
 	// Create makes a file that begins with head, has zeros up to size, and is durable with its name, or leaves nothing.
 	Create(name string, head []byte, size int64) (File, error)
-	// Open opens a file that Create made.
+	// Open opens a file that Create or Replace made.
 	Open(name string) (File, error)
+	// Replace begins a file that will take the place of the one of that name, if there is one, once it is whole. A name has one at a time.
+	Replace(name string) (Replacement, error)
 	// Immediate says that a WriteAt and a Sync take about as long as a copy, so that another goroutine to wait for them costs more.
 	Immediate() bool
 	// Close gives the folder back. Its files are closed before.
@@ -28,6 +31,18 @@ type File interface {
 	// View is the content as memory, valid until Close; what WriteAt writes appears in it.
 	View() []byte
 	Close() error
+}
+
+// Replacement is a file that grows until it takes its place. Before that a crash leaves nothing of it.
+type Replacement interface {
+	io.WriterAt
+	// Sync makes what was written so far durable, so that Commit has less to do.
+	Sync() error
+	// Commit makes all of it durable, gives it its name, and makes that durable. After a crash before it returns, there is the new file or
+	// what was there before. It ends the Replacement, as Abandon does.
+	Commit() error
+	// Abandon leaves what was there before.
+	Abandon() error
 }
 
 // Guard runs f, and turns a fault in a [File.View] or a [Memory] into an error. what says what f does.

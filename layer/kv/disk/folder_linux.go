@@ -64,7 +64,7 @@ func Open(path string, ours func(name string) bool, medium Medium) (Folder, erro
 // Immediate implements [Folder].
 func (f *folder) Immediate() bool { return f.persistent }
 
-// Names implements [Folder]. Files that Create did not finish are removed.
+// Names implements [Folder]. Files that nobody finished are removed.
 func (f *folder) Names() ([]string, error) {
 	entries, err := os.ReadDir(f.path)
 	if err != nil {
@@ -85,7 +85,7 @@ func (f *folder) Names() ([]string, error) {
 	return names, nil
 }
 
-// unfinished ends the name of a file while Create fills it.
+// unfinished ends the name of a file while Create or its writer fills it.
 const unfinished = ".new"
 
 // Create implements [Folder].
@@ -180,7 +180,7 @@ func (f *folder) view(file *os.File) (File, error) {
 	return m, nil
 }
 
-// Sync implements [File]. The file's size never changes, so its data is all there is to make durable.
+// Sync implements [File]. fdatasync makes the size durable, too, where that has changed.
 func (m *mapped) Sync() error {
 	for {
 		if err := unix.Fdatasync(m.fd); !errors.Is(err, unix.EINTR) {
@@ -201,3 +201,34 @@ func (m *mapped) Close() error {
 	}
 	return errors.Join(err, m.File.Close())
 }
+
+// replacement implements [Replacement].
+type replacement struct {
+	*mapped
+	folder *folder
+	name   string
+}
+
+// Replace implements [Folder].
+func (f *folder) Replace(name string) (Replacement, error) {
+	file, err := os.OpenFile(filepath.Join(f.path, name+unfinished), os.O_CREATE|os.O_EXCL|os.O_RDWR, 0o600)
+	if err != nil {
+		return nil, err
+	}
+	return &replacement{&mapped{File: file, fd: int(file.Fd())}, f, name}, nil
+}
+
+// Commit implements [Replacement].
+func (r *replacement) Commit() error {
+	if err := r.Sync(); err != nil {
+		return errors.Join(err, r.Abandon())
+	}
+	path := filepath.Join(r.folder.path, r.name)
+	if err := os.Rename(path+unfinished, path); err != nil {
+		return errors.Join(err, r.Abandon())
+	}
+	return errors.Join(SyncFolder(r.folder.path), r.Close())
+}
+
+// Abandon implements [Replacement].
+func (r *replacement) Abandon() error { return errors.Join(r.Close(), os.Remove(r.Name())) }

@@ -21,6 +21,7 @@ type Disk struct {
 
 	mu    sync.Mutex
 	files map[string]*file // guarded by mu
+	old   map[string]*file // guarded by mu; names whose change is not durable, with what was there before, nil for nothing
 
 	Lie       func(off int64) bool // a Sync after a write at that offset reports success and does nothing
 	FailSync  func(off int64) bool
@@ -28,11 +29,18 @@ type Disk struct {
 	Full      func() bool // Create finds no space
 	Written   func()      // called after each write
 
-	Writes, Syncs int // guarded by mu
+	// Replacing is called before each step of a Replacement: "write", "sync", "name", "settle". An error is that of the step; if it is ErrSkipped,
+	// the step reports success and does nothing.
+	Replacing func(step string) error
+
+	Writes, Syncs int // guarded by mu; those of replacements are not among them
 }
 
+// ErrSkipped is what [Disk.Replacing] returns to have a step left out.
+var ErrSkipped = errors.New("skipped")
+
 // New returns an empty disk.
-func New() *Disk { return &Disk{files: map[string]*file{}} }
+func New() *Disk { return &Disk{files: map[string]*file{}, old: map[string]*file{}} }
 
 // NewMemory returns empty persistent memory: it stores words, by package disk's own code for that, and a Sync is a fence.
 func NewMemory() *Disk {
@@ -42,11 +50,12 @@ func NewMemory() *Disk {
 }
 
 type file struct {
-	d       *Disk
-	name    string
-	view    []byte // what a reader sees
-	durable []byte // what a crash leaves for certain; nil: what is in view, as long as nothing was written
-	pending []write
+	d        *Disk
+	name     string
+	view     []byte // what a reader sees
+	durable  []byte // what a crash leaves for certain; nil: what is in view, as long as nothing was written
+	pending  []write
+	replaced bool // took its place as a whole: it is never written to again
 }
 
 type write struct {
@@ -159,9 +168,18 @@ func (d *Disk) Crash(seed uint64) *Disk {
 	left.persistent = d.persistent
 	for _, name := range slices.Sorted(maps.Keys(d.files)) {
 		f := d.files[name]
+		if old, changed := d.old[name]; changed && random.IntN(2) == 0 {
+			if f = old; f == nil {
+				continue
+			}
+		}
 		kept := f.durable
 		if kept == nil {
 			kept = f.view
+		}
+		if f.replaced && len(f.pending) == 0 { // no one writes to it: all crashes leave the same bytes
+			left.files[name] = &file{d: left, name: name, view: kept, replaced: true}
+			continue
 		}
 		content := slices.Clone(kept)
 		keep := random.Float64() // some crashes keep nearly all, some nearly nothing
@@ -192,10 +210,25 @@ func (d *Disk) Wipe(name string, off int) {
 func (d *Disk) change(name string, f func([]byte)) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	f(d.files[name].view)
-	if p := d.files[name].durable; p != nil {
+	changed := d.files[name]
+	if changed.replaced { // others have the same bytes
+		changed.view = slices.Clone(changed.view)
+		changed.durable = nil
+	}
+	f(changed.view)
+	if p := changed.durable; p != nil {
 		f(p)
 	}
+}
+
+// Size is that of a file, 0 if there is none.
+func (d *Disk) Size(name string) int64 {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if f := d.files[name]; f != nil {
+		return int64(len(f.view))
+	}
+	return 0
 }
 
 // Content returns a copy of what a reader of that file sees, for tests that look at bytes.

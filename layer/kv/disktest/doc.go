@@ -21,5 +21,7 @@
 // # Limits
 //
 // Pieces are cut at multiples of 8 bytes, which is persistent memory's word and smaller than any disk's sector. A fence is for one file and
-// for whoever stored to it, where a processor's is for all that it stored. Blocks that were synced do not rot.
+// for whoever stored to it, where a processor's is for all that it stored. Blocks that were synced do not rot. A name
+// that a crash may take back has what it had before or the last that it got. Holding lets a [disk.Replacement] through: it has no name before it was
+// synced.
 package disktest

@@ -59,6 +59,7 @@ func (s *Store) PutElement(c *Collection, key, value []byte) error {
 		return err
 	}
 	s.place(c, s.at(a), a)
+	s.applied = s.seq
 	return nil
 }
 
@@ -72,6 +73,7 @@ func (s *Store) DeleteElement(c *Collection, key []byte) (bool, error) {
 		return false, err
 	}
 	s.displace(c, key)
+	s.applied = s.seq
 	return true, nil
 }
 
@@ -118,6 +120,14 @@ func (s *Store) collectionOf(r record) (*Collection, error) {
 		return nil, fmt.Errorf("%w: record %d makes a %v of a %v", ErrDamaged, r.seq(), kind, c.Kind)
 	}
 	return c, nil
+}
+
+// collectionWith is the collection that the record of a key gives it, nil for a string.
+func (s *Store) collectionWith(r record) *Collection {
+	if !r.heads() {
+		return nil
+	}
+	return s.collections[r.id()]
 }
 
 // applyElement repeats what an element's record did.

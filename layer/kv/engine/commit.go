@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"usui/layer/kv/collection"
 	"usui/layer/kv/disk"
 )
 
@@ -17,6 +18,7 @@ func (s *Store) append(d *draft, slot uint64) (address, error) {
 	if s.sealed != nil {
 		return 0, s.sealed
 	}
+	s.boundRemoved()
 	size := d.size()
 	if s.group.depth > 0 {
 		d.more = true
@@ -64,18 +66,25 @@ func (s *Store) write(d *draft) address {
 		s.group.grow(before, size)
 	}
 	a := s.addressOf(g.slot, s.tail)
+	s.last = s.tail
 	s.tail += size
 	s.used += int64(size)
+	s.capture.unsaved += int64(size)
+	g.collections = g.collections || d.kind != collection.String
 	s.stats.Records++
 	s.stats.BytesAppended += uint64(size)
 	return a
 }
 
 // Commit hands what was written since the last batch to the committer, unless that is busy: then the batch goes on growing, and a
-// later Commit takes it. It does some compaction, too.
+// later Commit takes it. It does some compaction, too, and begins a checkpoint when it is time.
 func (s *Store) Commit() {
 	if s.sealed == nil {
+		s.boundRemoved()
 		s.compact()
+	}
+	if s.due() {
+		s.beginCheckpoint()
 	}
 	s.hand()
 }
@@ -113,6 +122,7 @@ func (s *Store) Collect() {
 	default:
 	}
 	s.collectSegments()
+	s.collectCheckpoint()
 }
 
 // wait waits for the committer, if it is busy.

@@ -46,6 +46,7 @@ func (s *Store) compactOldest() bool {
 
 // step looks through n bytes of the victim and says false if there was no room for a copy.
 func (s *Store) step(n int) bool {
+	s.boundRemoved()
 	v := &s.victim
 	if v.segment == nil {
 		*v = compaction{segment: s.log[0], off: headerSize}
@@ -100,6 +101,7 @@ func (s *Store) keepElement(r record, a address) bool {
 	again, ok := s.copy(&draft{op: opPutElement, kind: c.Kind, id: c.id, key: r.element(), value: r.value()})
 	if ok {
 		c.Elements.Set(r.element(), r.value(), uint64(again))
+		s.applied = s.seq
 	}
 	return ok
 }
@@ -129,7 +131,8 @@ func (s *Store) keepKey(r record, a address) bool {
 	}
 	again, ok := s.copy(&d)
 	if ok {
-		p.set(again, r.expire() != 0)
+		s.move(&p, r, again)
+		s.applied = s.seq
 	}
 	return ok
 }

@@ -30,6 +30,11 @@
 // Compaction moves keys and elements in any order, so that the log may tell of an element before its key: whichever comes first makes the
 // collection, and what has no key at the end of the log is dropped.
 //
+// A checkpoint is the index as it was at a place in the log, so that opening a store reads the log from there on. It is a file of its own, which
+// takes the place of the one before when it is whole and the log is durable up to its place. It is made beside the writes: one table of the index at
+// a time is copied as it is by then, and what was removed or replaced since the place, in tables that were not copied yet, is noted. What came
+// after the place is known by its address. The log alone is the truth: a checkpoint that does not check or does not fit is ignored.
+//
 // Several records that belong together are a group: each but the last says that more follows, and a reader of the log ends it before a group
 // that is not whole. A group is written as part of one batch.
 //
@@ -42,7 +47,7 @@
 //
 // # Invariants
 //
-//   - One WriteAt and one Sync for each batch; a batch lies in one segment, and a group in one batch.
+//   - One WriteAt and one Sync for each batch, and none for a checkpoint, whose file has its own; a batch lies in one segment, and a group in one batch.
 //   - Nothing that [Store.Durable] covers is lost by a crash, and what it does not cover is there as a whole group or not at all.
 //   - A collection is there as long as a key has it. Its last element and its key go together: that is up to the caller.
 //   - After a failed write or sync no write is accepted ([ErrSealed]) and Durable never moves again. Reads go on.
@@ -51,15 +56,20 @@
 //
 // # Locks
 //
-// None: a Store belongs to one goroutine. Its two others, the committer and the keeper of spare segments, get work by channels and touch
-// files only.
+// None: a Store belongs to one goroutine. Its three others, the committer, the keeper of spare segments and the saver of checkpoints, get work by
+// channels and touch files only.
 //
 // # Limits
 //
 // After a crash, batches at the very end of the log that rotted or were lost, one or several, look as if they had never been acknowledged: nothing
 // behind them proves that they were durable, but for what the header of the newest spare knew when it was made, about a segment before. A record is at most a quarter of a segment, and so
-// is a group. Addresses end at 4 TiB. There are no checkpoints: opening reads the whole log. The index does not shrink but by [Store.Clear].
+// is a group. Addresses end at 4 TiB. The index does not shrink but by [Store.Clear].
 // The keys of elements are on Go's heap, those of strings are not. A key that expired stays in the log and in the count of keys until it is
 // looked up or compacted; should the clock be set back after a restart, a collection that was being compacted then comes back in part.
+// Records before a checkpoint are not verified when a store is opened: their CRCs are when compaction comes to them, and by [Check]. Until then one
+// that rotted is noticed only if it cannot be read as a record; it seals the store, and reads do not find its key. A checkpoint has no collections:
+// segments that have any of their records are read as a whole. Making one takes some 10 MiB of memory, and disk for a second file as large as
+// the index; a saver that is slower than what is replaced makes writes wait.
+//
 // Compaction by age moves cold data once each time around, where one by share of live bytes would not.
 package engine

@@ -16,6 +16,7 @@ const (
 	tableBytes   = (buckets + overflows) * bucketWords * 8
 	tagBits      = 24
 	tagShift     = 64 - tagBits
+	maxDepth     = 14 // bits: 16,384 tables, a billion keys
 	addressBits  = tagShift - 1
 	addressLimit = 1 << addressBits
 	expires      = addressLimit // the bit between tag and address
@@ -70,9 +71,10 @@ func (x *index) tableOf(hash uint64) *table {
 
 // place is a walk along the entries that may be those of a key.
 type place struct {
-	t   *table
-	tag uint64
-	at  int // index of the word that next looks at
+	t      *table
+	tag    uint64
+	bucket int
+	at     int // index of the word that next looks at
 }
 
 // touch reads the bucket of a hash, so that it is in a cache when find comes. Reads of several buckets overlap, where finds would wait for
@@ -82,7 +84,8 @@ func (x *index) touch(hash uint64) uint64 {
 }
 
 func (x *index) find(hash uint64) place {
-	return place{x.tableOf(hash), hash >> tagShift, int(hash&(buckets-1)) * bucketWords}
+	bucket := int(hash & (buckets - 1))
+	return place{x.tableOf(hash), hash >> tagShift, bucket, bucket * bucketWords}
 }
 
 // next returns the next address with the tag. The entry is then at p.at-1.
@@ -102,6 +105,9 @@ func (p *place) next() (address, bool) {
 		p.at = overflowWord(link)
 	}
 }
+
+// address is what next returned.
+func (p *place) address() address { return addressIn(p.t.words[p.at-1]) }
 
 // set replaces the entry that next returned.
 func (p *place) set(a address, expiring bool) { p.t.words[p.at-1] = entryOf(p.tag, a, expiring) }
@@ -184,7 +190,7 @@ var errCrowded = errors.New("the index cannot split further")
 func (x *index) split(hash uint64) error {
 	number := x.directory[hash>>(64-x.depth)]
 	old := x.tables[number]
-	if old.depth == tagBits-bucketBits+4 { // 14 bits: 16,384 tables, a billion keys
+	if old.depth == maxDepth {
 		return errCrowded
 	}
 	var half [2]*table

@@ -78,6 +78,7 @@ func TestLongFiftyMillionKeys(t *testing.T) {
 	if st.Keys != keys || reports == 0 {
 		t.Errorf("%d keys after %d reports of progress, want %d", st.Keys, reports, keys)
 	}
+	t.Attr("checkpoint", fmt.Sprintf("%d MB", st.Loaded/1e6))
 	t.Attr("recovery", fmt.Sprintf("%d MB in %.1f s: %.0f MB/s", st.Recovered/1e6, st.RecoveryTime.Seconds(), float64(st.Recovered)/1e6/st.RecoveryTime.Seconds()))
 	t.Attr("index", fmt.Sprintf("%d MiB", st.Index>>20))
 	heap("after recovery")

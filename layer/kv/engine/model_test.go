@@ -1,10 +1,12 @@
 package engine
 
 import (
+	"errors"
 	"fmt"
 	"maps"
 	"math/rand/v2"
 	"reflect"
+	"slices"
 	"strings"
 	"sync/atomic"
 
@@ -44,10 +46,15 @@ func (s keyspace) apply(c change) {
 }
 
 // met is what crashes met, so that a test can see that it tests something.
-type met struct{ torn, cut, compacted, elements, held int }
+type met struct {
+	torn, cut, compacted, elements int
+	held                           int // segments, for backups
+	loaded, ignored, between       int // checkpoints; crashes in the middle of one
+	reused                         int // checkpoints that knew an earlier use of a segment
+}
 
 // count looks at a store after a crash of the model's.
-func (m *met) count(before *model, after *Store) {
+func (m *met) count(before *model, after *Store, left *disktest.Disk) {
 	if last := after.log[len(after.log)-1]; last.torn {
 		m.torn++
 		if r, ok := parse(last.view[last.end:], last.seed); ok && r.seq() == after.Last()+1 && r.more() {
@@ -56,6 +63,19 @@ func (m *met) count(before *model, after *Store) {
 	}
 	m.compacted += int(before.store.stats.Compacted)
 	m.held += before.store.Held()
+	if after.stats.Loaded > 0 {
+		m.loaded++
+		if c, err := decodeCheckpoint(left.Content(checkpointName)); err == nil && slices.ContainsFunc(c.marks, func(k mark) bool {
+			g := after.slots[k.slot]
+			return g.epoch != k.epoch && slices.Contains(after.log, g)
+		}) {
+			m.reused++
+		}
+	}
+	m.ignored += int(after.stats.CheckpointIgnored)
+	if before.store.capture.active {
+		m.between++
+	}
 	for _, c := range after.collections {
 		m.elements += c.Elements.Len()
 	}
@@ -73,7 +93,9 @@ type model struct {
 	met     *met
 	backup  backup
 
-	armed            atomic.Bool // the next write waits before its sync
+	checkpoints      bool
+	images           chan *disktest.Disk // what crashes at steps of a checkpoint would have left
+	armed            atomic.Bool         // the next write waits before its sync
 	written, release chan bool
 }
 
@@ -83,10 +105,40 @@ func (m *model) options() Options {
 
 func newModel(seed uint64, d *disktest.Disk) (*model, error) {
 	m := &model{disk: d, random: rand.New(rand.NewPCG(seed, 2)), now: 1000, state: keyspace{}, written: make(chan bool), release: make(chan bool)}
+	m.images = make(chan *disktest.Disk, 2)
+	m.checkpoints = seed%4 == 0 || !d.Immediate() && seed%2 == 0 // they take the race detector long
+	return m, m.open(d)
+}
+
+// open has the model go on with a disk.
+func (m *model) open(d *disktest.Disk) (err error) {
+	random := rand.New(rand.NewPCG(m.random.Uint64(), 3)) // for another goroutine
 	d.Written = m.pass
-	var err error
-	m.store, err = Open(d, m.options())
-	return m, err
+	d.Replacing = func(step string) error {
+		if random.IntN(16) == 0 || step == "settle" && random.IntN(3) == 0 {
+			select {
+			case m.images <- d.Crash(random.Uint64()):
+			default: // there are some to look at
+			}
+		}
+		if random.IntN(60) == 0 {
+			return disktest.ErrInjected
+		}
+		return nil
+	}
+	m.disk = d
+	if m.store, err = Open(d, m.options()); err != nil {
+		return err
+	}
+	return spread(m.store)
+}
+
+// spread gives a small index two tables, so that a checkpoint of it takes some time.
+func spread(s *Store) error {
+	if len(s.index.tables) > 1 {
+		return nil
+	}
+	return s.index.split(0)
 }
 
 // pass is called between a write and its sync.
@@ -110,9 +162,18 @@ func (m *model) cut(seed uint64) *disktest.Disk {
 	return m.disk.Crash(seed)
 }
 
-const modelKeys = 60
+// How many keys there are, and how many more with large strings, enough to make a log of several segments.
+const (
+	modelKeys = 60
+	largeKeys = 30
+)
 
-func keyOf(n int) string { return fmt.Sprint("key", n) }
+func keyOf(n int) string {
+	if n >= modelKeys {
+		return fmt.Sprint("large", n)
+	}
+	return fmt.Sprint("key", n)
+}
 
 func (m *model) key() string { return keyOf(m.random.IntN(modelKeys)) }
 
@@ -144,6 +205,9 @@ func (m *model) act() error {
 	case n < 25:
 		o := &object{value: m.value(), expire: m.expiry()}
 		k := m.key()
+		if n < 2 {
+			o.value, k = strings.Repeat("l", 10000), keyOf(modelKeys+m.random.IntN(largeKeys))
+		}
 		keys, err = map[string]*object{k: o}, m.store.Put([]byte(k), []byte(o.value), o.expire)
 	case n < 32:
 		keys, err = m.putMany()
@@ -167,6 +231,20 @@ func (m *model) act() error {
 	case n < 73 && m.random.IntN(10) == 0:
 		err = m.store.Clear()
 		m.record(change{clear: true})
+		err = errors.Join(err, spread(m.store))
+	case n < 74:
+		if m.checkpoints && !m.store.capture.active && m.store.Last() > 0 {
+			m.store.beginCheckpoint()
+		}
+	case n < 75 && m.random.IntN(3) == 0:
+		m.store.finishCheckpoint()
+	case n < 76:
+		if err := m.store.Drain(); err != nil {
+			return err
+		}
+		if len(m.store.log) > 2 && m.store.await() {
+			m.store.compactOldest()
+		}
 	case n < 85:
 		m.store.Commit()
 	case n < 95:
@@ -437,10 +515,17 @@ func (m *model) compare(s *Store, seq uint64) error {
 // balance compares what a store counts with what there is.
 func balance(s *Store) error {
 	live, expiring, collections := int64(0), 0, map[uint64]bool{}
+	slots, lost := map[int]int64{}, 0
 	for cursor, first := uint64(0), true; first || cursor != 0; first = false {
 		cursor = s.index.walk(cursor, func(a address) {
-			r := s.at(a)
+			r := s.known(a)
+			if r == nil {
+				lost++
+				return
+			}
 			live += int64(r.padded())
+			g, _ := s.locate(a)
+			slots[g.slot] += int64(r.padded())
 			if r.expire() != 0 {
 				expiring++
 			}
@@ -453,6 +538,14 @@ func balance(s *Store) error {
 				return true
 			})
 		})
+	}
+	if lost > 0 {
+		return fmt.Errorf("%d entries lead to no record: %v", lost, s.sealed)
+	}
+	for _, g := range s.log {
+		if g.live != slots[g.slot] {
+			return fmt.Errorf("%d bytes live are counted in %s, want %d", g.live, segmentName(g.slot), slots[g.slot])
+		}
 	}
 	if live != s.live || expiring != s.expiring || len(collections) != len(s.collections) {
 		return fmt.Errorf("%d bytes live, %d keys with an expiry, %d collections are counted; want %d, %d and %d", s.live, s.expiring, len(s.collections), live, expiring, len(collections))

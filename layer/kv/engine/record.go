@@ -167,12 +167,18 @@ func (r record) last(seed uint32) {
 
 // parse returns the record at the start of p if it is a valid one. p may hold anything.
 func parse(p []byte, seed uint32) (record, bool) {
+	r, ok := shape(p)
+	return r, ok && r.crc(seed) == binary.LittleEndian.Uint32(r)
+}
+
+// shape is parse without the CRC: what it returns can be read, and may say anything.
+func shape(p []byte) (record, bool) {
 	if len(p) < recordHeader {
 		return nil, false
 	}
 	r := record(p)
 	n := r.length()
-	if n < recordHeader || n > len(p) || r.keyLength() > n-recordHeader || r.crc(seed) != binary.LittleEndian.Uint32(r) {
+	if n < recordHeader || n > len(p) || r.keyLength() > n-recordHeader {
 		return nil, false
 	}
 	return r[:n], r[:n].wellFormed()

@@ -5,7 +5,6 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
-	"hash/maphash"
 	"slices"
 	"time"
 
@@ -16,7 +15,7 @@ import (
 // Open reads the log in a folder and returns the store that it describes. The folder becomes the store's. An error that wraps
 // [ErrDamaged] says where something is missing that had been acknowledged; nothing was changed then.
 func Open(folder disk.Folder, opt Options) (_ *Store, err error) {
-	s := &Store{folder: folder, opt: opt, seed: maphash.MakeSeed(), collections: map[uint64]*Collection{}}
+	s := &Store{folder: folder, opt: opt, key: newHashKey(), collections: map[uint64]*Collection{}}
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, s.abandon())
@@ -41,6 +40,7 @@ func Open(folder disk.Folder, opt Options) (_ *Store, err error) {
 	}
 	s.committer.start(s.opt.Notify)
 	s.keeper.start(s)
+	s.saver.start(s.folder, s.opt.Notify)
 	s.order()
 	return s, nil
 }
@@ -63,8 +63,9 @@ func (s *Store) recover(files segments) error {
 		return s.begin()
 	}
 	s.opt.SegmentBytes = len(files.slots[0].view)
-	l := logReader{segments: files, progress: s.opt.Progress}
-	if err := disk.Guard("read the log", func() error { return l.read(s.replay) }); err != nil {
+	s.log = files.log
+	l, err := s.readCheckpointAndLog(files)
+	if err != nil {
 		return err
 	}
 	s.discardOrphans()
@@ -73,7 +74,11 @@ func (s *Store) recover(files segments) error {
 	}
 	s.free, s.log = files.free, files.log[:l.last+1]
 	s.spares = slices.Clone(files.log[l.last+1:])
-	s.seq, s.durable, s.used = l.seq, l.seq, int64(l.bytes)
+	s.seq, s.applied, s.durable, s.last = l.seq, l.seq, l.seq, l.at
+	for _, g := range s.log {
+		s.used += int64(g.end - headerSize)
+	}
+	s.capture.unsaved = int64(l.bytes)
 	last := s.log[len(s.log)-1]
 	s.tail = last.end
 	if last.torn {
@@ -81,6 +86,56 @@ func (s *Store) recover(files segments) error {
 	}
 	s.stats.Recovered, s.stats.RecoveryTime = l.bytes, time.Since(start)
 	return nil
+}
+
+// readCheckpointAndLog reads a checkpoint, if there is one that is true, and the log from there on, or else all of it.
+func (s *Store) readCheckpointAndLog(files segments) (*logReader, error) {
+	c, file, err := openCheckpoint(s.folder, files.checkpoint)
+	if file != nil {
+		defer file.Close() // it was only read
+	}
+	if c != nil && err == nil {
+		var l *logReader
+		if l, err = s.readLog(files, c); err == nil {
+			s.stats.Loaded = uint64(c.bytes)
+			return l, nil
+		}
+	}
+	if err != nil { // of whatever kind: if it is the log's, it comes again
+		if err := s.startAgain(files); err != nil {
+			return nil, err
+		}
+		s.stats.CheckpointIgnored++
+	}
+	return s.readLog(files, nil)
+}
+
+// readLog reads the log, from a checkpoint on if it is not nil.
+func (s *Store) readLog(files segments, c *checkpoint) (*logReader, error) {
+	l := &logReader{segments: files, progress: s.opt.Progress}
+	err := disk.Guard("read the log", func() error {
+		if c != nil {
+			from, err := s.resume(c, &files)
+			if err != nil {
+				return err
+			}
+			l.goOnFrom(from, c.at)
+		}
+		return l.read(s.replay)
+	})
+	if err == nil {
+		err = s.sealed // a record to which a checkpoint led was none
+	}
+	return l, err
+}
+
+// startAgain forgets what a checkpoint said.
+func (s *Store) startAgain(files segments) error {
+	s.sealed, s.key, s.lastID = nil, newHashKey(), 0
+	for _, g := range files.slots {
+		g.flushed, g.end, g.torn, g.collections = 0, 0, false, false
+	}
+	return s.forget()
 }
 
 // begin makes the first segment of a new store.
@@ -110,6 +165,8 @@ const (
 func (s *Store) replay(list []located) error {
 	for i := range list {
 		list[i].hash = s.hash(list[i].record.key())
+	}
+	for i := range list { // in a loop of its own, short enough that many of its reads are on their way at once
 		s.touched += s.index.touch(list[i].hash)
 	}
 	for i := range list {
@@ -124,6 +181,9 @@ func (s *Store) replay(list []located) error {
 // time, and without the key its elements would be dropped.
 func (s *Store) apply(l *located) error {
 	r, at := l.record, s.addressOf(l.slot, l.off)
+	if r.heads() || r.op().isElement() {
+		s.slots[l.slot].collections = true
+	}
 	switch {
 	case r.op() == opClear:
 		return s.forget()
@@ -141,9 +201,11 @@ func (s *Store) apply(l *located) error {
 
 // segments are the files of a folder.
 type segments struct {
-	slots  []*segment // by slot
-	log    []*segment // those in use, in the order of the log
-	free   []*segment
+	slots      []*segment // by slot
+	log        []*segment // those in use, in the order of the log
+	free       []*segment
+	checkpoint string // the file's name, if there is one
+
 	differ []*segment // a crash came between the two copies of their header
 }
 
@@ -151,6 +213,10 @@ func openSegments(folder disk.Folder) (f segments, err error) {
 	names, err := folder.Names()
 	if err != nil {
 		return f, err
+	}
+	if at := slices.Index(names, checkpointName); at >= 0 {
+		names = slices.Delete(names, at, at+1)
+		f.checkpoint = checkpointName
 	}
 	for slot, name := range names {
 		if name != segmentName(slot) {
@@ -226,14 +292,18 @@ type logReader struct {
 	segments
 	progress func(done, total int64)
 
-	seq     uint64 // of the last record
-	known   bool   // there was a record
-	last    int    // index of the segment to append to
-	records uint64
-	bytes   uint64
-	remains int       // segments that end with the remains of a batch
-	list    []located // records that f has not got yet; the last ones are of a group that has not ended
-	whole   int       // those before, of groups that have
+	seq       uint64 // of the last record
+	known     bool   // there was a record
+	first     int    // index of the segment to begin with
+	off       int    // where in it; 0 is its start
+	last      int    // index of the segment to append to
+	at        int    // where its last record is; 0 if there is none
+	records   uint64
+	bytes     uint64
+	segmentAt int       // where the last record of the segment is that is being read; 0 if there is none
+	remains   int       // segments that end with the remains of a batch
+	list      []located // records that f has not got yet; the last ones are of a group that has not ended
+	whole     int       // those before, of groups that have
 }
 
 // located is a record and where it lies.
@@ -252,16 +322,17 @@ func (l *logReader) read(f func([]located) error) error {
 		l.progress = func(int64, int64) {}
 	}
 	size := int64(len(l.slots[0].view))
-	for i, g := range l.log {
-		before := l.records
+	for i := l.first; i < len(l.log); i++ {
+		g, before := l.log[i], l.records
 		if !l.known {
 			l.seq = max(l.seq, g.base)
 		}
-		if err := l.readSegment(g, f); err != nil {
+		if err := l.readSegment(g, max(l.off, headerSize), f); err != nil {
 			return err
 		}
+		l.off, l.segmentAt = 0, 0
 		if l.records > before || g.torn {
-			l.last = i
+			l.last, l.at = i, l.segmentAt
 		}
 		l.progress(int64(i+1)*size, int64(len(l.log))*size)
 	}
@@ -289,9 +360,15 @@ func (l *logReader) lookAtWitnesses() error {
 	return nil
 }
 
+// goOnFrom has read begin at a place in the log, which is in the segment of that index.
+func (l *logReader) goOnFrom(first int, at position) {
+	l.first, l.last, l.off = first, first, at.off
+	l.seq, l.known, l.at, l.segmentAt = at.seq, true, at.last, at.last
+}
+
 // readSegment reads groups of records, most of which are single ones. The log ends before a group that is not whole.
-func (l *logReader) readSegment(g *segment, f func([]located) error) error {
-	g.end, g.flushed = headerSize, len(g.view) // until its end is known
+func (l *logReader) readSegment(g *segment, from int, f func([]located) error) error {
+	g.end, g.flushed = from, len(g.view) // until its end is known
 	off, seq, known := g.end, l.seq, l.known
 	l.list, l.whole = l.list[:0], 0
 	for {
@@ -308,6 +385,7 @@ func (l *logReader) readSegment(g *segment, f func([]located) error) error {
 		l.records += uint64(len(l.list) - l.whole)
 		l.bytes += uint64(off - g.end)
 		l.seq, l.known, g.end, l.whole = seq, known, off, len(l.list)
+		l.segmentAt = off - r.padded()
 		if l.whole < listed {
 			continue
 		}

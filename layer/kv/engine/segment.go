@@ -74,9 +74,12 @@ type segment struct {
 	file    disk.File
 	view    []byte
 	seed    uint32
-	flushed int  // what lies below this offset is in view
-	end     int  // of its records, once the log went on to the next segment
-	torn    bool // behind end are the remains of a batch: nothing is appended to it
+	flushed int   // what lies below this offset is in view
+	end     int   // of its records, once the log went on to the next segment
+	live    int64 // bytes of records that the index knows; those of elements are not among them
+	torn    bool  // behind end are the remains of a batch: nothing is appended to it
+
+	collections bool // there are records of elements, or of keys that have a collection
 }
 
 const namePrefix = "segment-"
@@ -85,6 +88,9 @@ func segmentName(slot int) string { return fmt.Sprintf("%s%06d", namePrefix, slo
 
 // IsOurs says whether a store makes files of that name.
 func IsOurs(name string) bool {
+	if name == checkpointName {
+		return true
+	}
 	_, err := slotOf(name)
 	return err == nil
 }
@@ -113,20 +119,20 @@ func (h header) encodeTwice() []byte {
 	return p
 }
 
-// use writes a new header, twice, and makes it durable: after a crash the file has the old one or the new one.
+// use writes a new header, twice, and makes it durable: after a crash the file has the old one or the new one. The keeper calls it; it changes
+// nothing but the file.
 func (g *segment) use(h header) error {
 	for off := int64(0); off < headerSize; off += headerCopy {
 		if err := g.put(h, off); err != nil {
 			return err
 		}
 	}
-	g.begin(h)
 	return nil
 }
 
 // begin makes g an empty segment.
 func (g *segment) begin(h header) {
-	g.header, g.seed, g.flushed, g.end, g.torn = h, seedOf(h.epoch), headerSize, 0, false
+	g.header, g.seed, g.flushed, g.end, g.live, g.torn, g.collections = h, seedOf(h.epoch), headerSize, 0, 0, false, false
 }
 
 func (g *segment) put(h header, off int64) error {

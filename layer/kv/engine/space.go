@@ -72,7 +72,7 @@ func (s *Store) rotate(leave int) bool {
 	}
 	s.log = append(s.log, s.spares[0])
 	s.spares = slices.Delete(s.spares, 0, 1)
-	s.tail = headerSize
+	s.tail, s.last = headerSize, 0
 	s.order()
 	return true
 }
@@ -83,6 +83,7 @@ type task struct {
 	slot         int
 	state        state
 	number, base uint64
+	header       header // that it has then
 	err          error
 }
 
@@ -105,10 +106,10 @@ func (k *keeper) start(s *Store) {
 // run ends when tasks is closed.
 func (k *keeper) run(create func(slot int, h header) (*segment, error), notify func()) {
 	for t := range k.tasks {
-		if h := newHeader(t.state, t.number, t.base); t.segment == nil {
-			t.segment, t.err = create(t.slot, h)
+		if t.header = newHeader(t.state, t.number, t.base); t.segment == nil {
+			t.segment, t.err = create(t.slot, t.header)
 		} else {
-			t.err = t.segment.use(h)
+			t.err = t.segment.use(t.header)
 		}
 		k.kept <- t
 		notify()
@@ -189,6 +190,9 @@ func (s *Store) await() bool {
 // take files a segment from the keeper where it belongs. Spares come in the order in which they were ordered.
 func (s *Store) take(t task) {
 	created := t.slot >= 0
+	if !created && t.err == nil {
+		t.segment.begin(t.header)
+	}
 	switch {
 	case t.state == inLog:
 		s.ordered--

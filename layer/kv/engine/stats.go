@@ -13,13 +13,19 @@ type Stats struct {
 	Refused        uint64 // writes, because the disk was full
 	NoRoom         uint64 // new segments that found no space
 
+	Checkpoints       uint64
+	CheckpointSyncs   uint64 // of them, and of those that failed
+	CheckpointsFailed uint64 // could not be written: opening reads more of the log
+	CheckpointIgnored uint64 // 1: the one that was there did not check, or did not fit the log, and all of that was read
+
 	Keys        uint64 `metric:"gauge"`
 	Collections uint64 `metric:"gauge"` // that keys have
 	Live        uint64 `metric:"gauge"` // bytes of the log that hold what keys have
 	Segments    uint64 `metric:"gauge"` // files, free and spare ones among them
 	Index       uint64 `metric:"gauge"` // bytes of memory
 
-	Recovered    uint64        `metric:"gauge"` // bytes that were read at the start
+	Loaded       uint64        `metric:"gauge"` // bytes of the checkpoint at the start
+	Recovered    uint64        `metric:"gauge"` // bytes of the log that were read then
 	RecoveryTime time.Duration // how long that took
 }
 

@@ -2,9 +2,12 @@ package engine
 
 import (
 	"bytes"
+	cryptorand "crypto/rand"
+	"encoding/binary"
 	"errors"
 	"fmt"
-	"hash/maphash"
+
+	"github.com/dchest/siphash"
 
 	"usui/layer/kv/collection"
 	"usui/layer/kv/disk"
@@ -31,6 +34,8 @@ type Options struct {
 	Now func() int64
 	// Limits are looked at by what collections tell of their encoding. nil is those of Redis.
 	Limits *collection.Limits
+	every  int64 // see checkpointEvery; for tests
+
 	// Progress is called while the log is read, with how much of it was.
 	Progress func(done, total int64)
 }
@@ -54,7 +59,7 @@ func (e Entry) Kind() collection.Kind {
 type Store struct {
 	folder disk.Folder
 	opt    Options
-	seed   maphash.Seed
+	key    hashKey
 	index  *index
 	stats  Stats
 
@@ -72,7 +77,9 @@ type Store struct {
 	left     []*segment // that are out of the log and still say that they are in it, oldest first
 
 	tail     int    // where the next record goes in the last segment
+	last     int    // where the last one is in it; 0 if there is none
 	seq      uint64 // of the last record
+	applied  uint64 // of the last one that index and collections know
 	durable  uint64
 	used     int64 // bytes of records in the log
 	live     int64 // bytes of records that the index knows
@@ -87,6 +94,8 @@ type Store struct {
 
 	committer
 	keeper
+	capture capture
+	saver
 }
 
 const pendingSlots = 1 << 14
@@ -139,22 +148,24 @@ func (s *Store) PutParts(key, value []byte, parts [][]byte, expire int64) error 
 // point makes the index lead to a record that was just read or appended.
 func (s *Store) point(hash uint64, key []byte, a address) error {
 	now := s.at(a)
-	if err := s.enter(hash, now); err != nil { // first: what it replaces may have the same collection
+	if err := s.enter(hash, now, a); err != nil { // first: what it replaces may have the same collection
 		return err
 	}
 	p, old := s.lookup(hash, key)
 	expiring := now.expire() != 0
 	if old != nil {
-		s.leave(old)
+		s.leave(old, p.address())
+		s.replaces(&p)
 		p.set(a, expiring)
 	} else if err := s.index.insert(hash, a, expiring); err != nil {
 		return s.seal(err)
 	}
+	s.applied = s.seq
 	return nil
 }
 
 // enter counts the record of a key that comes into the index.
-func (s *Store) enter(hash uint64, r record) error {
+func (s *Store) enter(hash uint64, r record, a address) error {
 	if r.heads() {
 		c, err := s.collectionOf(r)
 		if err != nil {
@@ -163,21 +174,26 @@ func (s *Store) enter(hash uint64, r record) error {
 		c.heads++
 		c.slot = hash % pendingSlots
 	}
-	s.live += int64(r.padded())
+	s.weighKey(a, int64(r.padded()))
 	if r.expire() != 0 {
 		s.expiring++
 	}
 	return nil
 }
 
+func (s *Store) weighKey(a address, bytes int64) {
+	g, _ := s.locate(a)
+	g.live += bytes
+	s.live += bytes
+}
+
 // leave takes back what enter counted. A collection that no key has any more is gone.
-func (s *Store) leave(r record) {
-	if r.heads() {
-		c := s.collections[r.id()]
+func (s *Store) leave(r record, a address) {
+	if c := s.collectionWith(r); c != nil {
 		c.heads--
 		s.Discard(c)
 	}
-	s.live -= int64(r.padded())
+	s.weighKey(a, -int64(r.padded()))
 	if r.expire() != 0 {
 		s.expiring--
 	}
@@ -195,6 +211,7 @@ func (s *Store) Delete(key []byte) (bool, error) {
 	if p, r := s.lookup(hash, key); r != nil { // compaction may have met it and found it expired
 		s.drop(&p, r)
 	}
+	s.applied = s.seq
 	return true, nil
 }
 
@@ -206,6 +223,7 @@ func (s *Store) Clear() error {
 	for i := range s.pending {
 		s.pending[i] = s.seq
 	}
+	s.applied = s.seq
 	return s.forget()
 }
 
@@ -216,7 +234,11 @@ func (s *Store) forget() error {
 		return s.seal(err)
 	}
 	old := s.index
+	s.capture.abandoned = true
 	s.index, s.live, s.expiring = fresh, 0, 0
+	for _, g := range s.log {
+		g.live = 0
+	}
 	s.collections = map[uint64]*Collection{}
 	return old.close()
 }
@@ -234,7 +256,7 @@ func (s *Store) Scan(cursor uint64, count int, f func(key []byte, e Entry)) uint
 	for {
 		cursor = s.index.walk(cursor, func(a address) {
 			seen++
-			if r := s.at(a); r.expire() == 0 || r.expire() > now {
+			if r := s.known(a); r != nil && (r.expire() == 0 || r.expire() > now) {
 				f(r.key(), s.entry(r))
 			}
 		})
@@ -258,13 +280,15 @@ func (s *Store) Sweep(cursor uint64, n int) (next uint64, gone, of int) {
 		}
 		cursor = s.index.walkExpiring(cursor, func(a address) {
 			of++
-			if s.at(a).expire() <= now {
+			if r := s.known(a); r != nil && r.expire() <= now {
 				dead = append(dead, a)
 			}
 		})
 	}
 	for _, a := range dead {
-		s.Get(s.at(a).key())
+		if r := s.known(a); r != nil {
+			s.Get(r.key())
+		}
 	}
 	return cursor, len(dead), of
 }
@@ -272,7 +296,10 @@ func (s *Store) Sweep(cursor uint64, n int) (next uint64, gone, of int) {
 // Random returns a key, each with the same chance, or false if there is none.
 func (s *Store) Random() (key []byte, ok bool) {
 	for s.index.count > 0 {
-		r := s.at(s.index.random())
+		r := s.known(s.index.random())
+		if r == nil {
+			break
+		}
 		if e := r.expire(); e == 0 || e > s.opt.Now() {
 			return r.key(), true
 		}
@@ -302,7 +329,18 @@ func (s *Store) Pending(key []byte) uint64 { return s.pending[s.hash(key)%pendin
 // Sealed is nil, or why the store accepts no writes any more.
 func (s *Store) Sealed() error { return s.sealed }
 
-func (s *Store) hash(key []byte) uint64 { return maphash.Bytes(s.seed, key) }
+// hashKey is what clients do not know, so that they cannot choose keys that meet in one bucket. It is kept with checkpoints.
+type hashKey [2]uint64
+
+func newHashKey() hashKey {
+	var random [16]byte
+	cryptorand.Read(random[:]) // never fails, says its doc comment
+	return hashKey{binary.NativeEndian.Uint64(random[:]), binary.NativeEndian.Uint64(random[8:])}
+}
+
+func (k hashKey) hash(key []byte) uint64 { return siphash.Hash(k[0], k[1], key) }
+
+func (s *Store) hash(key []byte) uint64 { return s.key.hash(key) }
 
 // lookup returns the record of a key, expired or not, and where the index has it.
 func (s *Store) lookup(hash uint64, key []byte) (place, record) {
@@ -312,7 +350,7 @@ func (s *Store) lookup(hash uint64, key []byte) (place, record) {
 		if !ok {
 			return p, nil
 		}
-		if r := s.at(a); bytes.Equal(r.key(), key) {
+		if r := s.known(a); r != nil && bytes.Equal(r.key(), key) {
 			return p, r
 		}
 	}
@@ -320,24 +358,58 @@ func (s *Store) lookup(hash uint64, key []byte) (place, record) {
 
 // drop takes the record that lookup found out of the index.
 func (s *Store) drop(p *place, r record) {
-	s.leave(r)
+	s.leave(r, p.address())
+	s.replaces(p)
 	s.index.remove(p)
 }
 
-// at returns the record at an address, from its batch if it is not written yet.
+// move makes an entry lead to a copy of its record.
+func (s *Store) move(p *place, r record, to address) {
+	s.weighKey(p.address(), -int64(r.padded()))
+	s.weighKey(to, int64(r.padded()))
+	s.replaces(p)
+	p.set(to, r.expire() != 0)
+}
+
+// locate returns the segment of an address, and the offset in it.
+func (s *Store) locate(a address) (*segment, int) {
+	size := uint64(s.opt.SegmentBytes / alignment)
+	return s.slots[uint64(a)/size], int(uint64(a) % size * alignment)
+}
+
+// at returns the record at an address, which was read or appended since the store was opened.
 func (s *Store) at(a address) record {
-	size := s.opt.SegmentBytes / alignment
-	g, off := s.slots[int(a)/size], int(a)%size*alignment
+	r := record(s.from(a))
+	return r[:r.length()]
+}
+
+// known returns the record at an address of the index. Those from before a checkpoint were not looked at when it was loaded, and may have rotted
+// since they were written. One that is none that a key has seals the store, and is nil.
+func (s *Store) known(a address) record {
+	r, ok := shape(s.from(a))
+	if !ok || r.op() != opPut || r.heads() && s.collections[r.id()] == nil {
+		g, off := s.locate(a)
+		_ = s.seal(fmt.Errorf("%w: %s at %#x", ErrDamaged, segmentName(g.slot), off)) // each later write returns it
+		return nil
+	}
+	return r
+}
+
+// from is the log from an address on, in its batch if it is not written yet. Only an address from a checkpoint that lies has nothing there.
+func (s *Store) from(a address) []byte {
+	g, off := s.locate(a)
 	p := g.view
 	if off >= g.flushed {
 		b := &s.batch
 		if s.busy && s.flight.segment == g && off < s.flight.off+len(s.flight.records) {
 			b = &s.flight
 		}
+		if b.segment != g || off < b.off || off > b.off+len(b.records) {
+			return nil
+		}
 		p, off = b.records, off-b.off
 	}
-	r := record(p[off:])
-	return r[:r.length()]
+	return p[off:]
 }
 
 // seal ends all writing.
@@ -351,6 +423,8 @@ func (s *Store) seal(cause error) error {
 // Close writes what is left, and gives the folder back. What it could not make durable is its error.
 func (s *Store) Close() error {
 	err := s.Drain()
+	s.lastCheckpoint()
+	s.saver.end()
 	s.committer.end()
 	s.keeper.end()
 	err = errors.Join(err, s.bearWitness())

@@ -162,6 +162,7 @@ func (s *Server) infoEngine() []any {
 	e := s.store.Stats()
 	return []any{"batches", e.Batches, "syncs", e.Batches, "records", e.Records, "bytes_appended", e.BytesAppended, "bytes_compacted", e.BytesCompacted,
 		"segments", e.Segments, "segments_compacted", e.Compacted, "bytes_live", e.Live, "index_bytes", e.Index, "writes_refused", e.Refused,
+		"checkpoints", e.Checkpoints, "checkpoints_failed", e.CheckpointsFailed, "checkpoint_syncs", e.CheckpointSyncs, "checkpoint_ignored", e.CheckpointIgnored, "checkpoint_bytes_loaded", e.Loaded,
 		"recovered_bytes", e.Recovered, "recovery_microseconds", e.RecoveryTime.Microseconds()}
 }
 

@@ -1,0 +1,256 @@
+package engine
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"slices"
+
+	"usui/layer/kv/disk"
+)
+
+// A checkpoint that is loaded is the index as it was at its place in the log, but for entries that lead to segments of another epoch, or to none
+// of the log: those are dropped. A segment is freed as the oldest one of the log, when what was live in it was written again. So as long as the segment
+// of the place is in the log, so is all that was written behind the place, and it is read: the copy of a record, what another client gave the key
+// meanwhile, or that it was deleted. Deletions that compaction dropped stood before the place. Either the checkpoint knows of them, because the
+// key was not in the index any more, or the segment of the place has left the log, too, and the checkpoint is of no use.
+//
+// What was put behind the place leads to a segment that the checkpoint does not know, or beyond the end that it knows, and is dropped likewise. Live
+// bytes are counted for each segment, so that they stay or go with it.
+
+// openCheckpoint returns the checkpoint of a folder, whose file is to be closed then, or nil if there is none.
+func openCheckpoint(folder disk.Folder, name string) (*checkpoint, disk.File, error) {
+	if name == "" {
+		return nil, nil, nil
+	}
+	file, err := folder.Open(name)
+	if err != nil {
+		return nil, nil, err
+	}
+	var c *checkpoint
+	err = disk.Guard("read "+name, func() (err error) {
+		c, err = decodeCheckpoint(file.View())
+		return err
+	})
+	return c, file, err
+}
+
+// fits compares a checkpoint with the segments that there are, and returns where in the log its place is.
+func (c *checkpoint) fits(f *segments) (from int, err error) {
+	size := len(f.slots[0].view)
+	if c.segmentBytes != size {
+		return 0, fmt.Errorf("it is for segments of %d bytes", c.segmentBytes)
+	}
+	marked := map[int]mark{}
+	for _, m := range c.marks {
+		if m.end < headerSize || m.end > size || m.end%alignment != 0 || m.live < 0 || m.live > int64(size) {
+			return 0, fmt.Errorf("it says that %d bytes are live and the end is %d in %s", m.live, m.end, segmentName(m.slot))
+		}
+		marked[m.slot] = m
+	}
+	if at := marked[c.at.slot]; c.at.off != at.end {
+		return 0, errors.New("its place is not in the log")
+	}
+	from = slices.IndexFunc(f.log, func(g *segment) bool { return g.slot == c.at.slot })
+	if from < 0 {
+		return 0, errors.New("the log begins behind it")
+	}
+	for _, g := range f.log[:from+1] {
+		if m, ok := marked[g.slot]; !ok || m.epoch != g.epoch {
+			return 0, errors.New("the log begins behind it")
+		}
+	}
+	if g, at := f.log[from], c.at; at.last != 0 {
+		if at.last < headerSize || at.last >= at.off {
+			return 0, errors.New("its place is not in the log")
+		}
+		if r, ok := parse(g.view[at.last:at.off], g.seed); !ok || r.seq() != at.seq || at.last+r.padded() != at.off {
+			return 0, errors.New("the last record before it is another one")
+		}
+	}
+	return from, nil
+}
+
+// resume makes the store what a checkpoint says, as far as it is still true, and returns where in the log it goes on.
+func (s *Store) resume(c *checkpoint, f *segments) (from int, err error) {
+	if from, err = c.fits(f); err != nil {
+		return 0, err
+	}
+	keep := filter{size: uint64(c.segmentBytes / alignment), ends: make([]uint64, len(f.slots))}
+	for _, m := range c.marks {
+		if m.slot >= len(f.slots) {
+			continue
+		}
+		if g := f.slots[m.slot]; g.state == inLog && g.epoch == m.epoch {
+			keep.ends[m.slot] = uint64(m.end / alignment)
+			g.end, g.flushed, g.live, g.collections = m.end, len(g.view), m.live, m.collections
+			s.live += m.live
+		}
+	}
+	if err := s.index.load(c.parts, &keep); err != nil {
+		return 0, err
+	}
+	s.key, s.expiring = c.key, keep.expiring
+	return from, s.readCollections(f.log[:from+1])
+}
+
+// readCollections reads the segments before the place of a checkpoint that have something of collections. All elements are applied: those of
+// collections that are gone belong to no key, and are given up at the end. Of keys, those to which the index leads are still there.
+func (s *Store) readCollections(log []*segment) error {
+	for _, g := range log {
+		for off := headerSize; g.collections && off < g.end; {
+			r, ok := parse(g.view[off:g.end], g.seed)
+			if !ok {
+				return fmt.Errorf("%w: %s at %#x", ErrDamaged, segmentName(g.slot), off)
+			}
+			a := s.addressOf(g.slot, off)
+			off += r.padded()
+			switch {
+			case r.op().isElement():
+				if err := s.applyElement(r, a); err != nil {
+					return err
+				}
+			case r.heads():
+				if err := s.adopt(r, a); err != nil {
+					return err
+				}
+			}
+		}
+	}
+	return nil
+}
+
+// adopt gives a key of the index its collection. The rest of what enter does was done before the checkpoint.
+func (s *Store) adopt(r record, a address) error {
+	hash := s.hash(r.key())
+	p := s.index.find(hash)
+	for found, ok := p.next(); ok; found, ok = p.next() {
+		if found != a {
+			continue
+		}
+		c, err := s.collectionOf(r)
+		if err != nil {
+			return err
+		}
+		c.heads++
+		c.slot = hash % pendingSlots
+	}
+	return nil
+}
+
+// filter says which entries of a checkpoint lead to records that may be there.
+type filter struct {
+	size     uint64   // of a segment, in addresses
+	ends     []uint64 // for each slot, behind its last record; 0 if no entry may lead there
+	expiring int      // kept entries with an expiry
+}
+
+func (f *filter) keeps(entry uint64) bool {
+	a := uint64(addressIn(entry))
+	slot, off := a/f.size, a%f.size
+	if slot >= uint64(len(f.ends)) || off < headerSize/alignment || off+recordHeader/alignment > f.ends[slot] {
+		return false
+	}
+	if entry&expires != 0 {
+		f.expiring++
+	}
+	return true
+}
+
+var errTables = errors.New("its tables are none of an index")
+
+// load fills an empty index. The parts may say anything.
+func (x *index) load(parts []part, keep *filter) error {
+	x.pool.give(x.tables[0].memory)
+	x.tables, x.depth = nil, 0
+	next := uint32(0)
+	for _, p := range parts {
+		if p.kind != partTable {
+			continue
+		}
+		if p.prefix != next || p.depth > maxDepth || p.prefix%(1<<(tagBits-p.depth)) != 0 {
+			return errTables
+		}
+		next += 1 << (tagBits - p.depth)
+		t, err := x.newTable(uint(p.depth))
+		if err != nil {
+			return err
+		}
+		x.tables = append(x.tables, t)
+		x.depth = max(x.depth, t.depth)
+		n, ok := t.load(p.content, p.prefix, keep)
+		if !ok {
+			return errTables
+		}
+		x.count += n
+	}
+	if next != 1<<tagBits {
+		return errTables
+	}
+	x.directory = make([]uint16, 0, 1<<x.depth)
+	for n, t := range x.tables {
+		for range 1 << (x.depth - t.depth) {
+			x.directory = append(x.directory, uint16(n))
+		}
+	}
+	return x.restore(parts, keep)
+}
+
+// restore adds what was removed while the tables were copied.
+func (x *index) restore(parts []part, keep *filter) error {
+	for _, p := range parts {
+		if p.kind != partRemoved {
+			continue
+		}
+		for w := p.content; len(w) > 0; w = w[removedBytes:] {
+			e, bucket := binary.NativeEndian.Uint64(w), binary.NativeEndian.Uint64(w[8:])
+			if bucket >= buckets {
+				return errTables
+			}
+			if !keep.keeps(e) {
+				continue
+			}
+			if err := x.insert(e>>tagShift<<tagShift|bucket, addressIn(e), e&expires != 0); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// load copies what is kept of a table with that first tag. ok is false if the words are none of such a table.
+func (t *table) load(words []byte, prefix uint32, keep *filter) (count int, ok bool) {
+	var linked [overflows]bool
+	last := 0
+	word := func(at int) uint64 { return binary.NativeEndian.Uint64(words[at*8:]) }
+	for b := range buckets {
+		for at := b * bucketWords; ; {
+			for i := at; i < at+entries; i++ {
+				e := word(i)
+				if e == 0 {
+					continue
+				}
+				if (uint32(e>>tagShift)^prefix)>>(tagBits-t.depth) != 0 {
+					return 0, false
+				}
+				if keep.keeps(e) {
+					t.words[i] = e
+					count++
+				}
+			}
+			link := word(at + entries)
+			if link == 0 {
+				break
+			}
+			if link > overflows || linked[link-1] {
+				return 0, false
+			}
+			linked[link-1] = true
+			last = max(last, int(link))
+			t.used++
+			t.words[at+entries] = link
+			at = overflowWord(link)
+		}
+	}
+	return count, last == t.used // else a new bucket would be one that is linked
+}
