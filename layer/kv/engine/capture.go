@@ -62,7 +62,7 @@ func (s *Store) beginCheckpoint() {
 	at := s.position()
 	var marks []byte
 	for _, g := range s.log {
-		m := mark{g.slot, g.epoch, g.live, g.end, g.collections}
+		m := mark{g.slot, g.epoch, g.live, g.end, g.collections, g.placed}
 		if g.slot == at.slot {
 			m.end = at.off
 		}

@@ -30,12 +30,15 @@ func Check(folder disk.Folder, progress func(done, total int64)) (r Report, err 
 		return Report{}, err
 	}
 	l := logReader{segments: files, progress: progress}
-	with := map[int]bool{} // slots that have something of collections
+	with, placed := map[int]bool{}, map[int]bool{} // slots that have something of collections, of values on a device
 	err = disk.Guard("read the log", func() error {
 		return l.read(func(list []located) error {
 			for i := range list {
 				if r := list[i].record; r.heads() || r.op().isElement() {
 					with[list[i].slot] = true
+				}
+				if list[i].record.placed() {
+					placed[list[i].slot] = true
 				}
 			}
 			return nil
@@ -48,11 +51,11 @@ func Check(folder disk.Folder, progress func(done, total int64)) (r Report, err 
 	if err != nil {
 		return r, err
 	}
-	return r, r.checkCheckpoint(folder, files, with)
+	return r, r.checkCheckpoint(folder, files, with, placed)
 }
 
 // checkCheckpoint returns an error if Open would believe a checkpoint that is not true.
-func (r *Report) checkCheckpoint(folder disk.Folder, files segments, with map[int]bool) error {
+func (r *Report) checkCheckpoint(folder disk.Folder, files segments, with, placed map[int]bool) error {
 	c, file, err := openCheckpoint(folder, files.checkpoint)
 	if file != nil {
 		defer file.Close() // it was only read
@@ -69,7 +72,7 @@ func (r *Report) checkCheckpoint(folder disk.Folder, files segments, with map[in
 		return err
 	}
 	defer s.index.close() // nothing depends on it any more
-	if err := disk.Guard("read the checkpoint", func() error { return s.compareCheckpoint(c, &files, with) }); err != nil {
+	if err := disk.Guard("read the checkpoint", func() error { return s.compareCheckpoint(c, &files, with, placed) }); err != nil {
 		return fmt.Errorf("%s: %w", files.checkpoint, err)
 	}
 	r.Checkpoint = c.at.seq
@@ -77,12 +80,12 @@ func (r *Report) checkCheckpoint(folder disk.Folder, files segments, with map[in
 }
 
 // compareCheckpoint looks up every record to which a checkpoint leads, and adds up what is live.
-func (s *Store) compareCheckpoint(c *checkpoint, files *segments, with map[int]bool) error {
+func (s *Store) compareCheckpoint(c *checkpoint, files *segments, with, placed map[int]bool) error {
 	for _, m := range c.marks {
 		if m.slot >= len(files.slots) || m.slot == c.at.slot {
 			continue
 		}
-		if g := files.slots[m.slot]; g.epoch == m.epoch && g.state == inLog && (g.end != m.end || with[m.slot] != m.collections) {
+		if g := files.slots[m.slot]; g.epoch == m.epoch && g.state == inLog && (g.end != m.end || with[m.slot] != m.collections || placed[m.slot] != m.placed) {
 			return fmt.Errorf("%w: it says that %s ends at %#x, and has collections: %v; found %#x and %v", ErrDamaged, segmentName(m.slot), m.end, m.collections, g.end, with[m.slot])
 		}
 	}

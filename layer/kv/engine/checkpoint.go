@@ -88,13 +88,23 @@ type mark struct {
 	live        int64
 	end         int  // of its records
 	collections bool // there are some of elements, or of keys that have a collection
+	placed      bool // or of values on the device
 }
+
+// Flags of a segment.
+const (
+	flagCollections = 1 << iota
+	flagPlaced
+)
 
 func (m mark) append(p []byte) []byte {
 	ne := binary.NativeEndian
 	flags := uint32(0)
 	if m.collections {
-		flags = 1
+		flags = flagCollections
+	}
+	if m.placed {
+		flags |= flagPlaced
 	}
 	p = ne.AppendUint32(p, uint32(m.slot))
 	p = ne.AppendUint32(p, flags)
@@ -187,7 +197,7 @@ func (c *checkpoint) add(p part) error {
 		ne := binary.NativeEndian
 		for m := p.content; len(m) > 0; m = m[markBytes:] {
 			c.marks = append(c.marks, mark{
-				int(ne.Uint32(m)), ne.Uint64(m[8:]), int64(ne.Uint64(m[16:])), int(ne.Uint64(m[24:])), ne.Uint32(m[4:]) != 0,
+				int(ne.Uint32(m)), ne.Uint64(m[8:]), int64(ne.Uint64(m[16:])), int(ne.Uint64(m[24:])), ne.Uint32(m[4:])&flagCollections != 0, ne.Uint32(m[4:])&flagPlaced != 0,
 			})
 		}
 	case p.kind == partTable && n == tableBytes, p.kind == partRemoved && n%removedBytes == 0:

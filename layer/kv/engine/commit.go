@@ -1,7 +1,6 @@
 package engine
 
 import (
-	"usui/layer/kv/collection"
 	"usui/layer/kv/disk"
 )
 
@@ -70,7 +69,8 @@ func (s *Store) write(d *draft) address {
 	s.tail += size
 	s.used += int64(size)
 	s.capture.unsaved += int64(size)
-	g.collections = g.collections || d.kind != collection.String
+	g.collections = g.collections || d.headed()
+	g.placed = g.placed || d.kind == kindPlaced
 	s.stats.Records++
 	s.stats.BytesAppended += uint64(size)
 	return a
@@ -142,6 +142,7 @@ func (s *Store) finish(err error) {
 	s.flight.segment.flushed = s.flight.off + len(s.flight.records)
 	s.durable = s.flight.last
 	s.stats.Batches++
+	s.releaseDeparted()
 }
 
 // Drain makes all that was written durable.

@@ -3,6 +3,8 @@ package engine
 import (
 	"fmt"
 	"slices"
+
+	"usui/layer/kv/collection"
 )
 
 // compactStep is how many bytes of a victim are looked at in one [Store.Commit].
@@ -107,16 +109,9 @@ func (s *Store) keepElement(r record, a address) bool {
 }
 
 func (s *Store) keepKey(r record, a address) bool {
-	hash := s.hash(r.key())
-	p := s.index.find(hash)
-	for {
-		found, ok := p.next()
-		if !ok {
-			return true
-		}
-		if found == a {
-			break
-		}
+	p, is := s.leadsTo(r, a)
+	if !is {
+		return true
 	}
 	if e := r.expire(); e != 0 && e <= s.opt.Now() {
 		s.drop(&p, r)
@@ -129,10 +124,24 @@ func (s *Store) keepKey(r record, a address) bool {
 	} else {
 		d.value = r.value()
 	}
+	fetched := false
+	if r.placed() && s.opt.Device.Scarce() {
+		if v, ok := s.fetch(r); ok { // else its next reader is told
+			d.kind, d.value, fetched = collection.String, v, true
+		}
+	}
 	again, ok := s.copy(&d)
+	if !ok && fetched { // there is no room for more than there was
+		d.kind, d.value, fetched = kindPlaced, r.value(), false
+		again, ok = s.copy(&d)
+	}
 	if ok {
 		s.move(&p, r, again)
 		s.applied = s.seq
+		if fetched {
+			s.stats.Fetched++
+			s.depart(r)
+		}
 	}
 	return ok
 }

@@ -18,7 +18,8 @@ import (
 //	29 back   u24  how many records before this one its batch begins
 //	32 key, value
 //
-// The key of an element is the id of its collection, 8 bytes, and its own. The value of a key that has a collection is that id.
+// The key of an element is the id of its collection, 8 bytes, and its own. The value of a key that has a collection is that id. For a string that lies on
+// a device see kindPlaced.
 const (
 	recordHeader = 32
 	alignment    = 8
@@ -76,7 +77,9 @@ func (r record) crc(seed uint32) uint32 {
 func (r record) element() []byte { return r.key()[idBytes:] }
 
 // heads says that the record gives a key a collection.
-func (r record) heads() bool { return r.op() == opPut && r.kind() != collection.String }
+func (r record) heads() bool {
+	return r.op() == opPut && r.kind() != collection.String && r.kind() != kindPlaced
+}
 
 // id is the collection's that an element belongs to, or that a key has.
 func (r record) id() uint64 {
@@ -91,6 +94,8 @@ func (r record) wellFormed() bool {
 	switch o := r.op(); {
 	case o.isElement():
 		return r.keyLength() >= idBytes && collection.WellFormed(r.kind(), r.element(), r.value(), o == opPutElement)
+	case r.placed():
+		return placedWell(r.value())
 	case r.heads():
 		return r.kind() <= collection.ZSet && len(r.value()) == idBytes
 	default:
@@ -111,13 +116,16 @@ type draft struct {
 	parts      [][]byte // more of value, of a string
 }
 
+// headed says that the id of a collection is part of it.
+func (d *draft) headed() bool { return d.kind != collection.String && d.kind != kindPlaced }
+
 // size is that of the record with its padding.
 func (d *draft) size() int {
 	n := recordHeader + len(d.key) + len(d.value)
 	for _, p := range d.parts {
 		n += len(p)
 	}
-	if d.kind != collection.String {
+	if d.headed() {
 		n += idBytes
 	}
 	return pad(n)
@@ -142,7 +150,7 @@ func (d *draft) append(p []byte, seed uint32, seq, batch uint64) []byte {
 	switch {
 	case d.op.isElement():
 		p = append(append(le.AppendUint64(p, d.id), d.key...), d.value...)
-	case d.kind != collection.String:
+	case d.headed():
 		p = le.AppendUint64(append(p, d.key...), d.id)
 	default:
 		p = append(append(p, d.key...), d.value...)

@@ -38,6 +38,7 @@ func Open(folder disk.Folder, opt Options) (_ *Store, err error) {
 	if err := s.recover(files); err != nil {
 		return nil, err
 	}
+	s.open = true
 	s.committer.start(s.opt.Notify)
 	s.keeper.start(s)
 	s.saver.start(s.folder, s.opt.Notify)
@@ -79,6 +80,9 @@ func (s *Store) recover(files segments) error {
 		s.used += int64(g.end - headerSize)
 	}
 	s.capture.unsaved = int64(l.bytes)
+	if err := disk.Guard("read the device", s.holdPlaced); err != nil {
+		return err
+	}
 	last := s.log[len(s.log)-1]
 	s.tail = last.end
 	if last.torn {
@@ -133,7 +137,7 @@ func (s *Store) readLog(files segments, c *checkpoint) (*logReader, error) {
 func (s *Store) startAgain(files segments) error {
 	s.sealed, s.key, s.lastID = nil, newHashKey(), 0
 	for _, g := range files.slots {
-		g.flushed, g.end, g.torn, g.collections = 0, 0, false, false
+		g.flushed, g.end, g.torn, g.collections, g.placed = 0, 0, false, false, false
 	}
 	return s.forget()
 }
@@ -184,6 +188,9 @@ func (s *Store) apply(l *located) error {
 	if r.heads() || r.op().isElement() {
 		s.slots[l.slot].collections = true
 	}
+	if r.placed() {
+		s.slots[l.slot].placed = true
+	}
 	switch {
 	case r.op() == opClear:
 		return s.forget()
@@ -218,6 +225,7 @@ func openSegments(folder disk.Folder) (f segments, err error) {
 		names = slices.Delete(names, at, at+1)
 		f.checkpoint = checkpointName
 	}
+	names = slices.DeleteFunc(names, func(n string) bool { return n == deviceName })
 	for slot, name := range names {
 		if name != segmentName(slot) {
 			return f, fmt.Errorf("%w: %s is missing before %s", ErrDamaged, segmentName(slot), name)

@@ -83,7 +83,7 @@ func (s *Store) resume(c *checkpoint, f *segments) (from int, err error) {
 		}
 		if g := f.slots[m.slot]; g.state == inLog && g.epoch == m.epoch {
 			keep.ends[m.slot] = uint64(m.end / alignment)
-			g.end, g.flushed, g.live, g.collections = m.end, len(g.view), m.live, m.collections
+			g.end, g.flushed, g.live, g.collections, g.placed = m.end, len(g.view), m.live, m.collections, m.placed
 			s.live += m.live
 		}
 	}
@@ -122,19 +122,15 @@ func (s *Store) readCollections(log []*segment) error {
 
 // adopt gives a key of the index its collection. The rest of what enter does was done before the checkpoint.
 func (s *Store) adopt(r record, a address) error {
-	hash := s.hash(r.key())
-	p := s.index.find(hash)
-	for found, ok := p.next(); ok; found, ok = p.next() {
-		if found != a {
-			continue
-		}
-		c, err := s.collectionOf(r)
-		if err != nil {
-			return err
-		}
-		c.heads++
-		c.slot = hash % pendingSlots
+	if _, is := s.leadsTo(r, a); !is {
+		return nil
 	}
+	c, err := s.collectionOf(r)
+	if err != nil {
+		return err
+	}
+	c.heads++
+	c.slot = s.hash(r.key()) % pendingSlots
 	return nil
 }
 

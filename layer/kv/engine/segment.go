@@ -80,6 +80,7 @@ type segment struct {
 	torn    bool  // behind end are the remains of a batch: nothing is appended to it
 
 	collections bool // there are records of elements, or of keys that have a collection
+	placed      bool // there are some of values on the device
 }
 
 const namePrefix = "segment-"
@@ -88,7 +89,7 @@ func segmentName(slot int) string { return fmt.Sprintf("%s%06d", namePrefix, slo
 
 // IsOurs says whether a store makes files of that name.
 func IsOurs(name string) bool {
-	if name == checkpointName {
+	if name == checkpointName || name == deviceName {
 		return true
 	}
 	_, err := slotOf(name)
@@ -132,7 +133,7 @@ func (g *segment) use(h header) error {
 
 // begin makes g an empty segment.
 func (g *segment) begin(h header) {
-	g.header, g.seed, g.flushed, g.end, g.live, g.torn, g.collections = h, seedOf(h.epoch), headerSize, 0, 0, false, false
+	g.header, g.seed, g.flushed, g.end, g.live, g.torn, g.collections, g.placed = h, seedOf(h.epoch), headerSize, 0, 0, false, false, false
 }
 
 func (g *segment) put(h header, off int64) error {

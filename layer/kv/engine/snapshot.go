@@ -11,6 +11,7 @@ import (
 // Errors of snapshots.
 var (
 	ErrSnapshot = errors.New("another backup is under way")
+	ErrPlaced   = errors.New("values on a device are not part of the log: a store that has one cannot be backed up online")
 	ErrGivenUp  = errors.New("the disk was full, and the backup was given up for writes to go on")
 	errNowhere  = errors.New("no such bytes")
 )
@@ -28,6 +29,9 @@ type Snapshot struct {
 func (s *Store) Snapshot() (*Snapshot, error) {
 	if s.snapshot != nil {
 		return nil, ErrSnapshot
+	}
+	if s.opt.Device != nil {
+		return nil, ErrPlaced
 	}
 	if err := s.Drain(); err != nil {
 		return nil, err

@@ -18,6 +18,9 @@ type Stats struct {
 	CheckpointsFailed uint64 // could not be written: opening reads more of the log
 	CheckpointIgnored uint64 // 1: the one that was there did not check, or did not fit the log, and all of that was read
 
+	Placed  uint64 // values that stayed on the device
+	Fetched uint64 // of them, moved into the log because frames were few
+
 	Keys        uint64 `metric:"gauge"`
 	Collections uint64 `metric:"gauge"` // that keys have
 	Live        uint64 `metric:"gauge"` // bytes of the log that hold what keys have

@@ -36,6 +36,9 @@ type Options struct {
 	Limits *collection.Limits
 	every  int64 // see checkpointEvery; for tests
 
+	// Device is where values lie that [Store.PutPlaced] put; nil for none.
+	Device Device
+
 	// Progress is called while the log is read, with how much of it was.
 	Progress func(done, total int64)
 }
@@ -92,6 +95,11 @@ type Store struct {
 	touched uint64               // see replay
 	pending [pendingSlots]uint64 // last sequence number of a key with such a hash
 
+	open     bool       // Open has read the log
+	gone     []departed // waits to be durable
+	scratch  []byte     // for the record of a value on the device
+	gathered []byte     // for such a value in one piece
+
 	committer
 	keeper
 	capture capture
@@ -120,10 +128,22 @@ func (s *Store) Get(key []byte) (Entry, bool) {
 		s.stats.Expired++
 		return Entry{}, false
 	}
+	if r.placed() {
+		v, ok := s.fetch(r)
+		if !ok {
+			_ = s.seal(fmt.Errorf("%w: the value of record %d is not on the device", ErrDamaged, r.seq())) // each later write returns it
+			return Entry{}, false
+		}
+		return Entry{Value: v, Expire: r.expire()}, true
+	}
 	return s.entry(r), true
 }
 
+// entry is what a record says, but for a value on a device.
 func (s *Store) entry(r record) Entry {
+	if r.placed() {
+		return Entry{Expire: r.expire()}
+	}
 	if r.heads() {
 		return Entry{Collection: s.collections[r.id()], Expire: r.expire()}
 	}
@@ -197,6 +217,9 @@ func (s *Store) leave(r record, a address) {
 	if r.expire() != 0 {
 		s.expiring--
 	}
+	if r.placed() {
+		s.depart(r)
+	}
 }
 
 // Delete removes a key and says whether it was there.
@@ -224,6 +247,7 @@ func (s *Store) Clear() error {
 		s.pending[i] = s.seq
 	}
 	s.applied = s.seq
+	s.departAll()
 	return s.forget()
 }
 

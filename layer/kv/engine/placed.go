@@ -1,0 +1,261 @@
+package engine
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"hash/crc32"
+
+	"usui/layer/kv/collection"
+	"usui/layer/kv/disk"
+)
+
+// Device is memory that keeps what it has over a restart, and in which long values stay where they were received. The log has a record of where.
+// Its owner gives its frames to others; one that is held for a value he leaves alone. The goroutine of the store calls it.
+type Device interface {
+	// Bytes is a piece, nil if that is not all in one frame of the device.
+	Bytes(p Piece) []byte
+	// Flush makes pieces durable.
+	Flush(pieces []Piece) error
+	// Hold holds the frame of a piece once more, for a value; nothing is held when a store is opened.
+	Hold(p Piece)
+	// Depart says that the value is gone, and that Release will be called for the piece: it gives up one hold.
+	Depart(p Piece)
+	Release(p Piece)
+	// Forget says that all values are gone that have not departed yet; what it returns gives up their holds.
+	Forget() (release func())
+	// Scarce says that few frames are free: values are to be moved into the log.
+	Scarce() bool
+}
+
+// Piece is where a part of a value lies on a device.
+type Piece struct {
+	Off uint64
+	Len uint32
+}
+
+// kindPlaced is the kind, in records only, of a string that lies on a device. The value of the record is
+//
+//	0 crc    u32  CRC32C of the string
+//	4 length u32
+//	8 pieces, 12 bytes for each: offset u64, length u32
+const (
+	kindPlaced   collection.Kind = kindMask
+	placedHeader                 = 8
+	pieceBytes                   = 12
+)
+
+// ErrNoDevice is the error of [Open] for a store with values on a device that it was not given.
+var ErrNoDevice = errors.New("values of this store are on a device")
+
+// placed says that the record is of a string on a device.
+func (r record) placed() bool { return r.op() == opPut && r.kind() == kindPlaced }
+
+// placedWell says whether the value of such a record is one.
+func placedWell(v []byte) bool {
+	if len(v) < placedHeader+pieceBytes || (len(v)-placedHeader)%pieceBytes != 0 {
+		return false
+	}
+	sum := uint64(0)
+	for p := v[placedHeader:]; len(p) > 0; p = p[pieceBytes:] {
+		sum += uint64(binary.LittleEndian.Uint32(p[8:]))
+	}
+	return sum == uint64(placedLength(v))
+}
+
+func placedLength(v []byte) int { return int(binary.LittleEndian.Uint32(v[4:])) }
+
+// pieces calls f with each piece of a placed record.
+func (r record) pieces(f func(p Piece)) {
+	le := binary.LittleEndian
+	for p := r.value()[placedHeader:]; len(p) > 0; p = p[pieceBytes:] {
+		f(Piece{le.Uint64(p), le.Uint32(p[8:])})
+	}
+}
+
+// PutPlaced is [Store.Put] for a value that lies on the store's device, whose pieces are held by [Device.Hold]. The store takes these holds over, unless it
+// fails.
+func (s *Store) PutPlaced(key []byte, pieces []Piece, expire int64) error {
+	if err := s.opt.Device.Flush(pieces); err != nil {
+		return s.seal(err)
+	}
+	le := binary.LittleEndian
+	v := append(s.scratch[:0], 0, 0, 0, 0, 0, 0, 0, 0)
+	crc, length := uint32(0), 0
+	for _, p := range pieces {
+		crc = crc32.Update(crc, castagnoli, s.opt.Device.Bytes(p))
+		length += int(p.Len)
+		v = le.AppendUint32(le.AppendUint64(v, p.Off), p.Len)
+	}
+	le.PutUint32(v, crc)
+	le.PutUint32(v[4:], uint32(length))
+	s.scratch = v
+	hash := s.hash(key)
+	a, err := s.append(&draft{op: opPut, kind: kindPlaced, expire: expire, key: key, value: v}, hash%pendingSlots)
+	if err != nil {
+		return err
+	}
+	s.stats.Placed++
+	return s.point(hash, key, a)
+}
+
+// fetch returns the string of a placed record, in one piece, or false if it has rotted or its device is another one.
+func (s *Store) fetch(r record) ([]byte, bool) {
+	v, crc := r.value(), uint32(0)
+	var whole []byte
+	n, ok := 0, true
+	r.pieces(func(p Piece) {
+		var b []byte
+		if s.opt.Device != nil {
+			b = s.opt.Device.Bytes(p)
+		}
+		if ok = ok && b != nil; !ok {
+			return
+		}
+		crc = crc32.Update(crc, castagnoli, b)
+		switch n++; n {
+		case 1:
+			whole = b
+		case 2:
+			s.gathered = append(append(s.gathered[:0], whole...), b...)
+			whole = s.gathered
+		default:
+			s.gathered = append(s.gathered, b...)
+			whole = s.gathered
+		}
+	})
+	return whole, ok && crc == binary.LittleEndian.Uint32(v)
+}
+
+// depart takes note of a placed record to which the index does not lead any more: its frames are free when what took its place is durable.
+func (s *Store) depart(r record) {
+	if !s.open {
+		return // nothing is held yet
+	}
+	d := departed{seq: s.seq}
+	r.pieces(func(p Piece) {
+		s.opt.Device.Depart(p)
+		d.pieces = append(d.pieces, p)
+	})
+	s.gone = append(s.gone, d)
+}
+
+// departAll is depart for all values.
+func (s *Store) departAll() {
+	if s.opt.Device != nil {
+		s.gone = append(s.gone, departed{seq: s.seq, forget: s.opt.Device.Forget()})
+	}
+}
+
+// departed is what is released when a record is durable.
+type departed struct {
+	seq    uint64
+	pieces []Piece
+	forget func() // instead, for all
+}
+
+// releaseDeparted gives frames back.
+func (s *Store) releaseDeparted() {
+	n := 0
+	for n < len(s.gone) && s.gone[n].seq <= s.durable {
+		for _, p := range s.gone[n].pieces {
+			s.opt.Device.Release(p)
+		}
+		if f := s.gone[n].forget; f != nil {
+			f()
+		}
+		n++
+	}
+	clear(s.gone[:n])
+	s.gone = s.gone[n:]
+}
+
+// holdPlaced holds the frames of all values on the device, and verifies them. One with an expiry that is not there any more had expired: its frames
+// were given to others, and then the clock was set back.
+func (s *Store) holdPlaced() error {
+	for _, g := range s.log {
+		for off := headerSize; g.placed && off < g.end; {
+			r, ok := parse(g.view[off:g.end], g.seed)
+			if !ok {
+				return fmt.Errorf("%w: %s at %#x", ErrDamaged, segmentName(g.slot), off)
+			}
+			a := s.addressOf(g.slot, off)
+			off += r.padded()
+			if !r.placed() {
+				continue
+			}
+			p, live := s.leadsTo(r, a)
+			if !live {
+				continue
+			}
+			if s.opt.Device == nil {
+				return ErrNoDevice
+			}
+			switch _, ok := s.fetch(r); {
+			case ok:
+				r.pieces(s.opt.Device.Hold)
+			case r.expire() != 0:
+				s.drop(&p, r)
+			default:
+				return fmt.Errorf("%w: the value of record %d is not on the device", ErrDamaged, r.seq())
+			}
+		}
+	}
+	return nil
+}
+
+// leadsTo says whether the index leads to a record of a key, and where it has it.
+func (s *Store) leadsTo(r record, a address) (place, bool) {
+	p := s.index.find(s.hash(r.key()))
+	for found, ok := p.next(); ok; found, ok = p.next() {
+		if found == a {
+			return p, true
+		}
+	}
+	return p, false
+}
+
+// deviceName is the file that has the identity of the store's device.
+const deviceName = "device"
+
+// Identity is what a device and the folder of a store have in common.
+type Identity [16]byte
+
+// BindDevice compares the identity of a device with that in a folder, which is the first 16 bytes of a file, or makes one for both: fresh is that of a new
+// store. has says whether the device has one. A device of another store is refused. set gives the device an identity, durably.
+func BindDevice(folder disk.Folder, fresh, has Identity, set func(Identity) error) error {
+	names, err := folder.Names()
+	if err != nil {
+		return err
+	}
+	var own Identity
+	for _, n := range names {
+		if n == deviceName {
+			f, err := folder.Open(deviceName)
+			if err != nil {
+				return err
+			}
+			copy(own[:], f.View())
+			if err := f.Close(); err != nil {
+				return err
+			}
+		}
+	}
+	none := Identity{}
+	switch {
+	case own != none && own == has:
+		return nil
+	case has != none:
+		return errors.New("it belongs to another store; if that is not needed any more, overwrite its first 4096 bytes with zeros")
+	case own == none:
+		own = fresh
+		f, err := folder.Create(deviceName, own[:], headerCopy)
+		if err != nil {
+			return err
+		}
+		if err := f.Close(); err != nil {
+			return err
+		}
+	}
+	return set(own) // after the folder's: a crash between the two is mended here
+}

@@ -1,0 +1,285 @@
+package engine
+
+import (
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"strings"
+	"testing"
+
+	"usui/layer/kv/disktest"
+)
+
+// frameBytes is the size of a frame of the device of tests.
+const frameBytes = 64
+
+// device is one that gives frames away the moment they are free, and loses what was not flushed.
+type device struct {
+	memory, durable []byte
+	holds, live     []int
+	random          *rand.Rand
+	scarce          bool
+}
+
+func newDevice(frames int) *device {
+	return &device{make([]byte, frames*frameBytes), make([]byte, frames*frameBytes), make([]int, frames), make([]int, frames), rand.New(rand.NewPCG(1, 1)), false}
+}
+
+// crash is what a crash leaves of it.
+func (d *device) crash() *device {
+	left := newDevice(len(d.holds))
+	copy(left.memory, d.durable)
+	copy(left.durable, d.durable)
+	return left
+}
+
+func (d *device) Bytes(p Piece) []byte {
+	if p.Len == 0 || p.Off >= uint64(len(d.memory)) || p.Off%frameBytes+uint64(p.Len) > frameBytes {
+		return nil
+	}
+	return d.memory[p.Off : p.Off+uint64(p.Len)]
+}
+
+func (d *device) Flush(pieces []Piece) error {
+	for _, p := range pieces {
+		copy(d.durable[p.Off:], d.Bytes(p))
+	}
+	return nil
+}
+
+func (d *device) Hold(p Piece) {
+	d.holds[p.Off/frameBytes]++
+	d.live[p.Off/frameBytes]++
+}
+
+func (d *device) Depart(p Piece) { d.live[p.Off/frameBytes]-- }
+
+func (d *device) Release(p Piece) { d.drop(int(p.Off/frameBytes), 1) }
+
+func (d *device) drop(frame, n int) {
+	if d.holds[frame] -= n; d.holds[frame] > 0 {
+		return
+	}
+	if d.holds[frame] < 0 {
+		panic("BUG: a frame is released that nobody holds")
+	}
+	for i := range frameBytes { // somebody else has it now, and that may be durable or not
+		d.memory[frame*frameBytes+i] = byte(d.random.Uint32())
+		if d.random.IntN(2) == 0 {
+			d.durable[frame*frameBytes+i] = d.memory[frame*frameBytes+i]
+		}
+	}
+}
+
+func (d *device) Forget() func() {
+	held := slices.Clone(d.live)
+	clear(d.live)
+	return func() {
+		for frame, n := range held {
+			if n > 0 {
+				d.drop(frame, n)
+			}
+		}
+	}
+}
+
+func (d *device) Scarce() bool { return d.scarce }
+
+// receive has a value arrive in frames, or says false if there are too few.
+func (d *device) receive(value string) (pieces []Piece, ok bool) {
+	for frame := range d.holds {
+		if len(value) == 0 {
+			return pieces, true
+		}
+		if d.holds[frame] > 0 || d.random.IntN(3) == 0 {
+			continue
+		}
+		at := d.random.IntN(frameBytes / 2)
+		n := copy(d.memory[frame*frameBytes+at:(frame+1)*frameBytes], value)
+		value = value[n:]
+		pieces = append(pieces, Piece{uint64(frame*frameBytes + at), uint32(n)})
+		d.Hold(pieces[len(pieces)-1])
+	}
+	if len(value) > 0 {
+		for _, p := range pieces {
+			d.Depart(p)
+			d.Release(p)
+		}
+		return nil, false
+	}
+	return pieces, true
+}
+
+// past is what happened to a key, or to all if it is empty.
+type past struct {
+	seq        uint64
+	key, value string
+}
+
+// TestValuesOnADeviceSurvive crashes stores whose values lie on a device at random points. What is durable is there, each frame that no value needs is given
+// back, and none that one needs.
+func TestValuesOnADeviceSurvive(t *testing.T) {
+	var opened, checkpoints, fetched int
+	for seed := range uint64(12) {
+		random := rand.New(rand.NewPCG(seed, 7))
+		d, memory := disktest.New(), newDevice(1200)
+		options := func(m *device) Options {
+			return Options{SegmentBytes: MinSegment, Now: func() int64 { return 1000 }, Device: m}
+		}
+		s, err := Open(d, options(memory))
+		if err != nil {
+			t.Fatal(err)
+		}
+		var history []past
+		for step := range 4000 {
+			key := fmt.Sprint("key", random.IntN(1+random.IntN(400))) // some live long
+			value := strings.Repeat(fmt.Sprintf("%08x", random.Uint32()), 1+random.IntN(24))
+			switch n := random.IntN(100); {
+			case n < 45:
+				pieces, ok := memory.receive(value)
+				if !ok {
+					break
+				}
+				if err := s.PutPlaced([]byte(key), pieces, 0); err != nil {
+					t.Fatal(err)
+				}
+				history = append(history, past{s.Last(), key, value})
+			case n < 65:
+				if err := s.Put([]byte(key), []byte(value), 0); err != nil {
+					t.Fatal(err)
+				}
+				history = append(history, past{s.Last(), key, value})
+			case n < 80:
+				if was, err := s.Delete([]byte(key)); err != nil {
+					t.Fatal(err)
+				} else if was {
+					history = append(history, past{s.Last(), key, ""})
+				}
+			case n == 80 && random.IntN(8) == 0:
+				if err := s.Clear(); err != nil {
+					t.Fatal(err)
+				}
+				history = append(history, past{s.Last(), "", ""})
+			case n == 81:
+				memory.scarce = random.IntN(3) == 0
+			case n == 82 && !s.capture.active:
+				s.beginCheckpoint()
+			case n == 83:
+				s.finishCheckpoint()
+			case n < 88:
+				drain(t, s)
+				if len(s.log) > 2 && s.await() {
+					s.compactOldest()
+				}
+			default:
+				s.Collect()
+				s.Commit()
+			}
+			if step%40 != 0 {
+				continue
+			}
+			durable := s.Durable()
+			left := memory.crash()
+			again, err := Open(d.Crash(seed<<32+uint64(step)), options(left))
+			if err != nil {
+				t.Fatalf("seed %d, step %d: Open = %v", seed, step, err)
+			}
+			opened++
+			if again.Stats().Loaded > 0 {
+				checkpoints++
+			}
+			if again.Last() < durable {
+				t.Fatalf("seed %d, step %d: %d of %d that were durable", seed, step, again.Last(), durable)
+			}
+			compareWithPast(t, again, left, history)
+			if err := again.Close(); err != nil {
+				t.Fatal(err)
+			}
+		}
+		drain(t, s)
+		compareWithPast(t, s, memory, history)
+		fetched += int(s.Stats().Fetched)
+		if err := s.Close(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if opened < 1000 || checkpoints < 100 || fetched < 20 {
+		t.Errorf("%d stores were opened, %d from checkpoints, %d values moved into the log; want more", opened, checkpoints, fetched)
+	}
+}
+
+func compareWithPast(t *testing.T, s *Store, m *device, history []past) {
+	t.Helper()
+	now := map[string]string{}
+	for _, h := range history {
+		switch {
+		case h.seq > s.Last():
+		case h.key == "":
+			clear(now)
+		case h.value == "":
+			delete(now, h.key)
+		default:
+			now[h.key] = h.value
+		}
+	}
+	if s.Len() != len(now) {
+		t.Fatalf("%d keys, want %d", s.Len(), len(now))
+	}
+	holds := make([]int, len(m.holds))
+	for key, want := range now {
+		e, ok := s.Get([]byte(key))
+		if !ok || string(e.Value) != want {
+			t.Fatalf("%s has %q, %v; want %q", key, e.Value, ok, want)
+		}
+		if _, r := s.lookup(s.hash([]byte(key)), []byte(key)); r.placed() {
+			r.pieces(func(p Piece) { holds[p.Off/frameBytes]++ })
+		}
+	}
+	if !slices.Equal(holds, m.holds) {
+		t.Fatalf("frames are held %v, want %v", m.holds, holds)
+	}
+}
+
+// TestARottenDeviceIsRefused has a value on the device change, and the device go.
+func TestARottenDeviceIsRefused(t *testing.T) {
+	d, memory := disktest.New(), newDevice(10)
+	opt := Options{SegmentBytes: MinSegment, Now: func() int64 { return 1000 }, Device: memory}
+	s, err := Open(d, opt)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i, expire := range []int64{0, 5000} {
+		pieces, _ := memory.receive(strings.Repeat("v", 100))
+		if err := s.PutPlaced([]byte{byte('a' + i)}, pieces, expire); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if _, err := s.Snapshot(); !errors.Is(err, ErrPlaced) {
+		t.Errorf("Snapshot = %v, want %v", err, ErrPlaced)
+	}
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := Open(d.Crash(0), Options{Now: opt.Now}); !errors.Is(err, ErrNoDevice) {
+		t.Errorf("Open without the device = %v, want %v", err, ErrNoDevice)
+	}
+	opt.Device = newDevice(10)
+	if _, err := Open(d.Crash(0), opt); !errors.Is(err, ErrDamaged) {
+		t.Errorf("Open with an empty device = %v, want %v", err, ErrDamaged)
+	}
+	opt.Device = memory.crash()
+	s, err = Open(d.Crash(0), opt)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close() // it is sealed
+	if e, ok := s.Get([]byte("a")); !ok || string(e.Value) != strings.Repeat("v", 100) {
+		t.Errorf("a has %q, %v", e.Value, ok)
+	}
+	_, r := s.lookup(s.hash([]byte("a")), []byte("a"))
+	r.pieces(func(p Piece) { opt.Device.Bytes(p)[0] ^= 1 })
+	if e, ok := s.Get([]byte("a")); ok || s.Sealed() == nil || !strings.Contains(s.Sealed().Error(), "not on the device") {
+		t.Errorf("a has %q, %v after it rotted, and the store is sealed by %v", e.Value, ok, s.Sealed())
+	}
+}
