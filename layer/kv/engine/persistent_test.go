@@ -64,8 +64,8 @@ func (c *cutter) cut() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.stores++
-	seed := c.seed<<32 + c.stores
-	c.cuts = append(c.cuts, cut{c.memory.Crash(seed), c.acknowledged.Load(), seed})
+	seed, acknowledged := c.seed<<32+c.stores, c.acknowledged.Load() // before: the store goes on while a header is written
+	c.cuts = append(c.cuts, cut{c.memory.Crash(seed), acknowledged, seed})
 }
 
 // take returns the cuts since the last call, and is told what is acknowledged from now on.
