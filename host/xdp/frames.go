@@ -17,11 +17,15 @@ const (
 	sending                  // the kernel reads it
 )
 
-func newFrames(memory []byte, size int) *frames {
+// newFrames makes frames of memory; held has how often each is held already, nil for none.
+func newFrames(memory []byte, size int, held []uint16) *frames {
 	n := len(memory) / size
-	f := &frames{memory: memory, size: size, free: make([]uint32, n), state: make([]byte, n), holds: make([]uint16, n)}
-	for i := range f.free {
-		f.free[i] = uint32(n - 1 - i)
+	f := &frames{memory: memory, size: size, free: make([]uint32, 0, n), state: make([]byte, n), holds: make([]uint16, n)}
+	copy(f.holds, held)
+	for i := n - 1; i >= 0; i-- {
+		if f.holds[i] == 0 {
+			f.free = append(f.free, uint32(i))
+		}
 	}
 	return f
 }

@@ -14,7 +14,7 @@ func FuzzFrames(f *testing.F) {
 	f.Add([]byte{0, 0, 1, 0, 1, 0, 2, 0, 3, 0, 4, 0})
 	f.Fuzz(func(t *testing.T, script []byte) {
 		const n, size = 8, 2048
-		fs := newFrames(make([]byte, n*size), size)
+		fs := newFrames(make([]byte, n*size), size, nil)
 		held := map[uint32]int{}
 		for len(script) >= 2 {
 			what, arg := script[0], uint64(script[1])

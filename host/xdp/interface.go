@@ -11,10 +11,11 @@ import (
 
 // Config says which frames are wanted and where they go.
 type Config struct {
-	Name       string // of the network interface
-	Memory     []byte // begins at a page, is cut into frames, and stays the caller's
-	FrameBytes int    // 2048 or 4096
-	Ring       int    // entries of each ring, a power of two; 0 is DefaultRing
+	Name       string   // of the network interface
+	Memory     []byte   // begins at a page, is cut into frames, and stays the caller's
+	FrameBytes int      // 2048 or 4096
+	Held       []uint16 // how often each frame is held from the start; nil for not at all
+	Ring       int      // entries of each ring, a power of two; 0 is DefaultRing
 	Filter     Filter
 }
 
@@ -62,9 +63,9 @@ func Open(cfg Config) (_ *Interface, err error) {
 	if longest := cfg.FrameBytes - headroom - ethernetBytes; x.link.mtu > longest {
 		return nil, fmt.Errorf("its MTU is %d, and a frame of %d bytes has room for %d: ip link set %s mtu %d", x.link.mtu, cfg.FrameBytes, longest, cfg.Name, longest)
 	}
-	x.frames = newFrames(cfg.Memory, cfg.FrameBytes)
-	if need := 2 * cfg.Ring * x.link.queues; x.frames.count() < need {
-		return nil, fmt.Errorf("%d frames are too few for its %d queues, want %d: give it more memory or fewer queues", x.frames.count(), x.link.queues, need)
+	x.frames = newFrames(cfg.Memory, cfg.FrameBytes, cfg.Held)
+	if need := 2 * cfg.Ring * x.link.queues; len(x.frames.free) < need {
+		return nil, fmt.Errorf("%d frames are too few for its %d queues, want %d: give it more memory or fewer queues", len(x.frames.free), x.link.queues, need)
 	}
 	if x.program, err = load(cfg.Filter, x.link.queues); err != nil {
 		return nil, err

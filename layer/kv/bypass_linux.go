@@ -10,6 +10,7 @@ import (
 
 	"usui/host/tcp"
 	"usui/host/xdp"
+	"usui/layer/kv/disk"
 	"usui/layer/kv/server"
 )
 
@@ -19,6 +20,9 @@ type Bypass struct {
 	Address     netip.Addr // which the kernel does not have; the zero value is the interface's own
 	Port        uint16
 	MemoryBytes int // for frames
+
+	// Device has the frames instead, and values that come in them stay there; nil for none. It stays the caller's.
+	Device *disk.Device
 }
 
 // bypass is what one takes. Each part may be nil, half-built.
@@ -31,8 +35,8 @@ type bypass struct {
 // bypassFrame is the length of a frame: a packet of 1500 bytes and what the kernel keeps in front of it fit.
 const bypassFrame = 2048
 
-// openBypass takes the frames of an address and port from an interface.
-func openBypass(cfg Bypass, clients int) (_ *bypass, err error) {
+// openBypass takes the frames of an address and port from an interface. device has the memory for them, if it is not nil.
+func openBypass(cfg Bypass, clients int, device *frames) (_ *bypass, err error) {
 	b := &bypass{}
 	defer func() {
 		if err != nil {
@@ -45,15 +49,23 @@ func openBypass(cfg Bypass, clients int) (_ *bypass, err error) {
 			return nil, err
 		}
 	}
-	b.memory, err = unix.Mmap(-1, 0, cfg.MemoryBytes, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_PRIVATE|unix.MAP_ANONYMOUS)
-	if err != nil {
-		return nil, os.NewSyscallError("mmap", err)
+	link := xdp.Config{Name: cfg.Interface, FrameBytes: bypassFrame, Filter: xdp.Filter{Address: cfg.Address, Port: cfg.Port, Own: own}}
+	if device != nil {
+		link.Memory, link.Held = device.memory, device.held
+	} else {
+		b.memory, err = unix.Mmap(-1, 0, cfg.MemoryBytes, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_PRIVATE|unix.MAP_ANONYMOUS)
+		if err != nil {
+			return nil, os.NewSyscallError("mmap", err)
+		}
+		link.Memory = b.memory
 	}
-	b.card, err = xdp.Open(xdp.Config{Name: cfg.Interface, Memory: b.memory, FrameBytes: bypassFrame, Filter: xdp.Filter{Address: cfg.Address, Port: cfg.Port, Own: own}})
-	if err != nil {
+	if b.card, err = xdp.Open(link); err != nil {
 		return nil, err
 	}
-	frames := len(b.memory) / bypassFrame
+	frames := len(link.Memory) / bypassFrame
+	if device != nil {
+		frames = device.share(b.card)
+	}
 	parts := frames / 8
 	frames -= parts + frames/8 + xdp.DefaultRing*len(b.card.Descriptors()) // those that wait to be received into, and what answers without a connection
 	stack, err := tcp.New(tcp.Config{Link: b.card, MAC: b.card.MAC(), Address: cfg.Address, Port: cfg.Port, MTU: b.card.MTU(), Own: own, Unsummed: b.card.Unsummed(),
@@ -62,15 +74,10 @@ func openBypass(cfg Bypass, clients int) (_ *bypass, err error) {
 		return nil, fmt.Errorf("interface %s: %w", cfg.Interface, err)
 	}
 	b.Bypass = server.Bypass{Card: b.card, Stack: stack, Address: netip.AddrPortFrom(cfg.Address, cfg.Port), Parts: parts}
-	return b, nil
-}
-
-// parts are what the server needs, nil for no bypass.
-func (b *bypass) parts() *server.Bypass {
-	if b == nil {
-		return nil
+	if device != nil {
+		b.Device = device
 	}
-	return &b.Bypass
+	return b, nil
 }
 
 // String says where it is and how frames come.

@@ -52,6 +52,10 @@ the network card's driver. Local senders, by veth, may leave checksums out; a ca
 
   usui kv serve --dir /var/lib/kv --xdp eth0                             at the interface's own address, port 6379
   usui kv serve --dir /var/lib/kv --xdp eth0 --xdp-address 192.0.2.7     at one of its own
+  usui kv serve --dir /pmem/kv --xdp eth0 --devdax /dev/dax0.0           values of 1 KiB or more stay where the card put them
+
+With --devdax the log has where such a value lies, and its checksum; its frames are free again when what takes its place is durable. When few
+frames are left, further values are copied into the log. The store needs the device from then on, and cannot be backed up online.
 
 On a full disk writes are refused with MISCONF and what to do; reads and deletions go on, and writes again when there is room. After an
 error of the disk nothing more is written: restart, and what was acknowledged is there. SIGINT and SIGTERM end the server in order.`,
@@ -67,6 +71,7 @@ error of the disk nothing more is written: restart, and what was acknowledged is
 		f.StringVar(&o.xdpAddress, "xdp-address", "", "there, serve at `IP`, which nobody else has; without it, at the interface's own")
 		f.IntVar(&o.xdpPort, "xdp-port", 6379, "there, serve at `PORT`")
 		f.IntVar(&o.xdpMemory, "xdp-memory", 64, "there, use `MIB` for frames")
+		f.StringVar(&o.devdax, "devdax", "", "there, have frames in persistent memory, the whole of `DEVICE`, as in /dev/dax0.0; long values stay where they came")
 		f.StringVar(&o.metrics, "metrics-listen", "", "serve metrics for Prometheus at `ADDRESS`: HOST:PORT, or the path of a Unix socket to make")
 		f.StringVar(&o.passwordFile, "password-file", "", "clients have to give the password that is in `FILE`")
 		f.IntVar(&o.clients, "max-clients", server.DefaultClients, "serve at most `N` connections")
@@ -158,7 +163,7 @@ type options struct {
 	metrics                           string
 	tls                               TLS
 	bypass                            Bypass
-	xdpAddress                        string
+	xdpAddress, devdax                string
 	xdpPort, xdpMemory                int
 	clients, memory, segment, loops   int
 }
@@ -184,6 +189,12 @@ func (o *options) serve(ctx context.Context, env *cli.Env, args []string) (err e
 	password, err := readPassword(o.passwordFile)
 	if err != nil {
 		return err
+	}
+	if o.devdax != "" {
+		if o.bypass.Device, err = disk.OpenDevice(o.devdax); err != nil {
+			return fmt.Errorf("--devdax: %w", err)
+		}
+		defer func() { err = errors.Join(err, o.bypass.Device.Close()) }()
 	}
 	folder, err := disk.Open(o.dir, engine.IsOurs, medium)
 	if err != nil {
@@ -256,6 +267,9 @@ func (o *options) checkBypass() (err error) {
 	if o.bypass.Interface == "" {
 		if o.xdpAddress != "" {
 			return cli.UsageError("--xdp-address is for --xdp, as in --xdp eth0 --xdp-address %s", o.xdpAddress)
+		}
+		if o.devdax != "" {
+			return cli.UsageError("--devdax is for --xdp, as in --xdp eth0 --devdax %s: values stay in the frames in which they come", o.devdax)
 		}
 		return nil
 	}

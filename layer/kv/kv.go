@@ -47,13 +47,17 @@ type Store struct {
 // New reads the log and listens. The folder becomes the store's.
 func New(cfg Config) (_ *Store, err error) {
 	s := &Store{}
-	if cfg.Bypass.Interface != "" {
-		if s.bypass, err = openBypass(cfg.Bypass, cmp.Or(cfg.Clients, server.DefaultClients)); err != nil {
-			return nil, errors.Join(err, cfg.Folder.Close())
+	var device *frames
+	if cfg.Bypass.Device != nil {
+		if cfg.Bypass.Interface == "" {
+			return nil, errors.Join(errors.New("a device is for a bypass: values stay in the frames in which they come"), cfg.Folder.Close())
+		}
+		if device, err = bindFrames(cfg.Bypass.Device, cfg.Folder); err != nil {
+			return nil, errors.Join(fmt.Errorf("the device: %w", err), cfg.Folder.Close())
 		}
 	}
 	if s.listeners, err = listenAll(cfg.Listen); err != nil {
-		return nil, errors.Join(err, cfg.Folder.Close(), s.bypass.close())
+		return nil, errors.Join(err, cfg.Folder.Close())
 	}
 	defer func() {
 		if err != nil {
@@ -71,10 +75,13 @@ func New(cfg Config) (_ *Store, err error) {
 		Listeners: fds,
 		Open: func(o engine.Options) (*engine.Store, error) {
 			o.SegmentBytes, o.Progress = cfg.SegmentBytes, cfg.Progress
+			if device != nil {
+				o.Device = device
+			}
 			return engine.Open(observed{cfg.Folder, &s.syncs}, o)
 		},
 		Password: cfg.Password, Clients: cfg.Clients, ClientMemory: cfg.ClientMemory, Loops: cfg.Loops,
-		Version: cfg.Version, Logger: cfg.Logger, Bypass: s.bypass.parts(),
+		Version: cfg.Version, Logger: cfg.Logger, Bypass: s.openBypass(cfg, device),
 	})
 	if err != nil {
 		return nil, err
@@ -94,6 +101,19 @@ func New(cfg Config) (_ *Store, err error) {
 		s.scraped, s.metrics = scrape.Serve(l, mux, cfg.Logger), l.Addr().String()
 	}
 	return s, nil
+}
+
+// openBypass returns what makes the bypass once the log has been read: by then it is known which frames hold values. It is nil for no bypass.
+func (s *Store) openBypass(cfg Config, device *frames) func() (*server.Bypass, error) {
+	if cfg.Bypass.Interface == "" {
+		return nil
+	}
+	return func() (_ *server.Bypass, err error) {
+		if s.bypass, err = openBypass(cfg.Bypass, cmp.Or(cfg.Clients, server.DefaultClients), device); err != nil {
+			return nil, err
+		}
+		return &s.bypass.Bypass, nil
+	}
 }
 
 // Address is where it listens, at several places with commas between them.

@@ -51,3 +51,47 @@ done:
 TEXT ·fence(SB), NOSPLIT, $0-0
 	SFENCE
 	RET
+
+// func flushLines(p []byte, how flush)
+TEXT ·flushLines(SB), NOSPLIT, $0-32
+	MOVQ p_base+0(FP), DI
+	MOVQ p_len+8(FP), CX
+	MOVQ how+24(FP), AX
+	ADDQ DI, CX          // the end
+	ANDQ $~63, DI        // the first line
+	CMPQ AX, $1
+	JEQ  unordered
+	JGT  ordered
+
+back:
+	CMPQ DI, CX
+	JAE  flushed
+	CLWB (DI)
+	ADDQ $64, DI
+	JMP  back
+
+unordered:
+	CMPQ DI, CX
+	JAE  flushed
+	CLFLUSHOPT (DI)
+	ADDQ $64, DI
+	JMP  unordered
+
+ordered:
+	CMPQ DI, CX
+	JAE  flushed
+	CLFLUSH (DI)
+	ADDQ $64, DI
+	JMP  ordered
+
+flushed:
+	RET
+
+// func cpuid(leaf uint32) (a, b uint32)
+TEXT ·cpuid(SB), NOSPLIT, $0-16
+	MOVL leaf+0(FP), AX
+	XORL CX, CX
+	CPUID
+	MOVL AX, a+8(FP)
+	MOVL BX, b+12(FP)
+	RET

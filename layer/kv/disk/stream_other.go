@@ -7,3 +7,4 @@ const canStream = false
 
 func stream(_, _ []byte) { panic("BUG: persistent memory on an architecture that was refused") }
 func fence()             { panic("BUG: persistent memory on an architecture that was refused") }
+func writeBack(_ []byte) { panic("BUG: persistent memory on an architecture that was refused") }

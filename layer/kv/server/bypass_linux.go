@@ -9,6 +9,7 @@ import (
 
 	"usui/host/tcp"
 	"usui/host/xdp"
+	"usui/layer/kv/engine"
 )
 
 // Bypass is a second way for clients to come, past the kernel's network stack. Both parts are closed by who made them, after the server.
@@ -16,7 +17,17 @@ type Bypass struct {
 	Card    *xdp.Interface
 	Stack   *tcp.Stack
 	Address netip.AddrPort
-	Parts   int // how many frames commands may hold that are not whole yet
+	Parts   int    // how many frames commands may hold that are not whole yet
+	Device  Frames // where values may stay; nil for nowhere
+}
+
+// Frames is a store's device, whose frames are those of the bypass.
+type Frames interface {
+	engine.Device
+	// Piece says where on the device bytes lie, or false if they do not.
+	Piece(p []byte) (engine.Piece, bool)
+	// Values is how many frames hold values, and how many there may be.
+	Values() (held, most int)
 }
 
 // bypass is the server's part of it: the first loop looks at the card, and the wires are used by who holds the lock.
@@ -28,6 +39,7 @@ type bypass struct {
 	numbers uint64
 	kept    int // frames of arguments that are not whole yet
 	stats   BypassStats
+	pieces  []engine.Piece // of the value that is being placed
 }
 
 // BypassStats counts what becomes of bytes that came by the bypass.
@@ -35,6 +47,7 @@ type BypassStats struct {
 	Read   uint64 // bytes of clients
 	Joined uint64 // of them, copied because a command lay in several frames
 	Parts  uint64 // of them, that lay in several frames and went from there into the log
+	Placed uint64 // of them, that stayed in the frames in which they came
 }
 
 // beyondDescriptors is where the numbers of clients begin that have no descriptor.
@@ -77,6 +90,48 @@ func (b *bypass) receive(s *Server) error {
 		}
 	})
 	return nil
+}
+
+// place has the value of SET stay on the device, in the frames in which it came, and answers. It says false if the value has to be copied: it is short, not
+// all of it is in frames, or these are few.
+func (k *call) place(key []byte, expire int64) (done bool) {
+	b := k.s.bypass
+	if b == nil || b.Device == nil || b.Device.Scarce() {
+		return false
+	}
+	n, pieces := 0, b.pieces[:0]
+	add := func(p []byte) bool {
+		if len(p) == 0 {
+			return true
+		}
+		piece, ok := b.Device.Piece(p)
+		n, pieces = n+len(p), append(pieces, piece)
+		return ok
+	}
+	ok := add(k.args[2])
+	for _, p := range k.parts() {
+		ok = ok && add(p)
+	}
+	b.pieces = pieces
+	if !ok || n < leastLeft {
+		return false
+	}
+	for _, p := range pieces {
+		b.Device.Hold(p)
+	}
+	err := k.s.store.PutPlaced(key, pieces, expire)
+	if err != nil {
+		for _, p := range pieces {
+			b.Device.Depart(p)
+			b.Device.Release(p)
+		}
+	} else {
+		b.stats.Placed += uint64(n)
+	}
+	if k.wrote(err) {
+		k.w.Status("OK")
+	}
+	return true
 }
 
 // send sends what the clients were written.
@@ -225,12 +280,16 @@ func (s *Server) infoBypass() []any {
 	if !b.Card.ZeroCopy() {
 		copied += link.BytesReceived // by the kernel, into our frames
 	}
-	// What is said of copies ends at the log's batch, into which every byte of a value is copied once more.
+	held, most := 0, 0
+	if b.Device != nil {
+		held, most = b.Device.Values()
+	}
+	// What is said of copies ends at the log's batch, into which every byte of a value that does not stay on the device is copied once more.
 	return []any{"bypass", 1, "bypass_address", b.Address, "bypass_mode", b.Card.Mode(), "bypass_driver", b.Card.Driver(),
 		"bypass_frames_received", link.FramesReceived, "bypass_frames_sent", link.FramesSent, "bypass_frames_free", link.FreeFrames,
 		"bypass_frames_held", t.HeldOrdered + t.HeldEarly + t.HeldSending, "bypass_frames_dropped", link.Dropped + link.RingFull, "bypass_frames_bad", link.BadDescriptors + t.Malformed + t.BadChecksums,
 		"bypass_frames_in_parts", b.kept, "bypass_connections", t.Connections - t.Waiting, "bypass_retransmitted", t.Retransmitted,
-		"bypass_bytes_read", b.stats.Read, "bypass_bytes_joined", b.stats.Joined, "bypass_bytes_in_parts", b.stats.Parts, "bypass_bytes_merged", t.BytesMerged, "bypass_bytes_sent_copied", t.BytesCopied,
+		"bypass_bytes_read", b.stats.Read, "bypass_bytes_joined", b.stats.Joined, "bypass_bytes_in_parts", b.stats.Parts, "bypass_bytes_placed", b.stats.Placed, "bypass_frames_with_values", held, "bypass_frames_for_values", most, "bypass_bytes_merged", t.BytesMerged, "bypass_bytes_sent_copied", t.BytesCopied,
 		"bypass_copies_per_byte", ratio(copied, b.stats.Read), "bypass_system_calls", s.stats.Calls + link.Calls,
 		"bypass_system_calls_per_command", ratio(s.stats.Calls+link.Calls, s.stats.Commands)}
 }

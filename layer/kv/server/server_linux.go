@@ -31,12 +31,12 @@ const (
 type Config struct {
 	Listeners    []int // sockets that listen and do not block; closed with the server
 	Open         func(engine.Options) (*engine.Store, error)
-	Password     string  // that clients have to give; empty for none
-	Clients      int     // at most so many connections; 0 is DefaultClients
-	ClientMemory int     // bytes for their buffers; 0 is DefaultClientMemory
-	Loops        int     // that share the clients; 0 is one
-	Version      string  // what INFO says
-	Bypass       *Bypass // may be nil
+	Password     string                  // that clients have to give; empty for none
+	Clients      int                     // at most so many connections; 0 is DefaultClients
+	ClientMemory int                     // bytes for their buffers; 0 is DefaultClientMemory
+	Loops        int                     // that share the clients; 0 is one
+	Version      string                  // what INFO says
+	Bypass       func() (*Bypass, error) // makes it once the store is open; nil for none
 	Logger       *slog.Logger
 }
 
@@ -130,7 +130,11 @@ func New(cfg Config) (_ *Server, err error) {
 		return nil, err
 	}
 	if cfg.Bypass != nil {
-		if err := s.openBypass(cfg.Bypass); err != nil {
+		b, err := cfg.Bypass()
+		if err != nil {
+			return nil, err
+		}
+		if err := s.openBypass(b); err != nil {
 			return nil, err
 		}
 	}

@@ -102,6 +102,9 @@ func set(k *call) {
 	}
 	key := k.args[1]
 	if !o.get && !o.nx && !o.xx && !o.keep {
+		if k.place(key, expire) {
+			return
+		}
 		if k.wrote(k.s.store.PutParts(key, k.args[2], k.parts(), expire)) {
 			k.w.Status("OK")
 		}
