@@ -23,7 +23,7 @@ func (cfg Config) modules() []string {
 	if cfg.Arch == "amd64" {
 		list = append(list, "kvm-amd")
 	}
-	list = append(list, "tun", "loop", "vhost_net", "vhost_vsock")
+	list = append(list, "tun", "loop", "vhost_net", "vhost_vsock", "veth")
 	if len(cfg.Disks) > 0 {
 		list = append(list, "virtio_blk")
 	}
@@ -37,7 +37,7 @@ func (cfg Config) modules() []string {
 		list = append(list, "e1000e")
 	}
 	if len(cfg.NVDIMM) > 0 {
-		list = append(list, "nfit", "nd_pmem", "device_dax")
+		list = append(list, "nfit", "nd_pmem", "device_dax", "dax_pmem")
 	}
 	if cfg.IOMMU {
 		list = append(list, "vfio-pci", "vfio_iommu_type1")

@@ -90,7 +90,7 @@ var checkCommand = cli.Command{
 	Long: `
 Reads the whole log in a folder and verifies the checksum, the place and the number of every record, and whether the checkpoint, if there is
 one, says the same; for that it needs as much memory as the server has for its index. It changes nothing. The first thing that is missing or
-wrong is named, and the exit status is 1.
+wrong is named, and the exit status is 1. Values on a device (--devdax) are not in the log: the server verifies them when it opens the store.
 
   usui kv check /var/lib/kv`,
 	Setup: func(*flag.FlagSet) cli.Run {

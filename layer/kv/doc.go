@@ -18,6 +18,11 @@
 // where the card put them. A value is copied once, into the batch; if it came in several frames, it stays in them until its command is whole.
 // It then looks at rings instead of calling read and write. INFO bypass and the metrics count copies and system calls.
 //
+// Frames can lie on a DAX device, /dev/daxX.Y, the only persistent memory that the kernel lets a card write to (it pins pages of no file on a DAX file
+// system for as long). Then a long value is not copied at all: its lines are written back where the card put it, and the log gets its places and its CRC. The
+// frames are free again when what takes its place is durable, for until then a crash brings the value back; when they become few, values are copied into
+// the log as ever.
+//
 // A connection by TLS is carried by two goroutines to one end of a pair of sockets; a loop has the other end as any client's.
 //
 // # Invariants
@@ -34,9 +39,7 @@
 // connection by TLS takes about 50 KiB beside what is counted for clients. The parts say theirs.
 //
 // By AF_XDP there is IPv4 only, and no TLS. No speed is promised of it: on veth, where tests run, the card's copy is the kernel's, and with long
-// pipelines the kernel's own way takes less time. Values are not persisted where the card put them: that takes frames on /dev/daxX.Y, the only
-// persistent memory that the kernel lets a card write to. The log's record of such a value would list its pieces and have their CRC; their lines would be
-// written back before the batch's fence; a frame would be free again only when what took its value's place is durable, for until
-// then a crash brings the value back; compaction would copy values out when frames become few; and opening would look, behind the whole
-// log, which frames are in use. Nothing of that is built.
+// pipelines the kernel's own way takes less time. On a device stay values that SET gives a key without NX, XX, GET or KEEPTTL; what copies one (COPY,
+// RENAME, EXPIRE, APPEND) moves it into the log. A frame is held whole, whatever its value takes of it. A store with a device cannot be backed up online, and
+// "usui kv check" reads its log alone: the values are verified when the store is opened, and each time that one is read.
 package kv

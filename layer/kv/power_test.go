@@ -3,6 +3,7 @@ package kv
 import (
 	"bytes"
 	"errors"
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -33,13 +34,32 @@ fi
 mkdir /tmp/pmem
 mount -o dax=always /dev/pmem0 /tmp/pmem
 store=/tmp/pmem/store
+device() { # the second NVDIMM is a device of its own ("ndctl create-namespace --mode devdax")
+	if [ "$1" = make ]; then
+		echo namespace1.0 >$nd/drivers/nd_pmem/unbind
+		echo namespace1.0 >$nd/devices/dax1.0/namespace
+		echo ram >$nd/devices/dax1.0/mode
+		cat /proc/sys/kernel/random/uuid >$nd/devices/dax1.0/uuid
+		echo dax1.0 >$nd/drivers/dax_pmem/bind
+	fi
+	ip netns add clients
+	ip link add near type veth peer name far netns clients
+	ip link set near up
+	ip -n clients addr add 10.9.0.1/24 dev far
+	ip -n clients link set far up
+}
 mkfifo /tmp/says
-serve() { # DIR MEDIUM: serve it, and print what the server says
-	usui-kv serve --dir $1 --medium $2 --listen 127.0.0.1:7777 --segment 1 >/tmp/says &
+serve() { # DIR MEDIUM FLAGS: serve it, and print what the server says
+	dir=$1 medium=$2
+	shift 2
+	usui-kv serve --dir $dir --medium $medium --listen 127.0.0.1:7777 --segment 1 "$@" >/tmp/says &
 	read said </tmp/says
 	echo "$said"
 }
 ask() { redis-cli -p 7777 "$@"; }
+serveDevice() { serve /tmp/pmem/long fsdax --listen unix:/tmp/kv.sock --xdp near --xdp-address 10.9.0.77 --devdax /dev/dax1.0; }
+askFar() { ip netns exec clients redis-cli -h 10.9.0.77 "$@"; }
+bypass() { redis-cli -s /tmp/kv.sock info bypass | tr -d '\r' | grep -E "bypass_(bytes_(joined|merged|placed)|frames_with_values):"; }
 `
 
 // writeAndCut serves from persistent memory until the log only uses files that it has, counts the system calls of a round of writes, does
@@ -70,6 +90,13 @@ calls file /tmp/pmem/other
 kill $!
 wait $!
 serve $store fsdax
+device make
+serveDevice
+askFar set long "$(seq 400 | head -c 1202)"
+askFar set gone "$(seq 400 | head -c 1202)"
+bypass
+askFar del gone
+bypass
 ask incr count
 echo b >/proc/sysrq-trigger
 `
@@ -84,6 +111,13 @@ ask strlen last
 ask dbsize
 kill $!
 wait $!
+device
+serveDevice
+bypass
+seq 400 | head -c 1202 >/tmp/want
+askFar get long | head -c 1202 | cmp - /tmp/want && echo long is the same
+kill $!
+wait $!
 `
 
 // TestPersistentMemoryInTheLab boots a lab with an NVDIMM, twice.
@@ -91,6 +125,7 @@ func TestPersistentMemoryInTheLab(t *testing.T) {
 	need.Tool(t, "qemu-system-x86_64", "qemu-system-x86")
 	need.Tool(t, "mkfs.ext4", "e2fsprogs")
 	need.Tool(t, "redis-benchmark", "redis-tools")
+	need.Tool(t, "ip", "iproute2")
 	dir := t.TempDir()
 	for _, program := range []string{"usui-init", "usui-kv"} {
 		cmd := exec.Command("go", "build", "-trimpath", "-ldflags", "-s -w", "-o", dir, "usui/cmd/"+program)
@@ -100,21 +135,32 @@ func TestPersistentMemoryInTheLab(t *testing.T) {
 		}
 	}
 	t.Setenv("PATH", dir+":"+os.Getenv("PATH"))
-	dimm, results := filepath.Join(dir, "nvdimm"), filepath.Join(dir, "results")
-	if err := errors.Join(os.WriteFile(dimm, nil, 0o600), os.Truncate(dimm, 128<<20), os.Mkdir(results, 0o700)); err != nil {
+	dimms, results := []string{filepath.Join(dir, "nvdimm0"), filepath.Join(dir, "nvdimm1")}, filepath.Join(dir, "results")
+	for _, d := range dimms {
+		if err := errors.Join(os.WriteFile(d, nil, 0o600), os.Truncate(d, 128<<20)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := os.Mkdir(results, 0o700); err != nil {
 		t.Fatal(err)
 	}
 	boot := func(script string, args ...string) (int, string, error) {
 		var out bytes.Buffer
 		status, err := lab.Run(t.Context(),
-			lab.Config{Init: filepath.Join(dir, "usui-init"), NVDIMM: []string{dimm}, Results: results, Timeout: powerLimit},
+			lab.Config{Init: filepath.Join(dir, "usui-init"), NVDIMM: dimms, Results: results, Timeout: powerLimit},
 			lab.Command{Argv: append([]string{"/bin/sh", "-c", script, "sh"}, args...)}, attach.Stdio{Stdout: &out, Stderr: &out})
 		t.Logf("the lab says:\n%s", out.String())
 		return status, out.String(), err
 	}
-	status, _, err := boot(writeAndCut, "make")
+	status, out, err := boot(writeAndCut, "make")
 	if !errors.Is(err, attach.ErrEnded) {
 		t.Fatalf("the first lab ended with status %d, %v; want that its power was cut", status, err)
+	}
+	const placed = "bypass_bytes_joined:0\nbypass_bytes_placed:2404\nbypass_frames_with_values:%d\nbypass_bytes_merged:0\n"
+	for _, frames := range []int{2, 1} {
+		if want := fmt.Sprintf(placed, frames); !strings.Contains(out, want) {
+			t.Errorf("values on the device: want %q", want)
+		}
 	}
 	called := func(name string) string {
 		p, err := os.ReadFile(filepath.Join(results, name))
@@ -129,7 +175,10 @@ func TestPersistentMemoryInTheLab(t *testing.T) {
 	if calls := called("file"); !strings.Contains(calls, "sys_fdatasync(") || !strings.Contains(calls, "sys_pwrite64(") {
 		t.Errorf("writes by system calls called\n%s, want pwrite64 and fdatasync: what counts them does not work", calls)
 	}
-	status, out, err := boot(lookAgain)
+	status, out, err = boot(lookAgain)
+	if want := "bypass_frames_with_values:1\nbypass_bytes_merged:0\nlong is the same\n"; !strings.Contains(out, want) {
+		t.Errorf("the device after a power cut: want %q", want)
+	}
 	if want := "serving /tmp/pmem/store in persistent memory at 127.0.0.1:7777\nvalue\n10\n5000\n"; status != 0 || err != nil || !strings.Contains(out, want) {
 		t.Errorf("after a power cut: status %d, %v, want %q", status, err, want)
 	}

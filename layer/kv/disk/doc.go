@@ -18,6 +18,9 @@
 //   - Documentation/filesystems/dax.rst: reads and writes go "directly to the storage device", which for file mappings "is mapped directly into
 //     userspace". So what was written by system calls is seen in the mapping, and the other way round.
 //
+// A [Device] is persistent memory without files, to which others than the processor write: lines of its caches are written back (CLWB), for nobody streams
+// there, and a fence waits for that.
+//
 // Making files, their zeros and their names stays as it is for ordinary files, with fsync: that is not what a batch waits for.
 //
 // # Invariants

@@ -30,6 +30,10 @@
 // Compaction moves keys and elements in any order, so that the log may tell of an element before its key: whichever comes first makes the
 // collection, and what has no key at the end of the log is dropped.
 //
+// A string can lie on a [Device], where it was received: its record says where, and has its CRC. The frames that it lies in are held until the record that takes its
+// place is durable. Which are held is not written anywhere: opening looks at those records, in segments that have any, to which the index leads. Compaction
+// moves such values into the log when frames are few.
+//
 // A checkpoint is the index as it was at a place in the log, so that opening a store reads the log from there on. It is a file of its own, which
 // takes the place of the one before when it is whole and the log is durable up to its place. It is made beside the writes: one table of the index at
 // a time is copied as it is by then, and what was removed or replaced since the place, in tables that were not copied yet, is noted. What came
@@ -71,5 +75,6 @@
 // segments that have any of their records are read as a whole. Making one takes some 10 MiB of memory, and disk for a second file as large as
 // the index; a saver that is slower than what is replaced makes writes wait.
 //
+// A value on a device with an expiry that is not there any more when the store is opened is taken for one that had expired before the clock was set back.
 // Compaction by age moves cold data once each time around, where one by share of live bytes would not.
 package engine

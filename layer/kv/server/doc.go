@@ -15,7 +15,7 @@
 //
 // What carries a client's bytes is a wire: a socket, or a connection of host/tcp ([Bypass]), whose bytes are executed in the frames in which
 // they came. Of a command that lies in several frames the beginning is copied together, byte for byte as much as completes it, and a long argument is
-// left in its frames: to SET it is given in parts, to others as one.
+// left in its frames: to SET it is given in parts, to others as one. Where the frames lie on a device ([Frames]), SET may leave it there for good.
 //
 // A reply that speaks of a write that is not durable leaves a mark in the connection's output: from there on nothing is sent until the
 // mark's sequence number is durable. A read leaves one, too, if its key was written and that is not durable yet: what no crash may take back
