@@ -162,7 +162,7 @@ func TestValuesOnADeviceSurvive(t *testing.T) {
 				}
 				history = append(history, past{s.Last(), "", ""})
 			case n == 81:
-				memory.scarce = random.IntN(3) == 0
+				memory.scarce = random.IntN(2) == 0
 			case n == 82 && !s.capture.active:
 				s.beginCheckpoint()
 			case n == 83:
@@ -204,7 +204,7 @@ func TestValuesOnADeviceSurvive(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if opened < 500 || checkpoints < 100 || fetched < 10 {
+	if opened < 500 || checkpoints < 100 || fetched == 0 {
 		t.Errorf("%d stores were opened, %d from checkpoints, %d values moved into the log; want more", opened, checkpoints, fetched)
 	}
 }
