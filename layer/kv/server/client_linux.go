@@ -323,6 +323,7 @@ func (s *Server) drop(c *client) {
 // bury gives back what a client that was dropped had.
 func (s *Server) bury(c *client) {
 	c.wire.close()
+	c.loop.tell() // a connection of the bypass ends in its turn
 	s.buffers.put(c.in)
 	s.buffers.put(c.out.Out)
 	c.in, c.out.Out, c.marks = nil, nil, nil
