@@ -10,6 +10,7 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+	"time"
 
 	"usui/host/need"
 )
@@ -86,6 +87,77 @@ func BenchmarkBesideRedis(b *testing.B) {
 			b.ReportMetric(0, "ns/op") // says nothing here
 		})
 	}
+}
+
+// BenchmarkReadsBesideWrites measures how long a GET takes at the 99th of 100, alone and while others write durably as fast as they can, of other keys: four
+// clients, whom the disk keeps waiting, and 50, who keep two processors busy. Beside it is Redis with appendfsync always, which serves nobody while
+// it syncs.
+func BenchmarkReadsBesideWrites(b *testing.B) {
+	for _, writers := range []int{4, 50} {
+		b.Run(fmt.Sprintf("writers=%d", writers), func(b *testing.B) { readsBeside(b, writers) })
+	}
+}
+
+func readsBeside(b *testing.B, clients int) {
+	program := need.Tool(b, "redis-benchmark", "redis-tools")
+	const reads, rounds = 5_000, 7
+	all := contestants(b)[:2]
+	idle, busy := make([][]float64, len(all)), make([][]float64, len(all))
+	for range rounds {
+		for i, c := range all {
+			p, err := dial("127.0.0.1:" + c.port)
+			if err != nil {
+				b.Fatal(err)
+			}
+			if _, err := p.do("set", "read", strings.Repeat("v", 100)); err != nil {
+				b.Fatal(err)
+			}
+			idle[i] = append(idle[i], slowRead(b, p, reads))
+			writers := exec.Command(program, "-p", c.port, "-t", "set", "-d", "100", "-r", "100000", "-c", fmt.Sprint(clients), "-q", "-l")
+			if err := writers.Start(); err != nil {
+				b.Fatal(err)
+			}
+			for before := c.written(b, p); c.written(b, p) < before+2_000; { // until they write at full speed
+			}
+			busy[i] = append(busy[i], slowRead(b, p, reads))
+			_ = writers.Process.Kill() // it would go on for ever
+			_ = writers.Wait()         // says that it was killed
+			p.Close()
+		}
+	}
+	for i, c := range all {
+		b.ReportMetric(median(idle[i]), c.name+"-idle-p99-us")
+		b.ReportMetric(median(busy[i]), c.name+"-busy-p99-us")
+	}
+	b.ReportMetric(median(busy[0])/median(idle[0]), "busy/idle")
+	b.ReportMetric(0, "ns/op") // says nothing here
+}
+
+// written is how many commands a server has executed.
+func (c *contestant) written(b *testing.B, p *peer) (n int) {
+	b.Helper()
+	text, err := p.do("info", "stats")
+	if err != nil {
+		b.Fatal(err)
+	}
+	_, rest, _ := strings.Cut(text, "total_commands_processed:")
+	fmt.Sscan(rest, &n)
+	return n
+}
+
+// slowRead is the 99th percentile of the time of a GET, in microseconds.
+func slowRead(b *testing.B, p *peer, reads int) float64 {
+	b.Helper()
+	took := make([]float64, 0, reads)
+	for range reads {
+		start := time.Now()
+		if _, err := p.do("get", "read"); err != nil {
+			b.Fatal(err)
+		}
+		took = append(took, float64(time.Since(start).Nanoseconds())/1000)
+	}
+	slices.Sort(took)
+	return took[len(took)*99/100]
 }
 
 func contestants(b *testing.B) []*contestant {

@@ -65,17 +65,17 @@ func serveUntilKilled(path, kind string) error {
 	if err != nil {
 		return err
 	}
-	segment := 256 << 10
+	segment, loops := 256<<10, 2
 	switch kind {
 	case measure:
-		segment = engine.DefaultSegment
+		segment, loops = engine.DefaultSegment, defaultLoops()
 	case holding, lying:
 		folder = disktest.Holding(folder)
 	}
 	if kind == lying {
 		folder = liar{folder}
 	}
-	s, err := New(Config{Listen: "127.0.0.1:0", Folder: folder, SegmentBytes: segment, Loops: 2})
+	s, err := New(Config{Listen: "127.0.0.1:0", Folder: folder, SegmentBytes: segment, Loops: loops})
 	if err != nil {
 		return err
 	}
