@@ -37,6 +37,7 @@ type Interface struct {
 	cfg     Config
 	link    linkInfo
 	frames  *frames
+	reserve int // frames that are not given to the kernel
 	queues  []*queue
 	program *program
 	broken  error
@@ -64,6 +65,7 @@ func Open(cfg Config) (_ *Interface, err error) {
 		return nil, fmt.Errorf("its MTU is %d, and a frame of %d bytes has room for %d: ip link set %s mtu %d", x.link.mtu, cfg.FrameBytes, longest, cfg.Name, longest)
 	}
 	x.frames = newFrames(cfg.Memory, cfg.FrameBytes, cfg.Held)
+	x.reserve = x.frames.count() / 8
 	if need := 2 * cfg.Ring * x.link.queues; len(x.frames.free) < need {
 		return nil, fmt.Errorf("%d frames are too few for its %d queues, want %d: give it more memory or fewer queues", len(x.frames.free), x.link.queues, need)
 	}
@@ -172,7 +174,7 @@ func (x *Interface) Refill() {
 			_ = x.breaks(err) // the next Receive returns it
 			return
 		}
-		for ; room > 0 && len(x.frames.free) > x.frames.count()/8; room-- {
+		for ; room > 0 && len(x.frames.free) > x.reserve; room-- {
 			q.fill.put(x.frames.fill())
 		}
 		q.fill.publish()
@@ -181,6 +183,13 @@ func (x *Interface) Refill() {
 			wakeReceive(q.fd)
 		}
 	}
+}
+
+// Reserve has so many free frames stay here to send from, an eighth of all if it is not called: where others hold most frames for long, that may be more than
+// there are.
+func (x *Interface) Reserve(n int) {
+	x.reserve = n
+	x.Refill()
 }
 
 func (x *Interface) breaks(err error) error {

@@ -359,3 +359,38 @@ func descriptors(t *testing.T) int {
 	}
 	return len(names)
 }
+
+// TestHeldFramesStayAlone has most frames held from the start: none of them is received into, and the rest serves.
+func TestHeldFramesStayAlone(t *testing.T) {
+	near, far := xdptest.Cable(t)
+	held := make([]uint16, 4096)
+	for i := range held[256:] {
+		held[256+i] = 1
+	}
+	x := open(t, near, func(c *Config) { c.Memory, c.Held = memory(t, len(held)), held })
+	near.Do(func() { x.Reserve(16) }) // an eighth of all is more than there is
+	out := far.Packets(t)
+	for range 10 {
+		if _, err := out.Write(frame(x, 6, nil)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for n := 0; n < 10; {
+		if _, err := unix.Poll([]unix.PollFd{{Fd: int32(x.Descriptors()[0]), Events: unix.POLLIN}}, -1); err != nil && err != unix.EINTR {
+			t.Fatal(err)
+		}
+		if _, err := x.Receive(func(f uint32, _ []byte) {
+			n++
+			if f >= 256 {
+				t.Errorf("frame %d was received into", f)
+			}
+			x.Release(f)
+		}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	x.Release(4095)
+	if n := len(x.frames.free); n == 0 || x.frames.free[n-1] != 4095 {
+		t.Error("a frame that was held from the start is not free when it is released")
+	}
+}

@@ -40,7 +40,9 @@ func (o *backupOptions) copy(ctx context.Context, into string, progress func(don
 	}
 	defer from.close()
 	part := into + ".part"
-	if err := os.Mkdir(part, 0o700); err != nil {
+	if err := os.Mkdir(part, 0o700); err != nil && !errors.Is(err, fs.ErrExist) {
+		return "", err
+	} else if err != nil {
 		return "", fmt.Errorf("%w: it is where the copy grows; remove it if no other backup writes there", err)
 	}
 	found, err := from.backUp(part, progress)

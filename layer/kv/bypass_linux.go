@@ -64,10 +64,15 @@ func openBypass(cfg Bypass, clients int, device *frames) (_ *bypass, err error) 
 	}
 	frames := len(link.Memory) / bypassFrame
 	if device != nil {
-		frames = device.share(b.card)
+		if frames, err = device.share(b.card); err != nil {
+			return nil, err
+		}
 	}
-	parts := frames / 8
+	all, parts := frames, frames/8
 	frames -= parts + frames/8 + xdp.DefaultRing*len(b.card.Descriptors()) // those that wait to be received into, and what answers without a connection
+	if frames < 4 {
+		return nil, fmt.Errorf("interface %s: %d frames are too few for its %d queues: give it more memory or fewer queues", cfg.Interface, all, len(b.card.Descriptors()))
+	}
 	stack, err := tcp.New(tcp.Config{Link: b.card, MAC: b.card.MAC(), Address: cfg.Address, Port: cfg.Port, MTU: b.card.MTU(), Own: own, Unsummed: b.card.Unsummed(),
 		Connections: min(clients, frames/4), Frames: frames})
 	if err != nil {

@@ -343,3 +343,28 @@ func TestAFolderInUseOrOfOthersIsRefused(t *testing.T) {
 		t.Errorf("Open of a folder with other files = %v, want it refused", err)
 	}
 }
+
+// TestAWriteBehindLongRepliesIsAcknowledged sends a write behind reads whose replies are more than is executed for at once, to a server that has nothing else to
+// do.
+func TestAWriteBehindLongRepliesIsAcknowledged(t *testing.T) {
+	for _, loops := range []int{1, 3} {
+		address, _ := serveFolder(t, disktest.New(), func(c *Config) { c.Loops = loops })
+		p := connect(t, address)
+		long := strings.Repeat("x", 100_000)
+		p.must(t, "set", "long", long)
+		for range 5 {
+			sent := strings.Repeat(string(encode("get", "long")), 8) + string(encode("set", "key", "value"))
+			if _, err := p.Write([]byte(sent)); err != nil {
+				t.Fatal(err)
+			}
+			for range 8 {
+				if r, err := p.reply(); err != nil || len(r) < len(long) {
+					t.Fatalf("GET has %d bytes, %v", len(r), err)
+				}
+			}
+			if r, err := p.reply(); r != "+OK\r\n" || err != nil {
+				t.Fatalf("SET = %q, %v", r, err)
+			}
+		}
+	}
+}

@@ -176,6 +176,8 @@ func (o *options) serve(ctx context.Context, env *cli.Env, args []string) (err e
 		return cli.UsageError("say where the store is, as in: --dir /var/lib/kv")
 	case o.loops < 1 || o.loops > maxLoops:
 		return cli.UsageError("--loops %d: want 1 to %d", o.loops, maxLoops)
+	case o.memory > 1<<24:
+		return cli.UsageError("--client-memory %d: want at most %d, which is 16 TiB", o.memory, 1<<24)
 	case o.clients < 1 || o.memory < 1 || o.segment < 1 || o.segment > engine.MaxSegment>>20:
 		return cli.UsageError("--max-clients, --client-memory and --segment are at least 1, --segment at most %d", engine.MaxSegment>>20)
 	}

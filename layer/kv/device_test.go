@@ -64,7 +64,7 @@ func serveDevice(t *testing.T, dir string, memory []byte) (far *xdptest.End, sto
 // TestValuesStayWhereTheyCame has long values stay in the frames in which they came, over a restart, and their frames come back when they are deleted.
 func TestValuesStayWhereTheyCame(t *testing.T) {
 	const values = 200
-	dir, memory := t.TempDir(), deviceMemory(t, 16<<20)
+	dir, memory := t.TempDir(), deviceMemory(t, 17<<20)
 	value := func(i int) string { return strings.Repeat(fmt.Sprintf("%04d.", i), 210+i*20) }
 	far, stop := serveDevice(t, dir, memory)
 	p := dialFar(t, far)
@@ -95,6 +95,13 @@ func TestValuesStayWhereTheyCame(t *testing.T) {
 	if before < all/1500 {
 		t.Errorf("%d frames with values after a restart", before)
 	}
+	p.must(t, "rpush", "list", "1", "2")
+	p.must(t, "set", "weight:1", strings.Repeat("b", 4000))
+	p.must(t, "set", "weight:2", strings.Repeat("a", 4000))
+	if r := p.must(t, "sort", "list", "by", "weight:*", "alpha"); r != "*2\r\n$1\r\n2\r\n$1\r\n1\r\n" { // reads both at once
+		t.Errorf("SORT = %q, want 2 before 1", r)
+	}
+	p.must(t, "del", "weight:1", "weight:2")
 	for i := range values {
 		key := fmt.Sprint("key:", i)
 		switch i % 5 { // all of them are gone then, or in the log
@@ -128,7 +135,7 @@ func TestValuesStayWhereTheyCame(t *testing.T) {
 
 // TestAFullDeviceCopies has more values than a device has room for.
 func TestAFullDeviceCopies(t *testing.T) {
-	dir, memory := t.TempDir(), deviceMemory(t, 16<<20)
+	dir, memory := t.TempDir(), deviceMemory(t, 17<<20)
 	far, stop := serveDevice(t, dir, memory)
 	p := dialFar(t, far)
 	value := strings.Repeat("v", 1200)
@@ -152,20 +159,23 @@ func TestAFullDeviceCopies(t *testing.T) {
 
 // TestADeviceBelongsToAStore refuses a store without its device, a device of another store, and an empty one.
 func TestADeviceBelongsToAStore(t *testing.T) {
-	dir, memory := t.TempDir(), deviceMemory(t, 16<<20)
+	dir, memory := t.TempDir(), deviceMemory(t, 17<<20)
 	far, stop := serveDevice(t, dir, memory)
 	dialFar(t, far).must(t, "set", "key", strings.Repeat("v", 2000))
 	stop()
 	near, _ := xdptest.Cable(t)
+	foreign := deviceMemory(t, 17<<20)
+	copy(foreign[100:], "somebody else's")
 	for want, c := range map[string]struct {
 		dir    string
 		memory []byte
 	}{
 		engine.ErrNoDevice.Error():       {dir, nil},
 		"belongs to another store":       {t.TempDir(), memory},
-		"is not on the device":           {dir, deviceMemory(t, 16<<20)},
-		"is for a bypass":                {t.TempDir(), deviceMemory(t, 16<<20)},
-		"too few for its 1 queues, want": {t.TempDir(), deviceMemory(t, 1<<20)},
+		"is not on the device":           {dir, deviceMemory(t, 17<<20)},
+		"is for a bypass":                {t.TempDir(), deviceMemory(t, 17<<20)},
+		"for 1 queues it takes 16777216": {t.TempDir(), deviceMemory(t, 8<<20)},
+		"its first block holds":          {t.TempDir(), foreign},
 	} {
 		folder, err := disk.Open(c.dir, engine.IsOurs, disk.Ordinary)
 		if err != nil {

@@ -48,11 +48,12 @@ type Store struct {
 func New(cfg Config) (_ *Store, err error) {
 	s := &Store{}
 	var device *frames
+	bind := func() error { return nil }
 	if cfg.Bypass.Device != nil {
 		if cfg.Bypass.Interface == "" {
 			return nil, errors.Join(errors.New("a device is for a bypass: values stay in the frames in which they come"), cfg.Folder.Close())
 		}
-		if device, err = bindFrames(cfg.Bypass.Device, cfg.Folder); err != nil {
+		if device, bind, err = newFrames(cfg.Bypass.Device, cfg.Folder); err != nil {
 			return nil, errors.Join(fmt.Errorf("the device: %w", err), cfg.Folder.Close())
 		}
 	}
@@ -78,7 +79,14 @@ func New(cfg Config) (_ *Store, err error) {
 			if device != nil {
 				o.Device = device
 			}
-			return engine.Open(observed{cfg.Folder, &s.syncs}, o)
+			store, err := engine.Open(observed{cfg.Folder, &s.syncs}, o)
+			if err != nil {
+				return nil, err
+			}
+			if err := bind(); err != nil {
+				return nil, errors.Join(fmt.Errorf("the device: %w", err), store.Close())
+			}
+			return store, nil
 		},
 		Password: cfg.Password, Clients: cfg.Clients, ClientMemory: cfg.ClientMemory, Loops: cfg.Loops,
 		Version: cfg.Version, Logger: cfg.Logger, Bypass: s.openBypass(cfg, device),

@@ -3,11 +3,14 @@ package disk
 import (
 	"bytes"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"hash/crc32"
 	"io"
 	"os"
+	"path/filepath"
 	"runtime"
+	"strings"
 
 	"golang.org/x/sys/unix"
 )
@@ -20,7 +23,7 @@ import (
 //	24 crc      u32  CRC32C of the above
 type Device struct {
 	memory []byte
-	mapped bool
+	file   *os.File // is locked; nil for memory of the caller's
 }
 
 const (
@@ -39,16 +42,25 @@ func OpenDevice(path string) (_ *Device, err error) {
 	if err != nil {
 		return nil, err
 	}
-	defer f.Close() // the mapping stays
+	defer func() {
+		if err != nil {
+			f.Close() // nothing was written
+		}
+	}()
 	size, err := deviceSize(f)
 	if err != nil {
 		return nil, err
+	}
+	if err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB); errors.Is(err, unix.EWOULDBLOCK) {
+		return nil, fmt.Errorf("%s: %w", path, ErrInUse)
+	} else if err != nil {
+		return nil, &os.PathError{Op: "flock", Path: path, Err: err}
 	}
 	p, err := unix.Mmap(int(f.Fd()), 0, size, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_SHARED)
 	if err != nil {
 		return nil, &os.PathError{Op: "mmap", Path: path, Err: err}
 	}
-	return &Device{p, true}, nil
+	return &Device{p, f}, nil
 }
 
 // deviceSize asks sysfs (Documentation/ABI/testing/sysfs-bus-dax).
@@ -62,6 +74,10 @@ func deviceSize(f *os.File) (int, error) {
 	if st.Mode&unix.S_IFMT != unix.S_IFCHR || err != nil || !bytes.HasSuffix([]byte(subsystem), []byte("/dax")) {
 		return 0, fmt.Errorf("%s is no DAX device: make one of a namespace with ndctl create-namespace --mode devdax", f.Name())
 	}
+	// What is not on an NVDIMM, such as memory of CXL, may be volatile; a virtual machine's (virtio_pmem) is durable when its host has synced it, and no sooner.
+	if where, err := filepath.EvalSymlinks(sys); err != nil || !strings.Contains(where, "/ndbus") || strings.Contains(where, "/virtio") {
+		return 0, fmt.Errorf("%s is at %s, which is no NVDIMM: what is written there may not be durable", f.Name(), where)
+	}
 	text, err := os.ReadFile(sys + "/size")
 	if err != nil {
 		return 0, err
@@ -74,18 +90,23 @@ func deviceSize(f *os.File) (int, error) {
 }
 
 // DeviceOn makes a device of memory that begins at a page and stays the caller's. It is as persistent as that.
-func DeviceOn(memory []byte) *Device { return &Device{memory, false} }
+func DeviceOn(memory []byte) *Device { return &Device{memory, nil} }
 
 // Frames is the memory behind the first block.
 func (d *Device) Frames() []byte { return d.memory[deviceBlock:] }
 
-// Identity is what SetIdentity gave the device, zeros if nobody did. It may fault.
-func (d *Device) Identity() (id [16]byte) {
-	p := d.memory[:deviceUsed]
-	if bytes.Equal(p[:8], deviceMagic) && crc32.Checksum(p[:24], castagnoli) == binary.LittleEndian.Uint32(p[24:]) {
+// Identity is what SetIdentity gave the device, zeros if nobody did, or a crash came in between. A block that has something else is an error. It may
+// fault.
+func (d *Device) Identity() (id [16]byte, err error) {
+	block := d.memory[:deviceBlock]
+	p := block[:deviceUsed]
+	switch none := make([]byte, deviceBlock); {
+	case bytes.Equal(p[:8], deviceMagic) && crc32.Checksum(p[:24], castagnoli) == binary.LittleEndian.Uint32(p[24:]):
 		copy(id[:], p[8:])
+	case !bytes.Equal(block[deviceUsed:], none[deviceUsed:]) || !bytes.Equal(p[:8], deviceMagic) && !bytes.Equal(p[:8], none[:8]):
+		return id, errors.New("its first block holds something; if nobody needs that, clear it, as with daxio --zero --len 4k --output /dev/dax0.0")
 	}
-	return id
+	return id, nil
 }
 
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
@@ -110,10 +131,10 @@ func (d *Device) Fence() { fence() }
 
 // Close gives the memory back.
 func (d *Device) Close() error {
-	if !d.mapped {
+	if d.file == nil {
 		return nil
 	}
-	return os.NewSyscallError("munmap", unix.Munmap(d.memory))
+	return errors.Join(os.NewSyscallError("munmap", unix.Munmap(d.memory)), d.file.Close())
 }
 
 var _ io.Closer = (*Device)(nil)

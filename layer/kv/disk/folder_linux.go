@@ -95,10 +95,14 @@ func (f *folder) Create(name string, head []byte, size int64) (_ File, err error
 	if err != nil {
 		return nil, err
 	}
+	renamed := false
 	defer func() {
 		if err != nil {
 			file.Close()
 			os.Remove(path + unfinished) // what is left is removed by Names
+			if renamed {
+				os.Remove(path)
+			}
 		}
 	}()
 	if err := fill(file, head, size); err != nil {
@@ -107,6 +111,7 @@ func (f *folder) Create(name string, head []byte, size int64) (_ File, err error
 	if err := os.Rename(path+unfinished, path); err != nil {
 		return nil, err
 	}
+	renamed = true
 	if err := SyncFolder(f.path); err != nil {
 		return nil, err
 	}

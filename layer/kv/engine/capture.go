@@ -46,14 +46,14 @@ func (s *Store) position() position {
 	return position{g.slot, off, s.seq, s.last}
 }
 
-// due says whether it is time for a checkpoint.
+// due says whether it is time for a checkpoint. None is made at the start of a segment: whoever reads the log without it may write that one anew.
 func (s *Store) due() bool {
 	every := int64(checkpointEvery)
 	if s.opt.every > 0 {
 		every = s.opt.every
 	}
 	c := &s.capture
-	return !c.active && s.sealed == nil && c.unsaved >= max(every, s.live/checkpointShare)
+	return !c.active && s.sealed == nil && s.last != 0 && c.unsaved >= max(every, s.live/checkpointShare)
 }
 
 // beginCheckpoint chooses the moment: after the last record. No group is open.
@@ -75,7 +75,11 @@ func (s *Store) beginCheckpoint() {
 	if c.table == nil {
 		c.table = make([]byte, tableBytes)
 	}
-	s.saves <- save{begin: true, parts: [2]part{{kind: partSegments, content: marks}}}
+	var alive []byte
+	for id := range s.collections {
+		alive = binary.NativeEndian.AppendUint64(alive, id)
+	}
+	s.saves <- save{begin: true, parts: [2]part{{kind: partSegments, content: marks}, {kind: partAlive, content: alive}}}
 }
 
 // replaces notes the entry that next returned, which is about to change.
@@ -175,13 +179,23 @@ func (s *Store) finishCheckpoint() {
 	}
 }
 
+// abandonCheckpoint waits until the one that is being made has given its room back. A group may be open.
+func (s *Store) abandonCheckpoint() {
+	for c := &s.capture; c.active; {
+		if !c.busy {
+			s.goOn()
+		}
+		s.saved(<-s.results)
+	}
+}
+
 // lastCheckpoint is for a store that ends: what is in it is durable. One that a fault of the device interrupted in the middle of a write has an
 // index that does not know what the log has.
 func (s *Store) lastCheckpoint() {
 	c := &s.capture
 	c.abandoned = true
 	s.finishCheckpoint()
-	if s.sealed == nil && s.applied == s.seq && c.unsaved > int64(len(s.index.tables))*tableBytes/checkpointShare {
+	if s.sealed == nil && s.last != 0 && s.applied == s.seq && c.unsaved > int64(len(s.index.tables))*tableBytes/checkpointShare {
 		s.beginCheckpoint()
 		s.finishCheckpoint()
 	}

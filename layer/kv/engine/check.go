@@ -86,7 +86,7 @@ func (s *Store) compareCheckpoint(c *checkpoint, files *segments, with, placed m
 			continue
 		}
 		if g := files.slots[m.slot]; g.epoch == m.epoch && g.state == inLog && (g.end != m.end || with[m.slot] != m.collections || placed[m.slot] != m.placed) {
-			return fmt.Errorf("%w: it says that %s ends at %#x, and has collections: %v; found %#x and %v", ErrDamaged, segmentName(m.slot), m.end, m.collections, g.end, with[m.slot])
+			return fmt.Errorf("%w: it says that %s ends at %#x, and has collections: %v, values on a device: %v; found %#x, %v and %v", ErrDamaged, segmentName(m.slot), m.end, m.collections, m.placed, g.end, with[m.slot], placed[m.slot])
 		}
 	}
 	if _, err := s.resume(c, files); err != nil {

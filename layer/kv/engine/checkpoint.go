@@ -33,10 +33,10 @@ import (
 //	24 content
 //
 // The content of a table is its words; of the segments, a mark of 32 bytes for each: slot u32, flags u32, epoch, live bytes and end of its records u64; of what was
-// removed, 16 bytes for each: entry, bucket u64.
+// removed, 16 bytes for each: entry, bucket u64; of the collections that there are, their ids, u64.
 const (
 	checkpointName    = "checkpoint"
-	checkpointVersion = 1
+	checkpointVersion = 2
 	checkpointUsed    = 88
 	byteOrder         = 0x0102030405060708
 	partHeader        = 24
@@ -52,6 +52,7 @@ const (
 	partSegments partKind = 1
 	partTable    partKind = 2
 	partRemoved  partKind = 3
+	partAlive    partKind = 4
 )
 
 // part is one of those that a checkpoint consists of.
@@ -119,6 +120,7 @@ type checkpoint struct {
 	key          hashKey
 	at           position
 
+	alive map[uint64]bool // ids of the collections that there were
 	marks []mark
 	parts []part // tables, in the order of their tags, and what was removed
 	bytes int
@@ -164,6 +166,7 @@ func decodeCheckpoint(p []byte) (*checkpoint, error) {
 		key:          hashKey{ne.Uint64(p[24:]), ne.Uint64(p[32:])},
 		at:           position{int(ne.Uint64(p[40:])), int(ne.Uint64(p[48:])), ne.Uint64(p[56:]), int(ne.Uint64(p[64:]))},
 		bytes:        len(p),
+		alive:        map[uint64]bool{},
 	}
 	var sum uint32
 	for rest := p[headerCopy:]; len(rest) > 0; {
@@ -199,6 +202,10 @@ func (c *checkpoint) add(p part) error {
 			c.marks = append(c.marks, mark{
 				int(ne.Uint32(m)), ne.Uint64(m[8:]), int64(ne.Uint64(m[16:])), int(ne.Uint64(m[24:])), ne.Uint32(m[4:])&flagCollections != 0, ne.Uint32(m[4:])&flagPlaced != 0,
 			})
+		}
+	case p.kind == partAlive && n%idBytes == 0:
+		for ids := p.content; len(ids) > 0; ids = ids[idBytes:] {
+			c.alive[binary.NativeEndian.Uint64(ids)] = true
 		}
 	case p.kind == partTable && n == tableBytes, p.kind == partRemoved && n%removedBytes == 0:
 		c.parts = append(c.parts, p)

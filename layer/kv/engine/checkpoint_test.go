@@ -521,3 +521,111 @@ func FuzzOpenFromACheckpoint(f *testing.F) {
 		s.Sweep(0, buckets)
 	})
 }
+
+// TestNoCheckpointAtTheStartOfASegment rotates by a group that writes nothing: who reads the log without the checkpoint may write that segment anew.
+func TestNoCheckpointAtTheStartOfASegment(t *testing.T) {
+	s := open(t, disktest.New())
+	for i := 0; s.tail+MinSegment/4 <= s.opt.SegmentBytes-s.opt.SegmentBytes/reserve; i++ {
+		put(t, s, fmt.Sprint("key", i), make([]byte, 1000))
+	}
+	drain(t, s)
+	s.await()
+	if err := s.Begin(MinSegment / 4); err != nil {
+		t.Fatal(err)
+	}
+	s.End()
+	s.opt.every = 1
+	if s.tail != headerSize || s.due() {
+		t.Errorf("at %d, due() = %v; want the start of a segment, and none due", s.tail, s.due())
+	}
+	put(t, s, "key", nil)
+	if !s.due() {
+		t.Error("none is due behind the first record")
+	}
+}
+
+// TestTheLastRecordIsKnownAfterOpening is what a checkpoint is compared with that is made before anything is written.
+func TestTheLastRecordIsKnownAfterOpening(t *testing.T) {
+	d := disktest.New()
+	s := open(t, d)
+	for i := range 200 {
+		put(t, s, fmt.Sprint("key", i), make([]byte, 1000))
+	}
+	drain(t, s)
+	old := d.Crash(1)
+	put(t, s, "key0", []byte("later"))
+	drain(t, s)
+	left := d.Crash(1)
+	again := open(t, left)
+	if again.last != s.last || s.last == 0 {
+		t.Errorf("the last record is at %d, want %d", again.last, s.last)
+	}
+	again.beginCheckpoint()
+	again.finishCheckpoint()
+	overwrite(t, old, left.Content(checkpointName))
+	if s := open(t, old); s.Len() != 200 || s.Stats().CheckpointIgnored != 1 {
+		t.Errorf("an older log beside the checkpoint has %d keys, %+v; want 200, and the checkpoint ignored", s.Len(), s.Stats())
+	}
+}
+
+// TestACheckpointLeavesDeadCollectionsAlone has elements in the log whose collections are gone.
+func TestACheckpointLeavesDeadCollectionsAlone(t *testing.T) {
+	d := disktest.New()
+	s := open(t, d)
+	for i := range 20 {
+		c := s.NewCollection(collection.Set)
+		for n := range 10 {
+			if err := s.PutElement(c, fmt.Append(nil, "element", n), nil); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if err := s.PutCollection([]byte("set"), c, 0); err != nil {
+			t.Fatal(err)
+		}
+		if i == 18 {
+			if _, err := s.Delete([]byte("set")); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	drain(t, s)
+	s.beginCheckpoint()
+	s.finishCheckpoint()
+	left := d.Crash(0)
+	files, err := openSegments(left)
+	if err != nil {
+		t.Fatal(err)
+	}
+	c, err := decodeCheckpoint(left.Content(checkpointName))
+	if err != nil {
+		t.Fatal(err)
+	}
+	r := &Store{opt: Options{SegmentBytes: MinSegment, Limits: collection.DefaultLimits()}, slots: files.slots, log: files.log, collections: map[uint64]*Collection{}}
+	if r.index, err = newIndex(); err != nil {
+		t.Fatal(err)
+	}
+	defer r.index.close() // nothing depends on it
+	if _, err := r.resume(c, &files); err != nil || len(r.collections) != 1 || r.lastID != s.lastID {
+		t.Errorf("%d collections, %d the last, %v; want 1 and %d", len(r.collections), r.lastID, err, s.lastID)
+	}
+}
+
+// TestACheckpointGivesItsRoomToWrites has one take the last of it.
+func TestACheckpointGivesItsRoomToWrites(t *testing.T) {
+	d := disktest.New()
+	s := open(t, d)
+	for i := range 60 {
+		put(t, s, fmt.Sprint("key", i), make([]byte, 1000))
+	}
+	drain(t, s)
+	s.await()
+	s.beginCheckpoint()
+	s.saved(<-s.results)
+	d.Full = func() bool { return s.capture.active }
+	for i := range 400 {
+		put(t, s, fmt.Sprint("more", i), make([]byte, 1000))
+	}
+	if s.capture.active {
+		t.Error("the checkpoint goes on")
+	}
+}

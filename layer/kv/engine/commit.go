@@ -92,6 +92,9 @@ func (s *Store) Commit() {
 // Idle says that there is nothing that Commit would do, now or when a batch is done.
 func (s *Store) Idle() bool { return !s.busy && len(s.batch.records) == 0 }
 
+// Due says that there is something that Commit would hand to the committer now: nobody will be told of that.
+func (s *Store) Due() bool { return !s.busy && s.sealed == nil && len(s.batch.records) > 0 }
+
 // hand gives the batch to the committer, if that is idle. Where the medium is immediate, it does the committer's work itself.
 func (s *Store) hand() {
 	if s.busy || s.sealed != nil || len(s.batch.records) == 0 {

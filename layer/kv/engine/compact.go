@@ -62,10 +62,14 @@ func (s *Store) step(n int) bool {
 			_ = s.seal(fmt.Errorf("%w: %s at %#x", ErrDamaged, segmentName(v.segment.slot), v.off)) // each later write returns it
 			return false
 		}
+		before := s.stats.BytesCompacted
 		if !s.keep(r, s.addressOf(v.segment.slot, v.off)) {
 			return false
 		}
 		v.off += r.padded()
+		if more := int(s.stats.BytesCompacted-before) - r.padded(); more > 0 { // a value came from the device
+			stop -= more
+		}
 	}
 	if v.off < v.segment.end {
 		return true
@@ -113,7 +117,7 @@ func (s *Store) keepKey(r record, a address) bool {
 	if !is {
 		return true
 	}
-	if e := r.expire(); e != 0 && e <= s.opt.Now() {
+	if e := r.expire(); e != 0 && e <= s.opt.Now() && !r.placed() {
 		s.drop(&p, r)
 		s.stats.Expired++
 		return true
@@ -130,11 +134,10 @@ func (s *Store) keepKey(r record, a address) bool {
 			d.kind, d.value, fetched = collection.String, v, true
 		}
 	}
-	again, ok := s.copy(&d)
-	if !ok && fetched { // there is no room for more than there was
+	if fetched && len(s.spares) < 2 && !(len(s.spares) == 1 && s.fits(opPut, d.size())) { // the last spare is for what there was
 		d.kind, d.value, fetched = kindPlaced, r.value(), false
-		again, ok = s.copy(&d)
 	}
+	again, ok := s.copy(&d)
 	if ok {
 		s.move(&p, r, again)
 		s.applied = s.seq

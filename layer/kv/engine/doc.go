@@ -75,6 +75,6 @@
 // segments that have any of their records are read as a whole. Making one takes some 10 MiB of memory, and disk for a second file as large as
 // the index; a saver that is slower than what is replaced makes writes wait.
 //
-// A value on a device with an expiry that is not there any more when the store is opened is taken for one that had expired before the clock was set back.
+// A value on a device that has expired keeps its frames until it is swept.
 // Compaction by age moves cold data once each time around, where one by share of live bytes would not.
 package engine

@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"bytes"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -22,7 +23,7 @@ type Device interface {
 	// Depart says that the value is gone, and that Release will be called for the piece: it gives up one hold.
 	Depart(p Piece)
 	Release(p Piece)
-	// Forget says that all values are gone that have not departed yet; what it returns gives up their holds.
+	// Forget says that all values are gone that have not departed yet; what it returns gives up their holds, and is nil if there are none.
 	Forget() (release func())
 	// Scarce says that few frames are free: values are to be moved into the log.
 	Scarce() bool
@@ -46,7 +47,7 @@ const (
 )
 
 // ErrNoDevice is the error of [Open] for a store with values on a device that it was not given.
-var ErrNoDevice = errors.New("values of this store are on a device")
+var ErrNoDevice = errors.New("values of this store are on a device: serve it with --devdax")
 
 // placed says that the record is of a string on a device.
 func (r record) placed() bool { return r.op() == opPut && r.kind() == kindPlaced }
@@ -102,29 +103,24 @@ func (s *Store) PutPlaced(key []byte, pieces []Piece, expire int64) error {
 // fetch returns the string of a placed record, in one piece, or false if it has rotted or its device is another one.
 func (s *Store) fetch(r record) ([]byte, bool) {
 	v, crc := r.value(), uint32(0)
-	var whole []byte
-	n, ok := 0, true
+	var all [][]byte
+	ok := true
 	r.pieces(func(p Piece) {
 		var b []byte
 		if s.opt.Device != nil {
 			b = s.opt.Device.Bytes(p)
 		}
-		if ok = ok && b != nil; !ok {
-			return
-		}
+		ok = ok && b != nil
+		all = append(all, b)
 		crc = crc32.Update(crc, castagnoli, b)
-		switch n++; n {
-		case 1:
-			whole = b
-		case 2:
-			s.gathered = append(append(s.gathered[:0], whole...), b...)
-			whole = s.gathered
-		default:
-			s.gathered = append(s.gathered, b...)
-			whole = s.gathered
-		}
 	})
-	return whole, ok && crc == binary.LittleEndian.Uint32(v)
+	if !ok || crc != binary.LittleEndian.Uint32(v) {
+		return nil, false
+	}
+	if len(all) == 1 {
+		return all[0], true
+	}
+	return bytes.Join(all, nil), true // memory of its own: callers may have several values at once
 }
 
 // depart takes note of a placed record to which the index does not lead any more: its frames are free when what took its place is durable.
@@ -142,9 +138,30 @@ func (s *Store) depart(r record) {
 
 // departAll is depart for all values.
 func (s *Store) departAll() {
-	if s.opt.Device != nil {
-		s.gone = append(s.gone, departed{seq: s.seq, forget: s.opt.Device.Forget()})
+	if s.opt.Device == nil {
+		return
 	}
+	if f := s.opt.Device.Forget(); f != nil {
+		s.gone = append(s.gone, departed{seq: s.seq, forget: f})
+	}
+}
+
+// expirePlaced removes a key whose value on the device has expired, by a record: its frames are given to others then, so that it must not come back, should the
+// clock be set back.
+func (s *Store) expirePlaced(r record) {
+	if s.sealed != nil || s.group.depth > 0 {
+		return
+	}
+	key := bytes.Clone(r.key())
+	hash := s.hash(key)
+	if _, err := s.append(&draft{op: opDelete, key: key}, hash%pendingSlots); err != nil {
+		return // there is no room for it now
+	}
+	if p, r := s.lookup(hash, key); r != nil {
+		s.drop(&p, r)
+	}
+	s.applied = s.seq
+	s.stats.Expired++
 }
 
 // departed is what is released when a record is durable.
@@ -170,8 +187,7 @@ func (s *Store) releaseDeparted() {
 	s.gone = s.gone[n:]
 }
 
-// holdPlaced holds the frames of all values on the device, and verifies them. One with an expiry that is not there any more had expired: its frames
-// were given to others, and then the clock was set back.
+// holdPlaced holds the frames of all values on the device, and verifies them.
 func (s *Store) holdPlaced() error {
 	for _, g := range s.log {
 		for off := headerSize; g.placed && off < g.end; {
@@ -184,21 +200,16 @@ func (s *Store) holdPlaced() error {
 			if !r.placed() {
 				continue
 			}
-			p, live := s.leadsTo(r, a)
-			if !live {
+			if _, live := s.leadsTo(r, a); !live {
 				continue
 			}
 			if s.opt.Device == nil {
 				return ErrNoDevice
 			}
-			switch _, ok := s.fetch(r); {
-			case ok:
-				r.pieces(s.opt.Device.Hold)
-			case r.expire() != 0:
-				s.drop(&p, r)
-			default:
+			if _, ok := s.fetch(r); !ok {
 				return fmt.Errorf("%w: the value of record %d is not on the device", ErrDamaged, r.seq())
 			}
+			r.pieces(s.opt.Device.Hold)
 		}
 	}
 	return nil
@@ -221,41 +232,45 @@ const deviceName = "device"
 // Identity is what a device and the folder of a store have in common.
 type Identity [16]byte
 
-// BindDevice compares the identity of a device with that in a folder, which is the first 16 bytes of a file, or makes one for both: fresh is that of a new
-// store. has says whether the device has one. A device of another store is refused. set gives the device an identity, durably.
-func BindDevice(folder disk.Folder, fresh, has Identity, set func(Identity) error) error {
+// BindDevice compares the identity of a device, zeros for none, with that in a folder, which is the first 16 bytes of a file. A device of another store is
+// refused. bind is to be called when the store is open: it makes the identity of both that of the folder, or fresh if that has none. set gives the
+// device an identity, durably.
+func BindDevice(folder disk.Folder, fresh, has Identity, set func(Identity) error) (bind func() error, err error) {
 	names, err := folder.Names()
 	if err != nil {
-		return err
+		return nil, err
 	}
 	var own Identity
 	for _, n := range names {
 		if n == deviceName {
 			f, err := folder.Open(deviceName)
 			if err != nil {
-				return err
+				return nil, err
 			}
 			copy(own[:], f.View())
 			if err := f.Close(); err != nil {
-				return err
+				return nil, err
 			}
 		}
 	}
 	none := Identity{}
 	switch {
 	case own != none && own == has:
-		return nil
+		return func() error { return nil }, nil
 	case has != none:
-		return errors.New("it belongs to another store; if that is not needed any more, overwrite its first 4096 bytes with zeros")
-	case own == none:
-		own = fresh
-		f, err := folder.Create(deviceName, own[:], headerCopy)
-		if err != nil {
-			return err
-		}
-		if err := f.Close(); err != nil {
-			return err
-		}
+		return nil, errors.New("it belongs to another store; if nobody needs that any more, clear its first block, as with daxio --zero --len 4k --output /dev/dax0.0")
 	}
-	return set(own) // after the folder's: a crash between the two is mended here
+	return func() error {
+		if own == none {
+			own = fresh
+			f, err := folder.Create(deviceName, own[:], headerCopy)
+			if err != nil {
+				return err
+			}
+			if err := f.Close(); err != nil {
+				return err
+			}
+		}
+		return set(own) // after the folder's: a crash between the two is mended here
+	}, nil
 }

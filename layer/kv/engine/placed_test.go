@@ -73,6 +73,9 @@ func (d *device) drop(frame, n int) {
 }
 
 func (d *device) Forget() func() {
+	if !slices.ContainsFunc(d.live, func(n int) bool { return n > 0 }) {
+		return nil
+	}
 	held := slices.Clone(d.live)
 	clear(d.live)
 	return func() {
@@ -115,6 +118,7 @@ func (d *device) receive(value string) (pieces []Piece, ok bool) {
 type past struct {
 	seq        uint64
 	key, value string
+	expire     int64
 }
 
 // TestValuesOnADeviceSurvive crashes stores whose values lie on a device at random points. What is durable is there, each frame that no value needs is given
@@ -124,8 +128,15 @@ func TestValuesOnADeviceSurvive(t *testing.T) {
 	for seed := range uint64(5) {
 		random := rand.New(rand.NewPCG(seed, 7))
 		d, memory := disktest.New(), newDevice(1200)
+		now := int64(1000)
 		options := func(m *device) Options {
-			return Options{SegmentBytes: MinSegment, Now: func() int64 { return 1000 }, Device: m}
+			return Options{SegmentBytes: MinSegment, Now: func() int64 { return now }, Device: m}
+		}
+		expiry := func() int64 {
+			if random.IntN(4) == 0 {
+				return now + random.Int64N(200)
+			}
+			return 0
 		}
 		s, err := Open(d, options(memory))
 		if err != nil {
@@ -141,33 +152,39 @@ func TestValuesOnADeviceSurvive(t *testing.T) {
 				if !ok {
 					break
 				}
-				if err := s.PutPlaced([]byte(key), pieces, 0); err != nil {
+				e := expiry()
+				if err := s.PutPlaced([]byte(key), pieces, e); err != nil {
 					t.Fatal(err)
 				}
-				history = append(history, past{s.Last(), key, value})
+				history = append(history, past{s.Last(), key, value, e})
 			case n < 65:
-				if err := s.Put([]byte(key), []byte(value), 0); err != nil {
+				e := expiry()
+				if err := s.Put([]byte(key), []byte(value), e); err != nil {
 					t.Fatal(err)
 				}
-				history = append(history, past{s.Last(), key, value})
+				history = append(history, past{s.Last(), key, value, e})
 			case n < 80:
 				if was, err := s.Delete([]byte(key)); err != nil {
 					t.Fatal(err)
 				} else if was {
-					history = append(history, past{s.Last(), key, ""})
+					history = append(history, past{s.Last(), key, "", 0})
 				}
 			case n == 80 && random.IntN(8) == 0:
 				if err := s.Clear(); err != nil {
 					t.Fatal(err)
 				}
-				history = append(history, past{s.Last(), "", ""})
+				history = append(history, past{s.Last(), "", "", 0})
 			case n == 81:
 				memory.scarce = random.IntN(2) == 0
 			case n == 82 && !s.capture.active:
 				s.beginCheckpoint()
 			case n == 83:
 				s.finishCheckpoint()
-			case n < 88:
+			case n == 84:
+				now += random.Int64N(100)
+			case n == 85:
+				s.Sweep(0, buckets)
+			case n < 89:
 				drain(t, s)
 				if len(s.log) > 2 && s.await() {
 					s.compactOldest()
@@ -180,6 +197,9 @@ func TestValuesOnADeviceSurvive(t *testing.T) {
 				continue
 			}
 			durable := s.Durable()
+			if _, err := Check(d.Crash(seed<<32+uint64(step)), nil); err != nil {
+				t.Fatalf("seed %d, step %d: Check = %v", seed, step, err)
+			}
 			left := memory.crash()
 			again, err := Open(d.Crash(seed<<32+uint64(step)), options(left))
 			if err != nil {
@@ -192,13 +212,13 @@ func TestValuesOnADeviceSurvive(t *testing.T) {
 			if again.Last() < durable {
 				t.Fatalf("seed %d, step %d: %d of %d that were durable", seed, step, again.Last(), durable)
 			}
-			compareWithPast(t, again, left, history)
+			compareWithPast(t, again, left, history, now)
 			if err := again.Close(); err != nil {
 				t.Fatal(err)
 			}
 		}
 		drain(t, s)
-		compareWithPast(t, s, memory, history)
+		compareWithPast(t, s, memory, history, now)
 		fetched += int(s.Stats().Fetched)
 		if err := s.Close(); err != nil {
 			t.Fatal(err)
@@ -209,15 +229,18 @@ func TestValuesOnADeviceSurvive(t *testing.T) {
 	}
 }
 
-func compareWithPast(t *testing.T, s *Store, m *device, history []past) {
+func compareWithPast(t *testing.T, s *Store, m *device, history []past, time int64) {
 	t.Helper()
+	last := s.Last() // before records of what has expired
+	s.Sweep(0, buckets)
+	drain(t, s)
 	now := map[string]string{}
 	for _, h := range history {
 		switch {
-		case h.seq > s.Last():
+		case h.seq > last:
 		case h.key == "":
 			clear(now)
-		case h.value == "":
+		case h.value == "" || h.expire != 0 && h.expire <= time:
 			delete(now, h.key)
 		default:
 			now[h.key] = h.value
@@ -281,5 +304,108 @@ func TestARottenDeviceIsRefused(t *testing.T) {
 	r.pieces(func(p Piece) { opt.Device.Bytes(p)[0] ^= 1 })
 	if e, ok := s.Get([]byte("a")); ok || s.Sealed() == nil || !strings.Contains(s.Sealed().Error(), "not on the device") {
 		t.Errorf("a has %q, %v after it rotted, and the store is sealed by %v", e.Value, ok, s.Sealed())
+	}
+}
+
+// placedStore has a store with values of so many bytes on a device.
+func placedStore(t *testing.T, frames, values, bytes int) (*disktest.Disk, *device, *Store) {
+	t.Helper()
+	d, m := disktest.New(), newDevice(frames)
+	s, err := Open(d, Options{SegmentBytes: MinSegment, Now: func() int64 { return 1000 }, Device: m})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i := range values {
+		putPlaced(t, m, s, fmt.Sprint("key", i), bytes)
+	}
+	drain(t, s)
+	return d, m, s
+}
+
+func putPlaced(t *testing.T, m *device, s *Store, key string, bytes int) {
+	t.Helper()
+	pieces, ok := m.receive(strings.Repeat(key[len(key)-1:], bytes))
+	if !ok {
+		t.Fatal("there are too few frames")
+	}
+	if err := s.PutPlaced([]byte(key), pieces, 0); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// TestTwoValuesAreThereAtOnce reads two that lie in several frames.
+func TestTwoValuesAreThereAtOnce(t *testing.T) {
+	_, _, s := placedStore(t, 100, 2, 200)
+	defer s.Close() // nothing depends on it
+	a, _ := s.Get([]byte("key0"))
+	b, _ := s.Get([]byte("key1"))
+	if string(a.Value) != strings.Repeat("0", 200) || string(b.Value) != strings.Repeat("1", 200) {
+		t.Errorf("%.10q and %.10q", a.Value, b.Value)
+	}
+}
+
+// TestMovingValuesIntoTheLogEnds has them moved there, after which there is nothing to compact.
+func TestMovingValuesIntoTheLogEnds(t *testing.T) {
+	_, m, s := placedStore(t, 40_000, 1000, 1000)
+	defer s.Close() // nothing depends on it
+	m.scarce = true
+	for range 12 {
+		s.await()
+		s.compactOldest()
+	}
+	m.scarce = false
+	drain(t, s)
+	if s.Stats().Fetched == 0 {
+		t.Fatal("no value was moved")
+	}
+	before := s.Stats().Compacted
+	for range 1000 {
+		s.Commit()
+		drain(t, s)
+		s.await()
+	}
+	if n := s.Stats().Compacted - before; n > uint64(len(s.log)) {
+		t.Errorf("%d segments of %d were compacted with nothing to do; %d bytes are garbage, %d live", n, len(s.log), s.garbage(), s.live)
+	}
+}
+
+// TestDeletionsGoOnWhenAllIsFull fills the disk and the device.
+func TestDeletionsGoOnWhenAllIsFull(t *testing.T) {
+	d, m, s := placedStore(t, 100_000, 0, 0)
+	defer s.Close() // nothing depends on it
+	full := false
+	d.Full = func() bool { return full }
+	keys := 0
+	for ; len(s.log) < 4; keys++ {
+		putPlaced(t, m, s, fmt.Sprint("key", keys), 1500)
+	}
+	drain(t, s)
+	s.await()
+	full, m.scarce = true, true
+	for i, err := 0, error(nil); err == nil; i++ {
+		err = s.Put([]byte(fmt.Sprint("more", i)), make([]byte, 1000), 0)
+		s.Commit()
+		s.Collect()
+	}
+	for i := range keys {
+		if was, err := s.Delete([]byte(fmt.Sprint("key", i))); !was || err != nil {
+			t.Fatalf("deletion %d of %d: %v, %v", i, keys, was, err)
+		}
+		s.Commit()
+		s.Collect()
+	}
+}
+
+// TestClearingNothingTakesNoMemory clears a store again and again before that is durable.
+func TestClearingNothingTakesNoMemory(t *testing.T) {
+	_, _, s := placedStore(t, 100, 3, 100)
+	defer s.Close() // nothing depends on it
+	for range 100 {
+		if err := s.Clear(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if len(s.gone) > 1 {
+		t.Errorf("%d lists of frames wait to be released, want 1", len(s.gone))
 	}
 }

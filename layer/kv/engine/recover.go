@@ -181,7 +181,7 @@ func (s *Store) replay(list []located) error {
 	return nil
 }
 
-// apply repeats what a record did. A collection whose time has come stays until it is looked up: a later record of the key may have given it more
+// apply repeats what a record did. A value on the device whose time has come stays until it is swept, and a collection until it is looked up: a later record of the key may have given it more
 // time, and without the key its elements would be dropped.
 func (s *Store) apply(l *located) error {
 	r, at := l.record, s.addressOf(l.slot, l.off)
@@ -197,7 +197,7 @@ func (s *Store) apply(l *located) error {
 	case r.op().isElement():
 		return s.applyElement(r, at)
 	}
-	if expire := r.expire(); r.op() == opPut && (r.heads() || expire == 0 || expire > s.opt.Now()) {
+	if expire := r.expire(); r.op() == opPut && (r.heads() || r.placed() || expire == 0 || expire > s.opt.Now()) {
 		return s.point(l.hash, r.key(), at)
 	}
 	if p, old := s.lookup(l.hash, r.key()); old != nil {
@@ -338,14 +338,19 @@ func (l *logReader) read(f func([]located) error) error {
 		if err := l.readSegment(g, max(l.off, headerSize), f); err != nil {
 			return err
 		}
-		l.off, l.segmentAt = 0, 0
 		if l.records > before || g.torn {
 			l.last, l.at = i, l.segmentAt
 		}
+		l.off, l.segmentAt = 0, 0
 		l.progress(int64(i+1)*size, int64(len(l.log))*size)
 	}
 	for _, g := range l.log[:l.last] {
 		g.flushed = len(g.view)
+	}
+	if !l.known { // numbers never go back
+		for _, g := range l.slots {
+			l.seq = max(l.seq, g.base)
+		}
 	}
 	return l.lookAtWitnesses()
 }

@@ -60,13 +60,12 @@ func (c *checkpoint) fits(f *segments) (from int, err error) {
 			return 0, errors.New("the log begins behind it")
 		}
 	}
-	if g, at := f.log[from], c.at; at.last != 0 {
-		if at.last < headerSize || at.last >= at.off {
-			return 0, errors.New("its place is not in the log")
-		}
-		if r, ok := parse(g.view[at.last:at.off], g.seed); !ok || r.seq() != at.seq || at.last+r.padded() != at.off {
-			return 0, errors.New("the last record before it is another one")
-		}
+	g, at := f.log[from], c.at
+	if at.last < headerSize || at.last >= at.off {
+		return 0, errors.New("its place is not in the log")
+	}
+	if r, ok := parse(g.view[at.last:at.off], g.seed); !ok || r.seq() != at.seq || at.last+r.padded() != at.off {
+		return 0, errors.New("the last record before it is another one")
 	}
 	return from, nil
 }
@@ -91,12 +90,12 @@ func (s *Store) resume(c *checkpoint, f *segments) (from int, err error) {
 		return 0, err
 	}
 	s.key, s.expiring = c.key, keep.expiring
-	return from, s.readCollections(f.log[:from+1])
+	return from, s.readCollections(c, f.log[:from+1])
 }
 
-// readCollections reads the segments before the place of a checkpoint that have something of collections. All elements are applied: those of
-// collections that are gone belong to no key, and are given up at the end. Of keys, those to which the index leads are still there.
-func (s *Store) readCollections(log []*segment) error {
+// readCollections reads the segments before the place of a checkpoint that have something of collections. Elements are applied of those that were there by
+// then: others would be memory for nothing. Some may be gone since, or belong to no key, and are given up at the end. Of keys, those to which the index leads are still there.
+func (s *Store) readCollections(c *checkpoint, log []*segment) error {
 	for _, g := range log {
 		for off := headerSize; g.collections && off < g.end; {
 			r, ok := parse(g.view[off:g.end], g.seed)
@@ -106,6 +105,8 @@ func (s *Store) readCollections(log []*segment) error {
 			a := s.addressOf(g.slot, off)
 			off += r.padded()
 			switch {
+			case r.op().isElement() && !c.alive[r.id()]: // its collection is gone
+				s.lastID = max(s.lastID, r.id())
 			case r.op().isElement():
 				if err := s.applyElement(r, a); err != nil {
 					return err

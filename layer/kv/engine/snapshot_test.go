@@ -181,3 +181,25 @@ func TestACopyTrustsNobody(t *testing.T) {
 		t.Error("a copy of zeros passes Check")
 	}
 }
+
+// TestASnapshotIsGivenUpForAnyWrite writes on a full disk, whatever compaction has freed before.
+func TestASnapshotIsGivenUpForAnyWrite(t *testing.T) {
+	d := disktest.New()
+	s := open(t, d)
+	for i := range 300 {
+		put(t, s, fmt.Sprint("key", i%50), make([]byte, 1000))
+	}
+	drain(t, s)
+	s.await()
+	if _, err := s.Snapshot(); err != nil {
+		t.Fatal(err)
+	}
+	d.Full = func() bool { return true }
+	for i := range 3000 {
+		put(t, s, fmt.Sprint("key", i%50), make([]byte, 1000))
+		if i%7 == 0 {
+			s.hand()
+			s.Collect()
+		}
+	}
+}

@@ -49,12 +49,21 @@ func (s *Store) squeeze(o op, size int) error {
 		if s.fits(o, size) {
 			return s.sealed
 		}
+		if s.snapshot != nil && len(s.left) > 0 {
+			s.snapshot.Close()
+		}
 		if s.await() && s.rotate(1) {
 			return nil
 		}
 	}
 	if s.sealed != nil {
 		return s.sealed
+	}
+	if s.capture.active { // its file takes room, too
+		s.capture.abandoned = true
+		s.abandonCheckpoint()
+		s.failed = time.Time{}
+		return s.makeRoom(o, size)
 	}
 	s.stats.Refused++
 	return fmt.Errorf("%w (%v)", ErrFull, s.lastNoRoom)

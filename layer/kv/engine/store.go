@@ -95,10 +95,9 @@ type Store struct {
 	touched uint64               // see replay
 	pending [pendingSlots]uint64 // last sequence number of a key with such a hash
 
-	open     bool       // Open has read the log
-	gone     []departed // waits to be durable
-	scratch  []byte     // for the record of a value on the device
-	gathered []byte     // for such a value in one piece
+	open    bool       // Open has read the log
+	gone    []departed // waits to be durable
+	scratch []byte     // for the record of a value on the device
 
 	committer
 	keeper
@@ -124,6 +123,9 @@ func (s *Store) Get(key []byte) (Entry, bool) {
 		return Entry{}, false
 	}
 	if e := r.expire(); e != 0 && e <= s.opt.Now() {
+		if r.placed() {
+			return Entry{}, false // it goes by a record, when it is swept
+		}
 		s.drop(&p, r)
 		s.stats.Expired++
 		return Entry{}, false
@@ -310,7 +312,11 @@ func (s *Store) Sweep(cursor uint64, n int) (next uint64, gone, of int) {
 		})
 	}
 	for _, a := range dead {
-		if r := s.known(a); r != nil {
+		switch r := s.known(a); {
+		case r == nil:
+		case r.placed():
+			s.expirePlaced(r)
+		default:
 			s.Get(r.key())
 		}
 	}
@@ -390,7 +396,7 @@ func (s *Store) drop(p *place, r record) {
 // move makes an entry lead to a copy of its record.
 func (s *Store) move(p *place, r record, to address) {
 	s.weighKey(p.address(), -int64(r.padded()))
-	s.weighKey(to, int64(r.padded()))
+	s.weighKey(to, int64(s.at(to).padded()))
 	s.replaces(p)
 	p.set(to, r.expire() != 0)
 }
@@ -436,10 +442,13 @@ func (s *Store) from(a address) []byte {
 	return p[off:]
 }
 
+// Seal ends all writing, as an error of the disk does: what wrote last may not have come to its end.
+func (s *Store) Seal(cause error) { _ = s.seal(cause) } // each later write returns it
+
 // seal ends all writing.
 func (s *Store) seal(cause error) error {
 	if s.sealed == nil {
-		s.sealed = fmt.Errorf("%w (%v)", ErrSealed, cause)
+		s.sealed = fmt.Errorf("%w (%w)", ErrSealed, cause)
 	}
 	return s.sealed
 }

@@ -144,6 +144,7 @@ func (s *Server) unblock(c *client) {
 	}
 	b.count--
 	c.wait = nil
+	c.stalled = true // until resume: its loop must not read meanwhile
 	s.woke = append(s.woke, c)
 }
 

@@ -70,7 +70,7 @@ func (l *loop) run() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	defer s.stopAll()
-	return disk.Guard("serve", func() error {
+	err := disk.Guard("serve", func() error {
 		for !s.stopping {
 			if err := l.turn(); err != nil {
 				return err
@@ -78,6 +78,10 @@ func (l *loop) run() error {
 		}
 		return nil
 	})
+	if err != nil { // a fault may have come in the middle of a change
+		s.store.Seal(err)
+	}
+	return err
 }
 
 // turn waits for something to do and does it.
@@ -87,6 +91,9 @@ func (l *loop) turn() (err error) {
 		patience = s.patience()
 		s.sleeps = until(s.now, patience)
 	}
+	if len(l.unsent) > 0 {
+		patience = 0
+	}
 	l.waits = true
 	l.outside(func() { n, err = unix.EpollWait(l.poll, l.events[:], int(patience)) })
 	l.waits = false
@@ -94,6 +101,9 @@ func (l *loop) turn() (err error) {
 		return os.NewSyscallError("epoll_wait", err)
 	}
 	s.stats.Calls++
+	if s.stopping {
+		return nil
+	}
 	s.now = time.Now().UnixMilli()
 	for _, e := range l.events[:max(n, 0)] {
 		if err := l.event(int(e.Fd), e.Events); err != nil {
@@ -144,17 +154,17 @@ func (l *loop) tell() {
 	}
 }
 
-// send writes all that may be sent. Clients that can go on executing then are queued for that.
+// send writes all that may be sent. Clients that can go on executing then do. What is queued meanwhile, by them or by other loops, is left to the next turn.
 func (l *loop) send() {
-	for i := 0; i < len(l.unsent); i++ { // it may grow meanwhile
+	n := len(l.unsent)
+	for i := range n {
 		c := l.unsent[i]
 		c.queued = false
 		if c.fd >= 0 {
 			l.s.sendTo(c)
 		}
 	}
-	clear(l.unsent)
-	l.unsent = l.unsent[:0]
+	l.unsent = slices.Delete(l.unsent, 0, n)
 }
 
 // until is a time after some patience, both in milliseconds; -1 is for ever.

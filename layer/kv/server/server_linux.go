@@ -215,7 +215,7 @@ func (s *Server) ownPatience() int64 {
 			left = ms
 		}
 	}
-	if len(s.woke) > 0 {
+	if len(s.woke) > 0 || s.store.Due() || s.store.Sealed() != nil && !s.sealed { // a client that went on when its output was sent may have written
 		within(0)
 	}
 	if s.pause.until > 0 {

@@ -183,7 +183,12 @@ func (k *call) perform(cmd *known) {
 	s, args, start, before := k.s, k.args, k.s.clock, k.s.store.Last()
 	s.stats.Commands++
 	k.c.command, k.failed, k.cmd = cmd.name, false, cmd
+	sealed, began := s.store.Sealed(), len(k.w.Out)
 	cmd.run(k)
+	if now := s.store.Sealed(); now != nil && sealed == nil && errors.Is(now, engine.ErrDamaged) { // what it says of a key may be wrong
+		k.w.Out = k.w.Out[:began]
+		k.fail(explain(now))
+	}
 	s.clock = time.Now()
 	took := s.clock.Sub(start)
 	cmd.calls, cmd.took = cmd.calls+1, cmd.took+took
