@@ -106,7 +106,7 @@ func (m *model) options() Options {
 func newModel(seed uint64, d *disktest.Disk) (*model, error) {
 	m := &model{disk: d, random: rand.New(rand.NewPCG(seed, 2)), now: 1000, state: keyspace{}, written: make(chan bool), release: make(chan bool)}
 	m.images = make(chan *disktest.Disk, 2)
-	m.checkpoints = seed%4 == 0 || !d.Immediate() && seed%2 == 0 // they take the race detector long
+	m.checkpoints = seed%10 == 0 || !d.Immediate() && seed%2 == 0 // they take the race detector long
 	return m, m.open(d)
 }
 

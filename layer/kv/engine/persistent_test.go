@@ -94,7 +94,7 @@ func cutPower(t *testing.T, n int) {
 	wait.Wait()
 }
 
-func TestPowerCutsLoseNothingDurable(t *testing.T) { cutPower(t, 4_000) }
+func TestPowerCutsLoseNothingDurable(t *testing.T) { cutPower(t, 10_000) }
 
 // TestThePowerCutsNoticeAMissingFence takes out one fence after the other.
 func TestThePowerCutsNoticeAMissingFence(t *testing.T) {
