@@ -48,7 +48,7 @@ var owners = map[string]place{
 	"github.com/tetratelabs/wazero":     {folders: []string{"layer/blind", "cmd/usui-blind"}},
 	"github.com/ulikunitz/xz":           {folders: []string{"machine/boot", "internal/initrd"}},
 	"golang.org/x/arch":                 testFiles,
-	"golang.org/x/sys":                  {folders: []string{"machine", "host", "internal", "cmd"}, suffixes: []string{"_linux.go", "_darwin.go"}},
+	"golang.org/x/sys":                  {folders: []string{"machine", "host", "internal", "cmd"}, suffixes: []string{"_linux.go", "_linux_test.go", "_darwin.go"}},
 	"golang.org/x/term":                 {folders: []string{"cmd/usui"}},
 	"gvisor.dev/gvisor":                 {folders: []string{"host/netstack"}, suffixes: []string{"host/tcp/gvisor_test.go"}},
 	"honnef.co/go/tools":                {}, // a tool: run, never imported

@@ -374,6 +374,7 @@ func TestDeletionsGoOnWhenAllIsFull(t *testing.T) {
 	d, m, s := placedStore(t, 100_000, 0, 0)
 	defer s.Close() // nothing depends on it
 	full := false
+	s.await() // nothing is made now
 	d.Full = func() bool { return full }
 	keys := 0
 	for ; len(s.log) < 4; keys++ {
