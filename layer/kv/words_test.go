@@ -1,11 +1,9 @@
 package kv
 
 import (
-	"bytes"
 	"io"
 	"log/slog"
 	"strings"
-	"sync"
 	"testing"
 
 	"usui/layer/kv/disktest"
@@ -61,7 +59,7 @@ a: copy a a db 1
 
 // TestHTTPIsNotExecuted sends what a browser can be made to send.
 func TestHTTPIsNotExecuted(t *testing.T) {
-	var log lines
+	var log syncBuffer
 	address, _ := serveFolder(t, disktest.New(), func(c *Config) { c.Logger = slog.New(slog.NewTextHandler(&log, nil)) })
 	other := connect(t, address)
 	other.must(t, "set", "k", "v")
@@ -84,23 +82,4 @@ func TestHTTPIsNotExecuted(t *testing.T) {
 	if n := strings.Count(log.String(), "speaks HTTP"); n != 1 {
 		t.Errorf("the log has %d warnings, want 1 a minute:\n%s", n, log.String())
 	}
-}
-
-// lines is what was logged.
-type lines struct {
-	mu sync.Mutex
-	b  bytes.Buffer
-}
-
-// Write implements [io.Writer].
-func (l *lines) Write(p []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.b.Write(p)
-}
-
-func (l *lines) String() string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.b.String()
 }
