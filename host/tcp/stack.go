@@ -96,7 +96,7 @@ func New(cfg Config) (*Stack, error) {
 		return nil, fmt.Errorf("an MTU of %d, want %d to 65535", cfg.MTU, minMTU)
 	case cfg.ReceiveBytes < cfg.MTU || cfg.ReceiveBytes > 1<<30 || cfg.SendBytes < cfg.MTU:
 		return nil, fmt.Errorf("buffers of %d and %d bytes: at least one packet has to fit, and at most 1 GiB", cfg.ReceiveBytes, cfg.SendBytes)
-	case cfg.Frames < 1 || cfg.Connections < 1 || cfg.Frames < 4*cfg.Connections:
+	case cfg.Connections < 1 || cfg.Frames < 4*cfg.Connections:
 		return nil, fmt.Errorf("%d frames for %d connections, want %d", cfg.Frames, cfg.Connections, 4*cfg.Connections)
 	}
 	s := &Stack{cfg: cfg, address: cfg.Address.As4(), conns: map[key]*Conn{}, half: map[key]*halfOpen{}}

@@ -71,7 +71,7 @@ error of the disk nothing more is written: restart, and what was acknowledged is
 		f.StringVar(&o.xdpAddress, "xdp-address", "", "there, serve at `IP`, which nobody else has; without it, at the interface's own")
 		f.IntVar(&o.xdpPort, "xdp-port", 6379, "there, serve at `PORT`")
 		f.IntVar(&o.xdpMemory, "xdp-memory", 64, "there, use `MIB` for frames")
-		f.StringVar(&o.devdax, "devdax", "", "there, have frames in persistent memory, the whole of `DEVICE`, as in /dev/dax0.0; long values stay where they came")
+		f.StringVar(&o.devdax, "devdax", "", "with --xdp, have frames in persistent memory, up to 16 GiB of `DEVICE`, as in /dev/dax0.0, instead of --xdp-memory; long values stay where they came")
 		f.StringVar(&o.metrics, "metrics-listen", "", "serve metrics for Prometheus at `ADDRESS`: HOST:PORT, or the path of a Unix socket to make")
 		f.StringVar(&o.passwordFile, "password-file", "", "clients have to give the password that is in `FILE`")
 		f.IntVar(&o.clients, "max-clients", server.DefaultClients, "serve at most `N` connections")

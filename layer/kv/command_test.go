@@ -41,6 +41,7 @@ func TestWrongCallsSayWhatToDo(t *testing.T) {
 		{"serve", "--dir x --listen :6379,", "want HOST:PORT"},
 		{"serve", "--dir x --listen foo", "want HOST:PORT"},
 		{"serve", "--dir x --listen localhost:", "no port"},
+		{"serve", "--dir x --listen 127.0.0.1:99999", "invalid port"},
 		{"serve", "--dir x --listen unix:", "unix: wants a path"},
 		{"serve", "--dir x --tls-listen foo --tls-cert y --tls-key z", "want HOST:PORT"},
 		{"serve", "--dir x --tls-cert y", "--tls-listen"},

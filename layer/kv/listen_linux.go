@@ -52,6 +52,9 @@ func checkAddress(address string) error {
 	if err == nil && port == "" {
 		err = errors.New("no port")
 	}
+	if err == nil {
+		_, err = net.LookupPort("tcp", port)
+	}
 	if err != nil {
 		return fmt.Errorf("want HOST:PORT, :PORT or unix:PATH: %w", err)
 	}

@@ -18,7 +18,7 @@ type Bypass struct {
 	Stack   *tcp.Stack
 	Address netip.AddrPort
 	Parts   int    // how many frames commands may hold that are not whole yet
-	Device  Frames // where values may stay; nil for nowhere
+	Device  Frames // where values may stay; nil for none
 }
 
 // Frames is a store's device, whose frames are those of the bypass.
