@@ -172,7 +172,9 @@ func (s *Store) endCheckpoint() { s.capture = capture{unsaved: s.capture.unsaved
 func (s *Store) finishCheckpoint() {
 	for c := &s.capture; c.active; {
 		if !c.busy {
-			_ = s.Drain() // what fails seals the store, and a sealed store abandons its checkpoint
+			if !c.abandoned {
+				_ = s.Drain() // what fails seals the store, and a sealed store abandons its checkpoint
+			}
 			s.goOn()
 		}
 		s.saved(<-s.results)
@@ -181,20 +183,15 @@ func (s *Store) finishCheckpoint() {
 
 // abandonCheckpoint waits until the one that is being made has given its room back. A group may be open.
 func (s *Store) abandonCheckpoint() {
-	for c := &s.capture; c.active; {
-		if !c.busy {
-			s.goOn()
-		}
-		s.saved(<-s.results)
-	}
+	s.capture.abandoned = true
+	s.finishCheckpoint()
 }
 
 // lastCheckpoint is for a store that ends: what is in it is durable. One that a fault of the device interrupted in the middle of a write has an
 // index that does not know what the log has.
 func (s *Store) lastCheckpoint() {
 	c := &s.capture
-	c.abandoned = true
-	s.finishCheckpoint()
+	s.abandonCheckpoint()
 	if s.sealed == nil && s.last != 0 && s.applied == s.seq && c.unsaved > int64(len(s.index.tables))*tableBytes/checkpointShare {
 		s.beginCheckpoint()
 		s.finishCheckpoint()

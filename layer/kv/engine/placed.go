@@ -190,28 +190,31 @@ func (s *Store) releaseDeparted() {
 // holdPlaced holds the frames of all values on the device, and verifies them.
 func (s *Store) holdPlaced() error {
 	for _, g := range s.log {
-		for off := headerSize; g.placed && off < g.end; {
-			r, ok := parse(g.view[off:g.end], g.seed)
-			if !ok {
-				return fmt.Errorf("%w: %s at %#x", ErrDamaged, segmentName(g.slot), off)
-			}
-			a := s.addressOf(g.slot, off)
-			off += r.padded()
-			if !r.placed() {
-				continue
-			}
-			if _, live := s.leadsTo(r, a); !live {
-				continue
-			}
-			if s.opt.Device == nil {
-				return ErrNoDevice
-			}
-			if _, ok := s.fetch(r); !ok {
-				return fmt.Errorf("%w: the value of record %d is not on the device", ErrDamaged, r.seq())
-			}
-			r.pieces(s.opt.Device.Hold)
+		if !g.placed {
+			continue
+		}
+		if err := s.records(g, s.hold); err != nil {
+			return err
 		}
 	}
+	return nil
+}
+
+// hold holds the frames of a record's value, if it is on the device and the index leads to it.
+func (s *Store) hold(r record, a address) error {
+	if !r.placed() {
+		return nil
+	}
+	if _, live := s.leadsTo(r, a); !live {
+		return nil
+	}
+	if s.opt.Device == nil {
+		return ErrNoDevice
+	}
+	if _, ok := s.fetch(r); !ok {
+		return fmt.Errorf("%w: the value of record %d is not on the device", ErrDamaged, r.seq())
+	}
+	r.pieces(s.opt.Device.Hold)
 	return nil
 }
 

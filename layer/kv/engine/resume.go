@@ -97,26 +97,38 @@ func (s *Store) resume(c *checkpoint, f *segments) (from int, err error) {
 // then: others would be memory for nothing. Some may be gone since, or belong to no key, and are given up at the end. Of keys, those to which the index leads are still there.
 func (s *Store) readCollections(c *checkpoint, log []*segment) error {
 	for _, g := range log {
-		for off := headerSize; g.collections && off < g.end; {
-			r, ok := parse(g.view[off:g.end], g.seed)
-			if !ok {
-				return fmt.Errorf("%w: %s at %#x", ErrDamaged, segmentName(g.slot), off)
-			}
-			a := s.addressOf(g.slot, off)
-			off += r.padded()
+		if !g.collections {
+			continue
+		}
+		err := s.records(g, func(r record, a address) error {
 			switch {
 			case r.op().isElement() && !c.alive[r.id()]: // its collection is gone
 				s.lastID = max(s.lastID, r.id())
 			case r.op().isElement():
-				if err := s.applyElement(r, a); err != nil {
-					return err
-				}
+				return s.applyElement(r, a)
 			case r.heads():
-				if err := s.adopt(r, a); err != nil {
-					return err
-				}
+				return s.adopt(r, a)
 			}
+			return nil
+		})
+		if err != nil {
+			return err
 		}
+	}
+	return nil
+}
+
+// records calls f with the records of a segment, up to its end.
+func (s *Store) records(g *segment, f func(r record, a address) error) error {
+	for off := headerSize; off < g.end; {
+		r, ok := parse(g.view[off:g.end], g.seed)
+		if !ok {
+			return fmt.Errorf("%w: %s at %#x", ErrDamaged, segmentName(g.slot), off)
+		}
+		if err := f(r, s.addressOf(g.slot, off)); err != nil {
+			return err
+		}
+		off += r.padded()
 	}
 	return nil
 }

@@ -60,7 +60,6 @@ func (s *Store) squeeze(o op, size int) error {
 		return s.sealed
 	}
 	if s.capture.active { // its file takes room, too
-		s.capture.abandoned = true
 		s.abandonCheckpoint()
 		s.failed = time.Time{}
 		return s.makeRoom(o, size)
