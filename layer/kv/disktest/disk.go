@@ -26,7 +26,7 @@ type Disk struct {
 	Lie       func(off int64) bool // a Sync after a write at that offset reports success and does nothing
 	FailSync  func(off int64) bool
 	FailWrite func(off int64) bool
-	Full      func() bool // Create finds no space
+	Full      func() bool // Create finds no space; called with mu held
 	Written   func()      // called after each write
 
 	// Replacing is called before each step of a Replacement: "write", "sync", "name", "settle". An error is that of the step; if it is ErrSkipped,
@@ -34,6 +34,7 @@ type Disk struct {
 	Replacing func(step string) error
 
 	Writes, Syncs int // guarded by mu; those of replacements are not among them
+	Replacements  int // guarded by mu; that are neither committed nor abandoned
 }
 
 // ErrSkipped is what [Disk.Replacing] returns to have a step left out.

@@ -21,6 +21,7 @@ func (d *Disk) Replace(name string) (disk.Replacement, error) {
 	if d.Full != nil && d.Full() {
 		return nil, errors.New("no space left on device")
 	}
+	d.Replacements++
 	return &replacement{d, name, &file{d: d, name: name}}, nil
 }
 
@@ -76,6 +77,7 @@ func (r *replacement) Commit() error {
 		}
 		r.d.files[r.name] = r.f
 		r.f.replaced = true
+		r.d.Replacements--
 	}); err != nil {
 		return err
 	}
@@ -83,4 +85,9 @@ func (r *replacement) Commit() error {
 }
 
 // Abandon implements [disk.Replacement].
-func (r *replacement) Abandon() error { return nil }
+func (r *replacement) Abandon() error {
+	r.d.mu.Lock()
+	defer r.d.mu.Unlock()
+	r.d.Replacements--
+	return nil
+}

@@ -621,7 +621,7 @@ func TestACheckpointGivesItsRoomToWrites(t *testing.T) {
 	s.await()
 	s.beginCheckpoint()
 	s.saved(<-s.results)
-	d.Full = func() bool { return s.capture.active }
+	d.Full = func() bool { return d.Replacements > 0 }
 	for i := range 400 {
 		put(t, s, fmt.Sprint("more", i), make([]byte, 1000))
 	}

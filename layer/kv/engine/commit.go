@@ -1,6 +1,8 @@
 package engine
 
 import (
+	"time"
+
 	"usui/layer/kv/disk"
 )
 
@@ -89,6 +91,12 @@ func (s *Store) Commit() {
 	s.hand()
 }
 
+// CanWait says that a batch could go to the committer now, but that the last one came back a shorter time ago than it had taken. Who has more to
+// write may let it grow until then: those whose writes have just become durable are about to write again, and else would wait for a batch and a half.
+func (s *Store) CanWait() bool {
+	return s.Due() && !s.folder.Immediate() && time.Since(s.turned) < s.took
+}
+
 // Idle says that there is nothing that Commit would do, now or when a batch is done.
 func (s *Store) Idle() bool { return !s.busy && len(s.batch.records) == 0 }
 
@@ -109,6 +117,7 @@ func (s *Store) hand() {
 	}
 	s.flight, s.batch = s.batch, batch{records: old}
 	s.busy = true
+	s.turned = time.Now()
 	j := job{s.flight.segment.file, s.flight.off, s.flight.records}
 	if s.folder.Immediate() {
 		s.finish(j.commit())
@@ -142,6 +151,8 @@ func (s *Store) finish(err error) {
 		return
 	}
 	s.busy = false
+	now := time.Now()
+	s.turned, s.took = now, now.Sub(s.turned)
 	s.flight.segment.flushed = s.flight.off + len(s.flight.records)
 	s.durable = s.flight.last
 	s.stats.Batches++

@@ -9,7 +9,7 @@
 // All that is kept is a log in segments: files of a fixed size, filled with zeros once and used again for ever. A write appends a record to
 // a batch in memory. [Store.Commit] hands the batch to the committer, a thread that writes it with one call, syncs the file once and
 // reports back; meanwhile the next batch grows. So at most one batch is not synced at any time, and everything about recovery follows from
-// that. On a medium that is immediate (disk.Folder) Commit does the committer's work itself and returns when the batch is durable.
+// that. A batch may wait for more ([Store.CanWait]), no longer than the last one took. On a medium that is immediate (disk.Folder) Commit does the committer's work itself and returns when the batch is durable.
 //
 // A record checks itself: its CRC32C starts from the epoch of its segment, a random number drawn whenever the segment is used anew, so that
 // records of an earlier use are noise. No commit mark and no pointer has to be made durable beside it. After a crash the log ends at the

@@ -6,6 +6,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"time"
 
 	"github.com/dchest/siphash"
 
@@ -88,9 +89,11 @@ type Store struct {
 	live     int64 // bytes of records that the index knows
 	expiring int   // keys in the index with an expiry
 
-	batch, flight batch // grows; is with the committer
-	busy          bool  // flight is with the committer
-	sealed        error // why no write is accepted
+	batch, flight batch         // grows; is with the committer
+	busy          bool          // flight is with the committer
+	turned        time.Time     // when that last changed
+	took          time.Duration // the last batch, at the committer
+	sealed        error         // why no write is accepted
 
 	touched uint64               // see replay
 	pending [pendingSlots]uint64 // last sequence number of a key with such a hash

@@ -7,6 +7,7 @@ import (
 	"math/rand/v2"
 	"strings"
 	"testing"
+	"time"
 
 	"usui/layer/kv/disk"
 	"usui/layer/kv/disktest"
@@ -55,6 +56,39 @@ func TestABatchIsOneWriteAndOneSync(t *testing.T) {
 	if d.Writes-writes != 10 || d.Syncs-syncs != 10 {
 		t.Errorf("10 batches took %d writes and %d syncs, want 10 and 10", d.Writes-writes, d.Syncs-syncs)
 	}
+}
+
+func TestABatchMayWaitAsLongAsTheLastOneTook(t *testing.T) {
+	s := open(t, disktest.New())
+	s.await()
+	expect := func(when string, want bool) {
+		t.Helper()
+		if s.CanWait() != want {
+			t.Errorf("%s: CanWait() = %v, want %v", when, !want, want)
+		}
+	}
+	put(t, s, "first", nil)
+	expect("the first batch", false)
+	drain(t, s)
+	s.took = time.Hour
+	expect("an empty batch", false)
+	put(t, s, "second", nil)
+	expect("a batch just behind one that took long", true)
+	s.Commit()
+	put(t, s, "third", nil)
+	expect("a batch behind one that is on its way", false)
+	drain(t, s)
+	if s.took >= time.Hour {
+		t.Errorf("a batch took %v", s.took)
+	}
+	s.took = 0
+	put(t, s, "fourth", nil)
+	expect("a batch behind one that took no time", false)
+
+	s = open(t, disktest.NewMemory())
+	s.took, s.turned = time.Hour, time.Now()
+	put(t, s, "first", nil)
+	expect("a batch in persistent memory", false)
 }
 
 func TestNothingIsDurableBeforeItsSync(t *testing.T) {

@@ -91,7 +91,7 @@ func (l *loop) turn() (err error) {
 		patience = s.patience()
 		s.sleeps = until(s.now, patience)
 	}
-	if len(l.unsent) > 0 {
+	if len(l.unsent) > 0 || s.store.Due() {
 		patience = 0
 	}
 	l.waits = true
@@ -115,7 +115,7 @@ func (l *loop) turn() (err error) {
 			return err
 		}
 	}
-	s.advance()
+	s.advance(n <= 0)
 	l.send()
 	if s.bypass != nil && first {
 		return s.bypass.send()

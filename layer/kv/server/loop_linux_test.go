@@ -46,7 +46,7 @@ func TestAClientThatIsServedByAnotherLoopIsNotRead(t *testing.T) {
 	if waits.wait != nil || waits.events&unix.EPOLLIN != 0 || len(waits.in) == 0 {
 		t.Errorf("it waits: %v, is read: %v, has %q to execute; want only the last", waits.wait != nil, waits.events&unix.EPOLLIN != 0, waits.in)
 	}
-	s.advance()
+	s.advance(true)
 	waits.loop.send()
 	if waits.events&unix.EPOLLIN == 0 || len(waits.in) != 0 {
 		t.Errorf("it is read: %v, has %q to execute; want only the first", waits.events&unix.EPOLLIN != 0, waits.in)

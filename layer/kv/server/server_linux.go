@@ -173,13 +173,15 @@ func (s *Server) stopAll() {
 	}
 }
 
-// advance does what is due, whoever was served: it is the end of each turn.
-func (s *Server) advance() {
+// advance does what is due, whoever was served: it is the end of each turn. idle says that nobody was.
+func (s *Server) advance(idle bool) {
 	s.timeOut()
 	s.resume()
 	s.sweep()
 	s.store.Collect()
-	s.store.Commit()
+	if idle || !s.store.CanWait() {
+		s.store.Commit()
+	}
 	s.release()
 }
 
@@ -215,7 +217,7 @@ func (s *Server) ownPatience() int64 {
 			left = ms
 		}
 	}
-	if len(s.woke) > 0 || s.store.Due() || s.store.Sealed() != nil && !s.sealed { // a client that went on when its output was sent may have written
+	if len(s.woke) > 0 || s.store.Sealed() != nil && !s.sealed { // a client that went on when its output was sent may have written
 		within(0)
 	}
 	if s.pause.until > 0 {

@@ -4,6 +4,8 @@ import (
 	"errors"
 
 	"golang.org/x/sys/unix"
+
+	"usui/host/nonblock"
 )
 
 // wire carries a client's bytes. Nothing of it blocks.
@@ -29,7 +31,7 @@ func (w socket) receive(s *Server, c *client) {
 		p = s.growInput(c)
 	}
 	s.stats.Calls++
-	n, err := c.outside(func() (int, error) { return unix.Read(int(w), p) })
+	n, err := c.outside(func() (int, error) { return nonblock.Read(int(w), p) })
 	switch {
 	case c.fd < 0:
 		return
@@ -51,7 +53,7 @@ func (w socket) receive(s *Server, c *client) {
 
 func (w socket) write(s *Server, c *client, p []byte) (int, error) {
 	s.stats.Calls++
-	f := func() (int, error) { return unix.Write(int(w), p) }
+	f := func() (int, error) { return nonblock.Write(int(w), p) }
 	if c == nil {
 		return f()
 	}
