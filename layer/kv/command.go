@@ -202,7 +202,7 @@ func (o *options) serve(ctx context.Context, env *cli.Env, args []string) (err e
 	if err != nil {
 		return err
 	}
-	runtime.GOMAXPROCS(max(runtime.GOMAXPROCS(0), o.loops+others))
+	addProcessors(o.loops)
 	where := ""
 	if folder.Immediate() {
 		where = " in persistent memory"
@@ -236,9 +236,9 @@ func defaultLoops() int { return min(max(1, runtime.NumCPU()/2), 8) }
 
 const maxLoops = 64
 
-// others are the processors of Go, beside one for each loop: for the committer, for what else runs, and one to be idle. While none is idle, Go's monitor
+// addProcessors has Go use a processor for each loop, one for the committer, one for what else runs, and one to be idle. While none is idle, Go's monitor
 // looks every 20 microseconds whether one whose thread waits in the kernel can be had: a sixth of all processor time, as measured.
-const others = 3
+func addProcessors(loops int) { runtime.GOMAXPROCS(max(runtime.GOMAXPROCS(0), loops+3)) }
 
 // checkNetwork looks at what belongs together.
 func (o *options) checkNetwork() error {

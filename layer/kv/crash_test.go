@@ -69,6 +69,7 @@ func serveUntilKilled(path, kind string) error {
 	switch kind {
 	case measure:
 		segment, loops = engine.DefaultSegment, defaultLoops()
+		addProcessors(loops)
 	case holding, lying:
 		folder = disktest.Holding(folder)
 	}
