@@ -30,6 +30,9 @@ type File interface {
 	Sync() error
 	// View is the content as memory, valid until Close; what WriteAt writes appears in it.
 	View() []byte
+	// Prepare has n bytes of View read from the medium now, in a system call, so that to look at them is no fault: who waits for one cannot be stopped for Go's
+	// collector. It may do nothing.
+	Prepare(off, n int)
 	Close() error
 }
 

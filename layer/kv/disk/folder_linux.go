@@ -197,6 +197,14 @@ func (m *mapped) Sync() error {
 // View implements [File].
 func (m *mapped) View() []byte { return m.memory }
 
+// Prepare implements [File]. Kernels before 5.14 cannot; then there are faults.
+func (m *mapped) Prepare(off, n int) {
+	from := off &^ (os.Getpagesize() - 1)
+	if to := min(off+n, len(m.memory)); from < to {
+		_ = unix.Madvise(m.memory[from:to], unix.MADV_POPULATE_READ)
+	}
+}
+
 // Close implements [File].
 func (m *mapped) Close() error {
 	var err error

@@ -57,6 +57,9 @@ func (f memoryFile) part(p []byte, off int) {
 	f.Stream(word[:], start)
 }
 
+// Prepare implements [File]. There is nothing to wait for.
+func (f memoryFile) Prepare(int, int) {}
+
 // Sync implements [File].
 func (f memoryFile) Sync() error {
 	f.Fence()

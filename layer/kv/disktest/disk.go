@@ -157,6 +157,9 @@ func (f *file) Sync() error {
 // View implements [disk.File].
 func (f *file) View() []byte { return f.view }
 
+// Prepare implements [disk.File].
+func (f *file) Prepare(int, int) {}
+
 // Close implements [disk.File].
 func (f *file) Close() error { return nil }
 

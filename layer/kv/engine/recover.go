@@ -321,6 +321,9 @@ type located struct {
 	hash      uint64 // for whom the records are
 }
 
+// prepared is how much of a segment is read from the medium before it is looked at, at least, but for the end of a long record.
+const prepared = 1 << 20
+
 // listed is how many records are given at a time, at least, but for the last ones of a segment.
 const listed = 64
 
@@ -384,7 +387,11 @@ func (l *logReader) readSegment(g *segment, from int, f func([]located) error) e
 	g.end, g.flushed = from, len(g.view) // until its end is known
 	off, seq, known := g.end, l.seq, l.known
 	l.list, l.whole = l.list[:0], 0
-	for {
+	for ready := off; ; {
+		if off >= ready-prepared {
+			g.file.Prepare(ready, 2*prepared)
+			ready += 2 * prepared
+		}
 		r, ok := parse(g.view[off:], g.seed)
 		if !ok || known && r.seq() != seq+1 {
 			break
