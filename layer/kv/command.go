@@ -237,8 +237,12 @@ func defaultLoops() int { return min(max(1, runtime.NumCPU()/2), 8) }
 const maxLoops = 64
 
 // addProcessors has Go use a processor for each loop, one for the committer, one for what else runs, and one to be idle. While none is idle, Go's monitor
-// looks every 20 microseconds whether one whose thread waits in the kernel can be had: a sixth of all processor time, as measured.
-func addProcessors(loops int) { runtime.GOMAXPROCS(max(runtime.GOMAXPROCS(0), loops+3)) }
+// looks every 20 microseconds whether one whose thread waits in the kernel can be had: a sixth of all processor time, as measured. A user's GOMAXPROCS stays.
+func addProcessors(loops int) {
+	if os.Getenv("GOMAXPROCS") == "" {
+		runtime.GOMAXPROCS(max(runtime.GOMAXPROCS(0), loops+3))
+	}
+}
 
 // checkNetwork looks at what belongs together.
 func (o *options) checkNetwork() error {

@@ -91,10 +91,13 @@ func (s *Store) Commit() {
 	s.hand()
 }
 
-// CanWait says that a batch could go to the committer now, but that the last one came back a shorter time ago than it had taken. Who has more to
-// write may let it grow until then: those whose writes have just become durable are about to write again, and else would wait for a batch and a half.
+// maxWait is how long a batch may wait at most: no medium that is worth to wait for takes longer.
+const maxWait = time.Millisecond
+
+// CanWait says that a batch could go to the committer now, but that the last one, which had several records, came back a shorter time ago than it had taken. Who
+// has more to write may let it grow until then: those whose writes have just become durable are about to write again, and else would wait for a batch and a half.
 func (s *Store) CanWait() bool {
-	return s.Due() && !s.folder.Immediate() && time.Since(s.turned) < s.took
+	return s.Due() && !s.folder.Immediate() && s.flight.last != s.flight.first && time.Since(s.back) < min(s.took, maxWait)
 }
 
 // Idle says that there is nothing that Commit would do, now or when a batch is done.
@@ -117,10 +120,9 @@ func (s *Store) hand() {
 	}
 	s.flight, s.batch = s.batch, batch{records: old}
 	s.busy = true
-	s.turned = time.Now()
 	j := job{s.flight.segment.file, s.flight.off, s.flight.records}
 	if s.folder.Immediate() {
-		s.finish(j.commit())
+		s.finish(outcome{err: j.commit()})
 		return
 	}
 	s.work <- j
@@ -129,8 +131,8 @@ func (s *Store) hand() {
 // Collect takes what the other goroutines have finished. It does not wait.
 func (s *Store) Collect() {
 	select {
-	case err := <-s.committed:
-		s.finish(err)
+	case o := <-s.committed:
+		s.finish(o)
 	default:
 	}
 	s.collectSegments()
@@ -145,14 +147,13 @@ func (s *Store) wait() {
 }
 
 // finish takes note of a batch that is durable, or never will be.
-func (s *Store) finish(err error) {
-	if err != nil {
-		_ = s.seal(err) // each later write returns it; flight stays, so that reads find its records
+func (s *Store) finish(o outcome) {
+	if o.err != nil {
+		_ = s.seal(o.err) // each later write returns it; flight stays, so that reads find its records
 		return
 	}
 	s.busy = false
-	now := time.Now()
-	s.turned, s.took = now, now.Sub(s.turned)
+	s.back, s.took = o.at, o.took
 	s.flight.segment.flushed = s.flight.off + len(s.flight.records)
 	s.durable = s.flight.last
 	s.stats.Batches++
@@ -175,21 +176,31 @@ type job struct {
 	records []byte
 }
 
+// outcome is what has become of a batch.
+type outcome struct {
+	err  error
+	at   time.Time
+	took time.Duration
+}
+
 // committer is the goroutine that writes batches, one at a time.
 type committer struct {
 	work      chan job
-	committed chan error
+	committed chan outcome
 }
 
 func (c *committer) start(notify func()) {
-	c.work, c.committed = make(chan job, 1), make(chan error, 1)
+	c.work, c.committed = make(chan job, 1), make(chan outcome, 1)
 	go c.run(notify)
 }
 
 // run ends when work is closed.
 func (c *committer) run(notify func()) {
 	for j := range c.work {
-		c.committed <- j.commit()
+		began := time.Now()
+		err := j.commit()
+		now := time.Now()
+		c.committed <- outcome{err, now, now.Sub(began)}
 		notify()
 	}
 	close(c.committed)

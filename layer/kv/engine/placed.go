@@ -147,21 +147,24 @@ func (s *Store) departAll() {
 }
 
 // expirePlaced removes a key whose value on the device has expired, by a record: its frames are given to others then, so that it must not come back, should the
-// clock be set back.
-func (s *Store) expirePlaced(r record) {
+// clock be set back. It says false if the key stays, because there may be no record now. Room for one is made by compaction, so that no address is good after it.
+func (s *Store) expirePlaced(key []byte) bool {
 	if s.sealed != nil || s.group.depth > 0 {
-		return
+		return false
 	}
-	key := bytes.Clone(r.key())
 	hash := s.hash(key)
+	if _, r := s.lookup(hash, key); r == nil || !r.placed() || r.expire() > s.opt.Now() {
+		return true
+	}
 	if _, err := s.append(&draft{op: opDelete, key: key}, hash%pendingSlots); err != nil {
-		return // there is no room for it now
+		return false
 	}
 	if p, r := s.lookup(hash, key); r != nil {
 		s.drop(&p, r)
 	}
 	s.applied = s.seq
 	s.stats.Expired++
+	return true
 }
 
 // departed is what is released when a record is durable.

@@ -410,3 +410,82 @@ func TestClearingNothingTakesNoMemory(t *testing.T) {
 		t.Errorf("%d lists of frames wait to be released, want 1", len(s.gone))
 	}
 }
+
+// TestARandomKeyIsNoneThatExpiredOnTheDevice has one that is still there, because its record has not been written.
+func TestARandomKeyIsNoneThatExpiredOnTheDevice(t *testing.T) {
+	now := int64(1000)
+	dev := newDevice(100)
+	s, err := Open(disktest.New(), Options{SegmentBytes: MinSegment, Now: func() int64 { return now }, Device: dev})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close() // nothing depends on it
+	p, _ := dev.receive(strings.Repeat("v", 200))
+	if err := s.PutPlaced([]byte("k"), p, 2000); err != nil {
+		t.Fatal(err)
+	}
+	now = 3000
+	if key, ok := s.Random(); ok {
+		t.Errorf("Random = %q, want none", key)
+	}
+}
+
+// TestASweepOnAFullDiskLosesNothing has values on the device expire when a record of it takes compaction.
+func TestASweepOnAFullDiskLosesNothing(t *testing.T) {
+	for mode, what := range []string{"with strings that expire, too", "with strings that stay", "alone"} {
+		t.Run(what, func(t *testing.T) { sweepFull(t, mode) })
+	}
+}
+
+func sweepFull(t *testing.T, mode int) {
+	now := int64(1000)
+	dev, d, made := newDevice(20000), disktest.New(), 0
+	d.Full = func() bool { made++; return made > 6 }
+	s, err := Open(d, Options{SegmentBytes: MinSegment, Now: func() int64 { return now }, Device: dev})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close() // nothing depends on it
+	place := func(key, value string, expire int64) error {
+		p, ok := dev.receive(strings.Repeat(value, 100))
+		if !ok {
+			t.Fatal("the device is full")
+		}
+		return s.PutPlaced([]byte(key), p, expire)
+	}
+	const stay = 300
+	for i := range stay {
+		if err := place(fmt.Sprint("stay", i), "s", 1_000_000); err != nil {
+			t.Fatal(err)
+		}
+		s.Collect()
+		s.Commit()
+	}
+	for i := 0; err == nil; i++ {
+		if err = place(fmt.Sprint("placed", i), "e", 2000); err == nil && mode < 2 {
+			err = s.Put([]byte(fmt.Sprint("string", i)), make([]byte, 100), []int64{2000, 0}[mode])
+		}
+		s.Collect()
+		s.Commit()
+	}
+	if !errors.Is(err, ErrFull) {
+		t.Fatalf("until it was full: %v", err)
+	}
+	drain(t, s)
+	now = 3000
+	for range 3 {
+		for cursor, first := uint64(0), true; first || cursor != 0; first = false {
+			cursor, _, _ = s.Sweep(cursor, 4096)
+			s.Collect()
+			s.Commit()
+		}
+	}
+	for i := range stay {
+		if _, ok := s.Get([]byte(fmt.Sprint("stay", i))); !ok {
+			t.Fatalf("key stay%d is gone; sealed: %v", i, s.Sealed())
+		}
+	}
+	if s.Sealed() != nil {
+		t.Error(s.Sealed())
+	}
+}

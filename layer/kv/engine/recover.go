@@ -334,11 +334,14 @@ func (l *logReader) read(f func([]located) error) error {
 	}
 	size := int64(len(l.slots[0].view))
 	for i := l.first; i < len(l.log); i++ {
-		g, before := l.log[i], l.records
+		g, before, known := l.log[i], l.records, l.known
 		if !l.known {
 			l.seq = max(l.seq, g.base)
 		}
 		if err := l.readSegment(g, max(l.off, headerSize), f); err != nil {
+			return err
+		}
+		if err := l.lookBefore(i, known); err != nil {
 			return err
 		}
 		if l.records > before || g.torn {
@@ -356,6 +359,19 @@ func (l *logReader) read(f func([]located) error) error {
 		}
 	}
 	return l.lookAtWitnesses()
+}
+
+// lookBefore makes sure that nothing is missing before the first record of a log, if it is in the segment with that index. A log moves on from a segment that has
+// records, or the remains of a batch; and the first record of its first segment is record 1.
+func (l *logReader) lookBefore(i int, known bool) error {
+	if known || !l.known {
+		return nil
+	}
+	first := l.seq - l.records + 1
+	if i > 0 && !l.log[i-1].torn || l.log[0].number == 1 && first != 1 {
+		return fmt.Errorf("%w: the log begins with record %d in %s, and what was before it is missing", ErrDamaged, first, segmentName(l.log[i].slot))
+	}
+	return nil
 }
 
 // lookAtWitnesses compares the end of the log with what the headers of later segments, spares and free ones know. A log without any record

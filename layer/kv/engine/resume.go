@@ -29,6 +29,7 @@ func openCheckpoint(folder disk.Folder, name string) (*checkpoint, disk.File, er
 	}
 	var c *checkpoint
 	err = disk.Guard("read "+name, func() (err error) {
+		file.Prepare(0, len(file.View()))
 		c, err = decodeCheckpoint(file.View())
 		return err
 	})

@@ -91,8 +91,8 @@ type Store struct {
 
 	batch, flight batch         // grows; is with the committer
 	busy          bool          // flight is with the committer
-	turned        time.Time     // when that last changed
-	took          time.Duration // the last batch, at the committer
+	back          time.Time     // when the last batch was durable
+	took          time.Duration // the last batch, at the medium
 	sealed        error         // why no write is accepted
 
 	touched uint64               // see replay
@@ -314,29 +314,44 @@ func (s *Store) Sweep(cursor uint64, n int) (next uint64, gone, of int) {
 			}
 		})
 	}
+	var placed [][]byte // keys: what removes them moves records
 	for _, a := range dead {
 		switch r := s.known(a); {
 		case r == nil:
 		case r.placed():
-			s.expirePlaced(r)
+			placed = append(placed, bytes.Clone(r.key()))
 		default:
 			s.Get(r.key())
+			gone++
 		}
 	}
-	return cursor, len(dead), of
+	for _, key := range placed {
+		if !s.expirePlaced(key) {
+			break
+		}
+		gone++
+	}
+	return cursor, gone, of
 }
+
+// randomTries is how many keys Random takes that have expired and cannot go now, for want of a record: their values are on the device.
+const randomTries = 100
 
 // Random returns a key, each with the same chance, or false if there is none.
 func (s *Store) Random() (key []byte, ok bool) {
-	for s.index.count > 0 {
+	for tries := 0; s.index.count > 0 && tries < randomTries; {
 		r := s.known(s.index.random())
 		if r == nil {
 			break
 		}
-		if e := r.expire(); e == 0 || e > s.opt.Now() {
+		switch e := r.expire(); {
+		case e == 0 || e > s.opt.Now():
 			return r.key(), true
+		case r.placed():
+			tries++
+		default:
+			s.Get(r.key()) // which removes it
 		}
-		s.Get(r.key()) // which removes it
 	}
 	return nil, false
 }

@@ -67,27 +67,40 @@ func TestABatchMayWaitAsLongAsTheLastOneTook(t *testing.T) {
 			t.Errorf("%s: CanWait() = %v, want %v", when, !want, want)
 		}
 	}
-	put(t, s, "first", nil)
+	several := func() {
+		put(t, s, "a", nil)
+		put(t, s, "b", nil)
+	}
+	several()
 	expect("the first batch", false)
-	drain(t, s)
-	s.took = time.Hour
-	expect("an empty batch", false)
-	put(t, s, "second", nil)
-	expect("a batch just behind one that took long", true)
-	s.Commit()
-	put(t, s, "third", nil)
-	expect("a batch behind one that is on its way", false)
 	drain(t, s)
 	if s.took >= time.Hour {
 		t.Errorf("a batch took %v", s.took)
 	}
-	s.took = 0
-	put(t, s, "fourth", nil)
+	s.took, s.back = time.Hour, time.Now().Add(time.Hour) // which is not over while the test runs
+	expect("an empty batch", false)
+	put(t, s, "c", nil)
+	expect("a batch just behind one of several that took long", true)
+	s.Commit()
+	put(t, s, "d", nil)
+	expect("a batch behind one that is on its way", false)
+	drain(t, s)
+	s.took, s.back = time.Hour, time.Now().Add(time.Hour)
+	put(t, s, "e", nil)
+	expect("a batch behind one of a single record", false)
+	several()
+	drain(t, s)
+	s.took, s.back = 0, time.Now()
+	put(t, s, "f", nil)
 	expect("a batch behind one that took no time", false)
+	s.took, s.back = time.Hour, time.Now().Add(-maxWait)
+	expect("a batch that has waited", false)
 
 	s = open(t, disktest.NewMemory())
-	s.took, s.turned = time.Hour, time.Now()
-	put(t, s, "first", nil)
+	several()
+	drain(t, s)
+	s.took, s.back = time.Hour, time.Now().Add(time.Hour)
+	put(t, s, "c", nil)
 	expect("a batch in persistent memory", false)
 }
 
@@ -494,4 +507,47 @@ func TestRandomKeysAreEven(t *testing.T) {
 	}
 	now = 3000
 	draw(2, 200)
+}
+
+// TestALostBeginningIsRefused takes the records of the oldest segment away: all, or all but those of its last batch.
+func TestALostBeginningIsRefused(t *testing.T) {
+	for _, what := range []string{"all", "all but the last"} {
+		d := disktest.New()
+		s := open(t, d)
+		last := 0
+		for i := range 400 {
+			if len(s.log) == 1 {
+				last = s.last
+			}
+			put(t, s, fmt.Sprint("k", i), make([]byte, 500))
+			drain(t, s)
+		}
+		if len(s.log) < 2 {
+			t.Fatal("the log is one segment")
+		}
+		left := d.Crash(0)
+		if what == "all" {
+			left.Wipe(segmentName(s.log[0].slot), headerSize)
+		} else {
+			f, err := left.Open(segmentName(s.log[0].slot))
+			if err != nil {
+				t.Fatal(err)
+			}
+			if _, err := f.WriteAt(make([]byte, last-headerSize), headerSize); err != nil {
+				t.Fatal(err)
+			}
+			if err := f.Sync(); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if s, err := Open(left, Options{SegmentBytes: MinSegment, Now: func() int64 { return 1000 }}); !errors.Is(err, ErrDamaged) {
+			t.Errorf("without %s: Open = %v, want %v", what, err, ErrDamaged)
+			if err == nil {
+				s.Close()
+			}
+		}
+		if _, err := Check(left, nil); !errors.Is(err, ErrDamaged) {
+			t.Errorf("without %s: Check = %v, want %v", what, err, ErrDamaged)
+		}
+	}
 }

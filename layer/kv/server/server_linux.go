@@ -354,7 +354,7 @@ func (s *Server) welcome(fd int, peer unix.Sockaddr) {
 	_ = s.admit(socket(fd), fd, from) // it was told, and counted
 }
 
-// Attach makes a client of a descriptor, which becomes the server's even if it is refused. Any goroutine may call it.
+// Attach makes a client of a descriptor that does not block, which becomes the server's even if it is refused. Any goroutine may call it.
 func (s *Server) Attach(fd int, from Origin) error {
 	var err error
 	if asked := s.Ask(func() { err = s.admit(socket(fd), fd, from) }); asked != nil {

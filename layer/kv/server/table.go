@@ -186,7 +186,7 @@ func (k *call) perform(cmd *known) {
 	sealed, began := s.store.Sealed(), len(k.w.Out)
 	cmd.run(k)
 	if now := s.store.Sealed(); now != nil && sealed == nil && errors.Is(now, engine.ErrDamaged) { // what it says of a key may be wrong
-		k.w.Out = k.w.Out[:began]
+		k.w.Out = k.w.Out[:min(began, len(k.w.Out))] // it may have ended its own client
 		k.fail(explain(now))
 	}
 	s.clock = time.Now()
