@@ -13,7 +13,7 @@ func allocate(size int) ([]byte, error) {
 	if err != nil {
 		return nil, os.NewSyscallError("mmap", err)
 	}
-	_ = unix.Madvise(p, unix.MADV_HUGEPAGE) // a kernel without them says EINVAL, and small pages do as well, only slower
+	_ = unix.Madvise(p, unix.MADV_HUGEPAGE)       // a kernel without them says EINVAL, and small pages do as well, only slower
 	_ = unix.Madvise(p, unix.MADV_POPULATE_WRITE) // kernels before 5.14 cannot: then the first store into each page is a fault
 	return p, nil
 }
