@@ -36,6 +36,8 @@ func (p place) allows(file string) bool {
 // owners are the outside modules with the folders that may import them. RATIONALE.md has a line on each.
 var owners = map[string]place{
 	"github.com/cilium/ebpf":            {folders: []string{"host/xdp"}},
+	"github.com/cockroachdb/pebble/v2":  {folders: []string{"layer/fsmove/journal"}},
+	"github.com/hanwen/go-fuse/v2":      {folders: []string{"layer/fsmove/front"}},
 	"github.com/dchest/siphash":         {folders: []string{"layer/kv/engine"}},
 	"github.com/google/go-cmp":          testFiles,
 	"github.com/klauspost/compress":     {folders: []string{"machine/boot", "internal/initrd"}},

@@ -1,0 +1,32 @@
+// Package front is the mount that clients of a tree use while it is on its way: a FUSE file system over the destination.
+//
+// # Place
+//
+// Part of layer/fsmove, on packages migration and tree. The only user of go-fuse.
+//
+// # Idea
+//
+// Every operation is done at the destination, on descriptors and never by joined paths. Before that, what it needs is brought there: a folder is listed when
+// somebody looks into it, a file is fetched where somebody reads. What is complete passes through untouched.
+//
+// A node's number is the number of the inode at the destination, which is what clients will see when this layer has gone. The inode itself is found by its
+// [tree.Handle], so that no descriptor is held for what is merely known to the kernel, and none is needed after a restart.
+//
+// go-fuse speaks the protocol (ProtocolServer); the device is read here, because a successor has to go on with a connection that another process began.
+//
+// # Invariants
+//
+//   - The migration's own folder is not seen.
+//   - Permissions are the kernel's business (default_permissions), and what is made belongs to who made it.
+//   - A hole that is not fetched yet is never told as a hole.
+//
+// # Locks
+//
+// mu guards the tables of nodes and of open files, and is never held over a system call.
+//
+// # Limits
+//
+// Locks of files are the kernel's own of this mount (flock(2), fcntl(2)). A file with several names at the source has one more until all of them are listed. The time of
+// birth is not told. One name at the top, .go-fuse-epoll-hack, is go-fuse's own. A process that serves a mount must not use it by package os before the kernel knows that
+// its files cannot be polled. Linux, as root.
+package front

@@ -1,0 +1,158 @@
+package front
+
+import (
+	"github.com/hanwen/go-fuse/v2/fuse"
+	"golang.org/x/sys/unix"
+
+	"usui/layer/fsmove/migration"
+)
+
+// access are the flags with which a file is opened at the destination for a client. Where an append goes is the kernel's business; what is cached is, too.
+func access(flags uint32) int {
+	return int(flags) & (unix.O_ACCMODE | unix.O_SYNC | unix.O_DSYNC)
+}
+
+// Open implements [fuse.RawFileSystem].
+func (s *fileSystem) Open(_ <-chan struct{}, in *fuse.OpenIn, out *fuse.OpenOut) fuse.Status {
+	return s.openFile(in.NodeId, in.Flags, out)
+}
+
+func (s *fileSystem) openFile(id uint64, flags uint32, out *fuse.OpenOut) fuse.Status {
+	h, err := s.handleOf(id)
+	if err != nil {
+		return s.status(err)
+	}
+	file, err := s.m.Use(h)
+	if err != nil {
+		return s.status(err)
+	}
+	o := &opened{node: id, file: file, fd: -1}
+	if err = prepare(file, flags); err == nil {
+		o.fd, err = s.dst.Open(h, access(flags))
+	}
+	if err != nil {
+		if file != nil {
+			file.Release()
+		}
+		return s.status(err)
+	}
+	*out = fuse.OpenOut{Fh: s.add(o), OpenFlags: fuse.FOPEN_KEEP_CACHE}
+	return fuse.OK
+}
+
+// prepare has what a client is going to need at once. file is nil for one that is complete.
+func prepare(file *migration.File, flags uint32) error {
+	if file == nil {
+		return nil
+	}
+	if flags&unix.O_ACCMODE != unix.O_RDONLY {
+		if err := file.WillWrite(); err != nil {
+			return err
+		}
+	}
+	if file.Size() > wholeBytes {
+		return nil
+	}
+	if err := file.Fill(); err != nil && !migration.NoRoom(err) { // without room it comes from the source each time
+		return err
+	}
+	return nil
+}
+
+// Read implements [fuse.RawFileSystem].
+func (s *fileSystem) Read(_ <-chan struct{}, in *fuse.ReadIn, p []byte) (fuse.ReadResult, fuse.Status) {
+	o, err := s.of(in.Fh)
+	if err != nil {
+		return nil, s.status(err)
+	}
+	n := 0
+	if o.file == nil || o.file.Full() {
+		n, err = unix.Pread(o.fd, p, int64(in.Offset))
+	} else {
+		n, err = o.file.Read(p, int64(in.Offset))
+	}
+	if err != nil {
+		return nil, s.status(err)
+	}
+	return fuse.ReadResultData(p[:n]), fuse.OK
+}
+
+// Write implements [fuse.RawFileSystem].
+func (s *fileSystem) Write(_ <-chan struct{}, in *fuse.WriteIn, p []byte) (uint32, fuse.Status) {
+	o, err := s.of(in.Fh)
+	if err != nil {
+		return 0, s.status(err)
+	}
+	n := 0
+	if o.file == nil || o.file.Full() {
+		n, err = unix.Pwrite(o.fd, p, int64(in.Offset))
+	} else {
+		n, err = o.file.Write(p, int64(in.Offset))
+	}
+	return uint32(max(n, 0)), s.status(err)
+}
+
+// Lseek implements [fuse.RawFileSystem]. Before all of a file is here, all of it counts as data.
+func (s *fileSystem) Lseek(_ <-chan struct{}, in *fuse.LseekIn, out *fuse.LseekOut) fuse.Status {
+	o, err := s.of(in.Fh)
+	if err != nil {
+		return s.status(err)
+	}
+	if o.file == nil || o.file.Full() {
+		at, err := unix.Seek(o.fd, int64(in.Offset), int(in.Whence))
+		out.Offset = uint64(at)
+		return s.status(err)
+	}
+	var st unix.Stat_t
+	if err := unix.Fstat(o.fd, &st); err != nil {
+		return s.status(err)
+	}
+	switch size := uint64(st.Size); {
+	case in.Whence != unix.SEEK_DATA && in.Whence != unix.SEEK_HOLE:
+		return fuse.EINVAL
+	case in.Offset >= size:
+		return fuse.Status(unix.ENXIO)
+	case in.Whence == unix.SEEK_DATA:
+		out.Offset = in.Offset
+	default:
+		out.Offset = size
+	}
+	return fuse.OK
+}
+
+// Fallocate implements [fuse.RawFileSystem]. What makes holes is for files that have none of the migration's.
+func (s *fileSystem) Fallocate(_ <-chan struct{}, in *fuse.FallocateIn) fuse.Status {
+	o, err := s.of(in.Fh)
+	if err != nil {
+		return s.status(err)
+	}
+	if o.file != nil && in.Mode&^unix.FALLOC_FL_KEEP_SIZE != 0 {
+		if err := o.file.Settle(); err != nil {
+			return s.status(err)
+		}
+	}
+	return s.status(unix.Fallocate(o.fd, in.Mode, int64(in.Offset), int64(in.Length)))
+}
+
+// Flush implements [fuse.RawFileSystem]: nothing is held back.
+func (s *fileSystem) Flush(<-chan struct{}, *fuse.FlushIn) fuse.Status { return fuse.OK }
+
+// Fsync implements [fuse.RawFileSystem].
+func (s *fileSystem) Fsync(_ <-chan struct{}, in *fuse.FsyncIn) fuse.Status { return s.sync(in) }
+
+// fsyncData is FUSE_FSYNC_FDATASYNC of linux/fuse.h.
+const fsyncData = 1
+
+func (s *fileSystem) sync(in *fuse.FsyncIn) fuse.Status {
+	o, err := s.of(in.Fh)
+	if err != nil {
+		return s.status(err)
+	}
+	if in.FsyncFlags&fsyncData != 0 {
+		return s.status(unix.Fdatasync(o.fd))
+	}
+	return s.status(unix.Fsync(o.fd))
+}
+
+// Release implements [fuse.RawFileSystem].
+func (s *fileSystem) Release(_ <-chan struct{}, in *fuse.ReleaseIn) { s.remove(in.Fh) }

@@ -1,0 +1,245 @@
+package front
+
+import (
+	"errors"
+	"log/slog"
+	"sync"
+	"time"
+
+	"github.com/hanwen/go-fuse/v2/fuse"
+	"golang.org/x/sys/unix"
+
+	"usui/layer/fsmove/migration"
+	"usui/layer/fsmove/tree"
+)
+
+// forever is how long the kernel may believe what it was told: nobody else changes the destination.
+const forever = 24 * time.Hour
+
+// wholeBytes is up to which size a file is fetched as a whole when it is opened.
+const wholeBytes = 1 << 20
+
+// fileSystem answers requests.
+type fileSystem struct {
+	fuse.RawFileSystem // says ENOSYS to what is not here
+	m                  *migration.Migration
+	dst                *tree.Root
+	logger             *slog.Logger
+	top                uint64 // the number of the top's inode; its node's is fuse.FUSE_ROOT_ID
+
+	mu       sync.Mutex
+	nodes    map[uint64]*node   // guarded by mu
+	opened   map[uint64]*opened // guarded by mu
+	lastOpen uint64             // guarded by mu
+}
+
+func newFileSystem(m *migration.Migration, logger *slog.Logger) *fileSystem {
+	s := &fileSystem{RawFileSystem: fuse.NewDefaultRawFileSystem(), m: m, dst: m.Destination(), logger: logger, nodes: map[uint64]*node{}, opened: map[uint64]*opened{}}
+	top, err1 := tree.Stat(s.dst.Fd(), "")
+	h, err2 := tree.HandleOf(s.dst.Fd(), "")
+	if err := errors.Join(err1, err2); err != nil { // both were asked for when the migration began
+		logger.Error("the top of the destination", "err", err)
+	}
+	s.top = top.Ino
+	s.nodes[fuse.FUSE_ROOT_ID] = &node{handle: h}
+	return s
+}
+
+func (s *fileSystem) String() string { return "usui-fsmove" }
+
+// status is what the kernel is told of an error.
+func (s *fileSystem) status(err error) fuse.Status {
+	var errno unix.Errno
+	switch {
+	case err == nil:
+		return fuse.OK
+	case errors.Is(err, tree.ErrGone):
+		return fuse.Status(unix.ESTALE)
+	case errors.Is(err, migration.ErrChanged):
+		s.logger.Error("a client got an error", "err", err)
+		return fuse.EIO
+	case errors.As(err, &errno):
+		return fuse.Status(errno)
+	}
+	s.logger.Error("a client got an error", "err", err)
+	return fuse.EIO
+}
+
+// in calls f with a folder.
+func (s *fileSystem) in(id uint64, f func(dir int) error) fuse.Status {
+	dir, err := s.folder(id, unix.O_PATH)
+	if err != nil {
+		return s.status(err)
+	}
+	defer unix.Close(dir)
+	return s.status(f(dir))
+}
+
+// at calls f with a node.
+func (s *fileSystem) at(id uint64, f func(fd int) error) fuse.Status {
+	fd, err := s.open(id, unix.O_PATH)
+	if err != nil {
+		return s.status(err)
+	}
+	defer unix.Close(fd)
+	return s.status(f(fd))
+}
+
+// secret says that a name is the migration's own.
+func secret(id uint64, name string) bool {
+	return id == fuse.FUSE_ROOT_ID && name == migration.StateFolder
+}
+
+// Lookup implements [fuse.RawFileSystem].
+func (s *fileSystem) Lookup(_ <-chan struct{}, in *fuse.InHeader, name string, out *fuse.EntryOut) fuse.Status {
+	if secret(in.NodeId, name) {
+		return fuse.ENOENT
+	}
+	return s.in(in.NodeId, func(dir int) error { return s.know(dir, name, out) })
+}
+
+// GetAttr implements [fuse.RawFileSystem].
+func (s *fileSystem) GetAttr(_ <-chan struct{}, in *fuse.GetAttrIn, out *fuse.AttrOut) fuse.Status {
+	return s.at(in.NodeId, func(fd int) error { return attributes(fd, out) })
+}
+
+// SetAttr implements [fuse.RawFileSystem].
+func (s *fileSystem) SetAttr(_ <-chan struct{}, in *fuse.SetAttrIn, out *fuse.AttrOut) fuse.Status {
+	h, err := s.handleOf(in.NodeId)
+	if err != nil {
+		return s.status(err)
+	}
+	if err := s.m.List(h); err != nil { // which sets a folder's times
+		return s.status(err)
+	}
+	return s.at(in.NodeId, func(fd int) error {
+		if err := s.setAttr(h, fd, &in.SetAttrInCommon); err != nil {
+			return err
+		}
+		return attributes(fd, out)
+	})
+}
+
+// setAttr does what [fuse.SetAttrIn] says, in the order in which one part changes others: a new owner or size takes set-user-ID away, a new size changes times.
+func (s *fileSystem) setAttr(h tree.Handle, fd int, in *fuse.SetAttrInCommon) error {
+	uid, newUID := in.GetUID()
+	gid, newGID := in.GetGID()
+	if newUID || newGID {
+		if err := unix.Fchownat(fd, "", owner(uid, newUID), owner(gid, newGID), unix.AT_EMPTY_PATH); err != nil {
+			return err
+		}
+	}
+	file, err := s.m.Use(h)
+	if err != nil {
+		return err
+	}
+	if file != nil {
+		defer file.Release()
+	}
+	if size, ok := in.GetSize(); ok {
+		if err := s.truncate(h, file, int64(size)); err != nil {
+			return err
+		}
+	}
+	if mode, ok := in.GetMode(); ok {
+		if err := unix.Chmod(tree.Through(fd), mode&0o7777); err != nil {
+			return err
+		}
+	}
+	if in.Valid&(fuse.FATTR_ATIME|fuse.FATTR_MTIME) == 0 {
+		return nil
+	}
+	if file != nil {
+		if err := file.WillWrite(); err != nil {
+			return err
+		}
+	}
+	times := [2]unix.Timespec{
+		timespec(in, fuse.FATTR_ATIME, fuse.FATTR_ATIME_NOW, in.Atime, in.Atimensec),
+		timespec(in, fuse.FATTR_MTIME, fuse.FATTR_MTIME_NOW, in.Mtime, in.Mtimensec),
+	}
+	return unix.UtimesNanoAt(fd, "", times[:], unix.AT_EMPTY_PATH|unix.AT_SYMLINK_NOFOLLOW)
+}
+
+func owner(id uint32, ok bool) int {
+	if !ok {
+		return -1
+	}
+	return int(id)
+}
+
+func timespec(in *fuse.SetAttrInCommon, bit, now uint32, sec uint64, nsec uint32) unix.Timespec {
+	switch {
+	case in.Valid&bit == 0:
+		return unix.Timespec{Nsec: unix.UTIME_OMIT}
+	case in.Valid&now != 0:
+		return unix.Timespec{Nsec: unix.UTIME_NOW}
+	}
+	return unix.Timespec{Sec: int64(sec), Nsec: int64(nsec)}
+}
+
+// truncate gives a file another size. file is nil for one that is complete.
+func (s *fileSystem) truncate(h tree.Handle, file *migration.File, size int64) error {
+	if file != nil {
+		return file.Truncate(size)
+	}
+	fd, err := s.dst.Open(h, unix.O_WRONLY)
+	if err != nil {
+		return err
+	}
+	defer unix.Close(fd)
+	return unix.Ftruncate(fd, size)
+}
+
+// Readlink implements [fuse.RawFileSystem].
+func (s *fileSystem) Readlink(_ <-chan struct{}, in *fuse.InHeader) (target []byte, status fuse.Status) {
+	status = s.at(in.NodeId, func(fd int) error {
+		t, err := tree.ReadLink(fd, "")
+		target = []byte(t)
+		return err
+	})
+	return target, status
+}
+
+// StatFs implements [fuse.RawFileSystem].
+func (s *fileSystem) StatFs(_ <-chan struct{}, _ *fuse.InHeader, out *fuse.StatfsOut) fuse.Status {
+	var st unix.Statfs_t
+	if err := unix.Fstatfs(s.dst.Fd(), &st); err != nil {
+		return s.status(err)
+	}
+	*out = fuse.StatfsOut{
+		Blocks: st.Blocks, Bfree: st.Bfree, Bavail: st.Bavail, Files: st.Files, Ffree: st.Ffree,
+		Bsize: uint32(st.Bsize), NameLen: uint32(st.Namelen), Frsize: uint32(st.Frsize),
+	}
+	return fuse.OK
+}
+
+// GetXAttr implements [fuse.RawFileSystem].
+func (s *fileSystem) GetXAttr(_ <-chan struct{}, in *fuse.InHeader, name string, p []byte) (n uint32, status fuse.Status) {
+	status = s.at(in.NodeId, func(fd int) error {
+		size, err := tree.GetXattr(fd, "", name, p)
+		n = uint32(max(size, 0))
+		return err
+	})
+	return n, status
+}
+
+// ListXAttr implements [fuse.RawFileSystem].
+func (s *fileSystem) ListXAttr(_ <-chan struct{}, in *fuse.InHeader, p []byte) (n uint32, status fuse.Status) {
+	status = s.at(in.NodeId, func(fd int) error {
+		size, err := tree.ListXattrs(fd, "", p)
+		n = uint32(max(size, 0))
+		return err
+	})
+	return n, status
+}
+
+// SetXAttr implements [fuse.RawFileSystem].
+func (s *fileSystem) SetXAttr(_ <-chan struct{}, in *fuse.SetXAttrIn, name string, value []byte) fuse.Status {
+	return s.at(in.NodeId, func(fd int) error { return tree.SetXattr(fd, "", name, value, int(in.Flags)) })
+}
+
+// RemoveXAttr implements [fuse.RawFileSystem].
+func (s *fileSystem) RemoveXAttr(_ <-chan struct{}, in *fuse.InHeader, name string) fuse.Status {
+	return s.at(in.NodeId, func(fd int) error { return tree.RemoveXattr(fd, "", name) })
+}

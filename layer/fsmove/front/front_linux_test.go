@@ -1,0 +1,386 @@
+package front
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"hash/crc32"
+	"io/fs"
+	"log/slog"
+	"math/rand/v2"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"golang.org/x/sys/unix"
+
+	"usui/host/need"
+	"usui/layer/fsmove/migration"
+	"usui/layer/fsmove/tree"
+)
+
+// move is a migration with its mount.
+type move struct {
+	*migration.Migration
+	src, dst, at string
+	unmount      func()
+}
+
+// begin mounts the destination of a new migration.
+func begin(t *testing.T, src string) *move {
+	t.Helper()
+	need.Root(t)
+	need.FUSE(t)
+	old := unix.Umask(0)
+	t.Cleanup(func() { unix.Umask(old) })
+	logger := slog.New(slog.NewTextHandler(t.Output(), &slog.HandlerOptions{Level: slog.LevelInfo}))
+	v := &move{src: src, dst: t.TempDir(), at: t.TempDir()}
+	var err error
+	if v.Migration, err = migration.New(migration.Config{Source: src, Destination: v.dst, Logger: logger}); err != nil {
+		t.Fatal(err)
+	}
+	m, err := New(v.Migration, v.at, logger)
+	if err != nil {
+		t.Fatal(err)
+	}
+	served := make(chan error)
+	go func() { served <- m.Serve() }()
+	settlePoll(t, v.at)
+	done := false
+	v.unmount = func() {
+		if done {
+			return
+		}
+		done = true
+		if err := m.Close(); err != nil {
+			t.Error(err)
+		}
+		if err := <-served; err != nil {
+			t.Error(err)
+		}
+		if err := v.Close(); err != nil {
+			t.Error(err)
+		}
+	}
+	t.Cleanup(v.unmount)
+	return v
+}
+
+// settlePoll has the kernel learn that files of the mount cannot be polled. Go asks that of each file that it opens, without its scheduler: where the same process has to
+// answer, that can wait for itself. go-fuse has a file for this.
+func settlePoll(t *testing.T, at string) {
+	t.Helper()
+	fd, err := unix.Open(filepath.Join(at, ".go-fuse-epoll-hack"), unix.O_RDONLY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer unix.Close(fd)
+	if _, err := unix.Poll([]unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}, 0); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// grow makes a tree with some of everything.
+func grow(t *testing.T, dir string, seed uint64) {
+	t.Helper()
+	random := rand.New(rand.NewPCG(seed, 0))
+	must := func(err error) {
+		t.Helper()
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	folders, files := []string{dir}, []string{}
+	for i := range 80 {
+		path := filepath.Join(folders[random.IntN(len(folders))], fmt.Sprint("n", i))
+		switch i % 5 {
+		case 0:
+			must(os.Mkdir(path, 0o755))
+			folders = append(folders, path)
+		case 1:
+			must(os.WriteFile(path, content(random.IntN(3<<20), byte(i)), 0o644))
+			files = append(files, path)
+		case 2:
+			must(os.WriteFile(path, content(random.IntN(9000), byte(i)), 0o600))
+			must(os.Chown(path, i, i+1))
+			must(unix.Setxattr(path, "user.n", []byte{byte(i)}, 0))
+			files = append(files, path)
+		case 3:
+			must(os.Link(files[random.IntN(len(files))], path))
+		case 4:
+			must(os.Symlink(fmt.Sprint("n", random.IntN(80)), path))
+		}
+	}
+	for _, f := range append(files, folders...) {
+		must(os.Chtimes(f, time.Unix(1_600_000_000, 5), time.Unix(1_500_000_000, int64(len(f)))))
+	}
+}
+
+// content is some, other for each seed.
+func content(n int, seed byte) []byte {
+	p := make([]byte, n)
+	_, _ = rand.NewChaCha8([32]byte{seed}).Read(p) // never fails
+	return p
+}
+
+// image is what a user sees of a tree, by path: metadata, content and, of those inodes that have several, the first name.
+func image(t *testing.T, dir string, times bool) map[string]string {
+	t.Helper()
+	all, first := map[string]string{}, map[uint64]string{}
+	root, err := tree.Open(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer root.Close()
+	err = filepath.WalkDir(dir, func(path string, _ fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		name, _ := filepath.Rel(dir, path)
+		if name == migration.StateFolder {
+			return filepath.SkipDir
+		}
+		if name == "." {
+			name = ""
+		}
+		fd, err := root.At(name, unix.O_PATH)
+		if err != nil {
+			return err
+		}
+		defer unix.Close(fd)
+		m, err := tree.Read(fd, "")
+		if err != nil {
+			return err
+		}
+		if first[m.Ino] == "" {
+			first[m.Ino] = name
+		}
+		size := m.Size
+		if m.Type() == unix.S_IFDIR {
+			size = 0
+		}
+		about := fmt.Sprintf("%o %d:%d %d %v %q %v first %q", m.Mode, m.UID, m.GID, size, m.Rdev, m.Target, m.Xattrs, first[m.Ino])
+		if times {
+			about += m.Mtime.String()
+		}
+		if m.Type() == unix.S_IFREG {
+			p, err := os.ReadFile(path)
+			if err != nil {
+				return err
+			}
+			about += fmt.Sprintf(" %x %x", p[:min(len(p), 32)], crc32.ChecksumIEEE(p))
+		}
+		all[name] = about
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return all
+}
+
+func TestTheMountIsAsTheSource(t *testing.T) {
+	src := t.TempDir()
+	grow(t, src, 1)
+	want := image(t, src, true)
+	v := begin(t, src)
+	if d := cmp.Diff(want, image(t, v.at, true)); d != "" {
+		t.Errorf("by the mount: -want +got\n%s", d)
+	}
+	if err := v.Run(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	v.unmount()
+	if d := cmp.Diff(want, image(t, v.dst, true)); d != "" {
+		t.Errorf("at the end: -want +got\n%s", d)
+	}
+	if d := cmp.Diff(want, image(t, src, true)); d != "" {
+		t.Errorf("the source: -want +got\n%s", d)
+	}
+}
+
+// TestClientsSeeWhatTheyWouldOnPlainFiles does the same by the mount, while the migration is at work, and on a copy of the source.
+func TestClientsSeeWhatTheyWouldOnPlainFiles(t *testing.T) {
+	for seed := range uint64(4) {
+		t.Run(fmt.Sprint(seed), func(t *testing.T) { besidePlain(t, seed) })
+	}
+}
+
+func besidePlain(t *testing.T, seed uint64) {
+	src, plain := t.TempDir(), filepath.Join(t.TempDir(), "plain")
+	grow(t, src, seed)
+	if out, err := exec.Command("cp", "-a", src, plain).CombinedOutput(); err != nil {
+		t.Fatalf("cp: %v, %s", err, out)
+	}
+	v := begin(t, src)
+	ctx, stop := context.WithCancel(t.Context())
+	ran := make(chan error, 1)
+	random := rand.New(rand.NewPCG(seed, 9))
+	const steps = 250
+	begins := random.IntN(2 * steps)
+	for step := range steps {
+		if step == begins {
+			go func() { ran <- v.Run(ctx) }()
+		}
+		act := act(random, step)
+		got, err1 := act(v.at)
+		want, err2 := act(plain)
+		if got != want || !sameError(err1, err2) {
+			t.Fatalf("step %d: %q, %v; on plain files %q, %v", step, got, err1, want, err2)
+		}
+	}
+	if begins >= steps {
+		go func() { ran <- v.Run(ctx) }()
+	}
+	if err := <-ran; err != nil {
+		t.Fatal(err)
+	}
+	stop()
+	if d := cmp.Diff(image(t, plain, false), image(t, v.at, false)); d != "" {
+		t.Errorf("by the mount: -want +got\n%s", d)
+	}
+	if err := v.Run(t.Context()); err != nil { // what clients made needs nothing
+		t.Fatal(err)
+	}
+	v.unmount()
+	if d := cmp.Diff(image(t, plain, false), image(t, v.dst, false)); d != "" {
+		t.Errorf("at the end: -want +got\n%s", d)
+	}
+}
+
+// sameError compares what a system call would have said.
+func sameError(a, b error) bool {
+	var x, y unix.Errno
+	return (a == nil) == (b == nil) && errors.As(a, &x) == errors.As(b, &y) && x == y
+}
+
+// act is something that a client does below a folder, and what it sees.
+func act(random *rand.Rand, step int) func(dir string) (string, error) {
+	which, one, two, n := random.IntN(16), random.IntN(1<<30), random.IntN(1<<30), random.IntN(1<<30)
+	return func(dir string) (string, error) {
+		var all, folders []string
+		err := filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
+			if err == nil && path != dir {
+				all = append(all, path)
+			}
+			if err == nil && d.IsDir() {
+				folders = append(folders, path)
+			}
+			return err
+		})
+		if err != nil {
+			return "", err
+		}
+		if len(all) == 0 {
+			return "", nil
+		}
+		path, into := all[one%len(all)], filepath.Join(folders[two%len(folders)], fmt.Sprint("new", step))
+		switch which {
+		case 0:
+			return "", os.Mkdir(into, 0o2775)
+		case 1:
+			return "", os.WriteFile(into, content(n%100_000, byte(step)), 0o666)
+		case 2:
+			return "", unix.Rename(path, into)
+		case 3:
+			return "", unix.Rename(path, all[two%len(all)])
+		case 4:
+			return "", os.Link(path, into)
+		case 5:
+			return "", unix.Unlink(path)
+		case 6:
+			return "", unix.Rmdir(path)
+		case 7:
+			return "", unix.Truncate(path, int64(n%(2<<20)))
+		case 8, 9:
+			return inFile(path, os.O_RDWR, func(f *os.File) (string, error) {
+				_, err := f.WriteAt(content(two%50_000, byte(step)), int64(n%(3<<20)))
+				return "", errors.Join(err, f.Sync())
+			})
+		case 10, 11:
+			return inFile(path, os.O_RDONLY, func(f *os.File) (string, error) {
+				p := make([]byte, two%50_000)
+				k, err := f.ReadAt(p, int64(n%(3<<20)))
+				if err != nil && k >= 0 {
+					err = nil // the end
+				}
+				return string(p[:k]), err
+			})
+		case 12:
+			return "", unix.Lchown(path, n%1000, two%1000)
+		case 13:
+			return "", unix.Fchmodat(unix.AT_FDCWD, path, uint32(n)&0o777, 0)
+		case 14:
+			return "", os.WriteFile(path, content(n%5000, byte(step)), 0o600)
+		default:
+			return inFile(path, os.O_RDWR, func(f *os.File) (string, error) {
+				return "", unix.Fallocate(int(f.Fd()), unix.FALLOC_FL_PUNCH_HOLE|unix.FALLOC_FL_KEEP_SIZE, int64(n%(2<<20)), int64(1+two%300_000))
+			})
+		}
+	}
+}
+
+func inFile(path string, flags int, f func(*os.File) (string, error)) (string, error) {
+	file, err := os.OpenFile(path, flags|unix.O_NOFOLLOW, 0)
+	if err != nil {
+		return "", err
+	}
+	defer file.Close()
+	return f(file)
+}
+
+func TestTheMigrationsFolderIsNotSeen(t *testing.T) {
+	v := begin(t, t.TempDir())
+	at := filepath.Join(v.at, migration.StateFolder)
+	if _, err := os.Lstat(at); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("Lstat = %v", err)
+	}
+	for what, err := range map[string]error{
+		"mkdir": os.Mkdir(at, 0o700), "create": os.WriteFile(at, nil, 0o600), "symlink": os.Symlink("x", at),
+		"rename": errors.Join(os.WriteFile(filepath.Join(v.at, "f"), nil, 0o600), os.Rename(filepath.Join(v.at, "f"), at)),
+	} {
+		if err == nil {
+			t.Errorf("%s of its name succeeded", what)
+		}
+	}
+	if err := os.Mkdir(filepath.Join(v.at, "d"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Mkdir(filepath.Join(v.at, "d", migration.StateFolder), 0o700); err != nil {
+		t.Errorf("in another folder the name is free: %v", err)
+	}
+	all, err := os.ReadDir(v.at)
+	if err != nil || len(all) != 2 {
+		t.Errorf("seen: %v, %v; want d and f", all, err)
+	}
+}
+
+// TestAReadOfALargeFileFetchesLittle reads 4 KiB in the middle of 10 GiB.
+func TestAReadOfALargeFileFetchesLittle(t *testing.T) {
+	src := t.TempDir()
+	f, err := os.Create(filepath.Join(src, "large"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := content(4<<20, 3)
+	err = errors.Join(f.Truncate(10<<30), func() error { _, err := f.WriteAt(want, 5<<30); return err }(), f.Close())
+	if err != nil {
+		t.Fatal(err)
+	}
+	v := begin(t, src)
+	got, err := inFile(filepath.Join(v.at, "large"), os.O_RDONLY, func(f *os.File) (string, error) {
+		p := make([]byte, 4096)
+		_, err := f.ReadAt(p, 5<<30+1<<20)
+		return string(p), err
+	})
+	if err != nil || !bytes.Equal([]byte(got), want[1<<20:1<<20+4096]) {
+		t.Errorf("read %d bytes, %v", len(got), err)
+	}
+	if n := v.Stats().BytesFetched; n == 0 || n > 2<<20 {
+		t.Errorf("%d bytes left the source, want at most 2 MiB", n)
+	}
+}

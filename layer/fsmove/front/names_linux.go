@@ -1,0 +1,240 @@
+package front
+
+import (
+	"errors"
+
+	"github.com/hanwen/go-fuse/v2/fuse"
+	"golang.org/x/sys/unix"
+
+	"usui/layer/fsmove/tree"
+)
+
+// newborn is what is about to be made.
+type newborn struct {
+	caller fuse.Caller
+	mode   uint32 // its permissions, as its maker wants them
+	umask  uint32 // does not count where a folder has an ACL for what is made in it
+}
+
+// permissions are those that it is made with.
+func (b newborn) permissions(dir int) uint32 {
+	if n, err := tree.GetXattr(dir, "", "system.posix_acl_default", nil); err == nil && n > 0 {
+		return b.mode & 0o7777
+	}
+	return b.mode &^ b.umask & 0o7777
+}
+
+// adopt gives what was made to who made it. The kernel has given it the folder's group where that is the rule. A new owner takes set-user-ID away.
+func (b newborn) adopt(dir int, name string) error {
+	folder, err := tree.Stat(dir, "")
+	if err != nil {
+		return err
+	}
+	m, err := tree.Stat(dir, name)
+	if err != nil {
+		return err
+	}
+	gid := int(b.caller.Gid)
+	if folder.Mode&unix.S_ISGID != 0 {
+		gid = -1
+	}
+	if err := unix.Fchownat(dir, name, int(b.caller.Uid), gid, unix.AT_SYMLINK_NOFOLLOW); err != nil {
+		return err
+	}
+	if m.Type() == unix.S_IFREG && m.Mode&(unix.S_ISUID|unix.S_ISGID) != 0 {
+		return unix.Fchmodat(dir, name, m.Mode&0o7777, 0)
+	}
+	return nil
+}
+
+// born makes an entry of a folder and tells the kernel of it. What cannot be given to its maker is removed.
+func (s *fileSystem) born(id uint64, name string, b newborn, out *fuse.EntryOut, create func(dir int, mode uint32) error) fuse.Status {
+	if secret(id, name) {
+		return fuse.EACCES
+	}
+	return s.in(id, func(dir int) error {
+		if err := create(dir, b.permissions(dir)); err != nil {
+			return err
+		}
+		err := b.adopt(dir, name)
+		if err == nil {
+			err = s.know(dir, name, out)
+		}
+		if err == nil {
+			return nil
+		}
+		gone := unix.Unlinkat(dir, name, 0)
+		if errors.Is(gone, unix.EISDIR) {
+			gone = unix.Unlinkat(dir, name, unix.AT_REMOVEDIR)
+		}
+		return errors.Join(err, gone)
+	})
+}
+
+// Mknod implements [fuse.RawFileSystem].
+func (s *fileSystem) Mknod(_ <-chan struct{}, in *fuse.MknodIn, name string, out *fuse.EntryOut) fuse.Status {
+	return s.born(in.NodeId, name, newborn{in.Caller, in.Mode, in.Umask}, out, func(dir int, mode uint32) error {
+		return unix.Mknodat(dir, name, in.Mode&unix.S_IFMT|mode, int(in.Rdev))
+	})
+}
+
+// Mkdir implements [fuse.RawFileSystem].
+func (s *fileSystem) Mkdir(_ <-chan struct{}, in *fuse.MkdirIn, name string, out *fuse.EntryOut) fuse.Status {
+	return s.born(in.NodeId, name, newborn{in.Caller, in.Mode, in.Umask}, out, func(dir int, mode uint32) error {
+		return unix.Mkdirat(dir, name, mode)
+	})
+}
+
+// Symlink implements [fuse.RawFileSystem].
+func (s *fileSystem) Symlink(_ <-chan struct{}, in *fuse.InHeader, target, name string, out *fuse.EntryOut) fuse.Status {
+	return s.born(in.NodeId, name, newborn{caller: in.Caller}, out, func(dir int, _ uint32) error {
+		return unix.Symlinkat(target, dir, name)
+	})
+}
+
+// Create implements [fuse.RawFileSystem].
+func (s *fileSystem) Create(_ <-chan struct{}, in *fuse.CreateIn, name string, out *fuse.CreateOut) fuse.Status {
+	fd := -1
+	status := s.born(in.NodeId, name, newborn{in.Caller, in.Mode, in.Umask}, &out.EntryOut, func(dir int, mode uint32) (err error) {
+		fd, err = unix.Openat(dir, name, access(in.Flags)|unix.O_CREAT|unix.O_EXCL|unix.O_NOFOLLOW|unix.O_CLOEXEC, mode)
+		return err
+	})
+	switch {
+	case status.Ok():
+		out.OpenOut = fuse.OpenOut{Fh: s.add(&opened{node: out.NodeId, fd: fd}), OpenFlags: fuse.FOPEN_KEEP_CACHE}
+	case fd >= 0:
+		_ = unix.Close(fd) // nothing was written
+	case status == fuse.Status(unix.EEXIST) && in.Flags&unix.O_EXCL == 0: // somebody else was faster
+		if status = s.in(in.NodeId, func(dir int) error { return s.know(dir, name, &out.EntryOut) }); status.Ok() {
+			status = s.openFile(out.NodeId, in.Flags, &out.OpenOut)
+		}
+	}
+	return status
+}
+
+// Link implements [fuse.RawFileSystem].
+func (s *fileSystem) Link(_ <-chan struct{}, in *fuse.LinkIn, name string, out *fuse.EntryOut) fuse.Status {
+	if secret(in.NodeId, name) {
+		return fuse.EACCES
+	}
+	return s.in(in.NodeId, func(dir int) error {
+		fd, err := s.open(in.Oldnodeid, unix.O_PATH)
+		if err != nil {
+			return err
+		}
+		defer unix.Close(fd)
+		if err := unix.Linkat(fd, "", dir, name, unix.AT_EMPTY_PATH); err != nil {
+			return err
+		}
+		return s.know(dir, name, out)
+	})
+}
+
+// Unlink implements [fuse.RawFileSystem].
+func (s *fileSystem) Unlink(_ <-chan struct{}, in *fuse.InHeader, name string) fuse.Status {
+	if secret(in.NodeId, name) {
+		return fuse.ENOENT
+	}
+	return s.in(in.NodeId, func(dir int) error { return unix.Unlinkat(dir, name, 0) })
+}
+
+// Rmdir implements [fuse.RawFileSystem].
+func (s *fileSystem) Rmdir(_ <-chan struct{}, in *fuse.InHeader, name string) fuse.Status {
+	if secret(in.NodeId, name) {
+		return fuse.ENOENT
+	}
+	return s.in(in.NodeId, func(dir int) error {
+		if err := s.listIn(dir, name); err != nil {
+			return err
+		}
+		return unix.Unlinkat(dir, name, unix.AT_REMOVEDIR)
+	})
+}
+
+// listIn lists an entry of a folder if it is one, so that it is only empty if it is.
+func (s *fileSystem) listIn(dir int, name string) error {
+	h, err := tree.HandleOf(dir, name)
+	if err != nil {
+		return err
+	}
+	return s.m.List(h)
+}
+
+// Rename implements [fuse.RawFileSystem].
+func (s *fileSystem) Rename(_ <-chan struct{}, in *fuse.RenameIn, from, to string) fuse.Status {
+	if secret(in.NodeId, from) || secret(in.Newdir, to) {
+		return fuse.EACCES
+	}
+	return s.in(in.NodeId, func(old int) error {
+		dir, err := s.folder(in.Newdir, unix.O_PATH)
+		if err != nil {
+			return err
+		}
+		defer unix.Close(dir)
+		if err := s.listIn(dir, to); err != nil && !errors.Is(err, unix.ENOENT) {
+			return err
+		}
+		return unix.Renameat2(old, from, dir, to, uint(in.Flags))
+	})
+}
+
+// OpenDir implements [fuse.RawFileSystem].
+func (s *fileSystem) OpenDir(_ <-chan struct{}, in *fuse.OpenIn, out *fuse.OpenOut) fuse.Status {
+	fd, err := s.folder(in.NodeId, unix.O_RDONLY)
+	if err != nil {
+		return s.status(err)
+	}
+	*out = fuse.OpenOut{Fh: s.add(&opened{node: in.NodeId, fd: fd}), OpenFlags: fuse.FOPEN_KEEP_CACHE | fuse.FOPEN_CACHE_DIR}
+	return fuse.OK
+}
+
+// entries calls f with the entries of a folder that clients see.
+func (s *fileSystem) entries(in *fuse.ReadIn, f func(fd int, n tree.Name) bool) fuse.Status {
+	o, err := s.of(in.Fh)
+	if err != nil {
+		return s.status(err)
+	}
+	fd, err := unix.Openat(o.fd, ".", unix.O_RDONLY|unix.O_DIRECTORY|unix.O_CLOEXEC, 0) // one reader does not move another
+	if err != nil {
+		return s.status(err)
+	}
+	defer unix.Close(fd)
+	return s.status(tree.List(fd, in.Offset, func(n tree.Name) bool {
+		return secret(o.node, n.Name) || f(fd, n)
+	}))
+}
+
+// ReadDir implements [fuse.RawFileSystem].
+func (s *fileSystem) ReadDir(_ <-chan struct{}, in *fuse.ReadIn, out *fuse.DirEntryList) fuse.Status {
+	return s.entries(in, func(_ int, n tree.Name) bool {
+		return out.AddDirEntry(fuse.DirEntry{Mode: n.Type, Name: n.Name, Ino: n.Ino, Off: n.Next})
+	})
+}
+
+// ReadDirPlus implements [fuse.RawFileSystem].
+func (s *fileSystem) ReadDirPlus(_ <-chan struct{}, in *fuse.ReadIn, out *fuse.DirEntryList) fuse.Status {
+	var failed error
+	status := s.entries(in, func(dir int, n tree.Name) bool {
+		e := out.AddDirLookupEntry(fuse.DirEntry{Mode: n.Type, Name: n.Name, Ino: n.Ino, Off: n.Next})
+		if e == nil {
+			return false
+		}
+		if n.Dots() {
+			return true // the kernel knows better
+		}
+		if err := s.know(dir, n.Name, e); err != nil && !errors.Is(err, unix.ENOENT) { // one that has just gone is an entry without a node
+			failed = err
+		}
+		return failed == nil
+	})
+	if failed != nil {
+		return s.status(failed)
+	}
+	return status
+}
+
+// ReleaseDir implements [fuse.RawFileSystem].
+func (s *fileSystem) ReleaseDir(in *fuse.ReleaseIn) { s.remove(in.Fh) }
+
+// FsyncDir implements [fuse.RawFileSystem].
+func (s *fileSystem) FsyncDir(_ <-chan struct{}, in *fuse.FsyncIn) fuse.Status { return s.sync(in) }

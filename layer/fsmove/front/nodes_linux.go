@@ -1,0 +1,175 @@
+package front
+
+import (
+	"hash/fnv"
+
+	"github.com/hanwen/go-fuse/v2/fuse"
+	"golang.org/x/sys/unix"
+
+	"usui/layer/fsmove/migration"
+	"usui/layer/fsmove/tree"
+)
+
+// node is an inode that the kernel knows. All of it is guarded by fileSystem.mu.
+type node struct {
+	handle  tree.Handle
+	lookups uint64
+	listed  bool // a folder that need not be listed any more
+}
+
+// opened is an open file or folder.
+type opened struct {
+	node uint64
+	fd   int
+	file *migration.File // nil for one that was complete
+}
+
+// handleOf is the handle of a node.
+func (s *fileSystem) handleOf(id uint64) (tree.Handle, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	n := s.nodes[id]
+	if n == nil {
+		return "", unix.ESTALE
+	}
+	return n.handle, nil
+}
+
+// open opens a node.
+func (s *fileSystem) open(id uint64, flags int) (int, error) {
+	h, err := s.handleOf(id)
+	if err != nil {
+		return -1, err
+	}
+	return s.dst.Open(h, flags)
+}
+
+// folder opens a folder whose names are to be used, which is listed before.
+func (s *fileSystem) folder(id uint64, flags int) (int, error) {
+	s.mu.Lock()
+	n := s.nodes[id]
+	if n == nil {
+		s.mu.Unlock()
+		return -1, unix.ESTALE
+	}
+	h, listed := n.handle, n.listed
+	s.mu.Unlock()
+	if !listed {
+		if err := s.m.List(h); err != nil {
+			return -1, err
+		}
+		s.mu.Lock()
+		if n.handle == h {
+			n.listed = true
+		}
+		s.mu.Unlock()
+	}
+	return s.dst.Open(h, flags|unix.O_DIRECTORY)
+}
+
+// know tells the kernel of an entry of a folder.
+func (s *fileSystem) know(dir int, name string, out *fuse.EntryOut) error {
+	h, err := tree.HandleOf(dir, name)
+	if err != nil {
+		return err
+	}
+	m, err := tree.Stat(dir, name)
+	if err != nil {
+		return err
+	}
+	id := m.Ino
+	if id == s.top {
+		return unix.ELOOP // the top is nobody's entry
+	}
+	s.mu.Lock()
+	n := s.nodes[id]
+	if n == nil {
+		n = &node{}
+		s.nodes[id] = n
+	}
+	if n.handle != h { // the number has been taken over
+		n.handle, n.listed = h, false
+	}
+	n.lookups++
+	s.mu.Unlock()
+	*out = fuse.EntryOut{NodeId: id, Generation: generation(h)}
+	out.SetEntryTimeout(forever)
+	out.SetAttrTimeout(forever)
+	fill(&out.Attr, &m)
+	return nil
+}
+
+// generation tells inodes apart that have the same number one after the other.
+func generation(h tree.Handle) uint64 {
+	f := fnv.New64a()
+	_, _ = f.Write([]byte(h)) // never fails
+	return f.Sum64()
+}
+
+func fill(a *fuse.Attr, m *tree.Meta) {
+	*a = fuse.Attr{
+		Ino: m.Ino, Size: uint64(m.Size), Blocks: uint64(m.Blocks), Mode: m.Mode, Nlink: m.Links, Blksize: 4096,
+		Owner: fuse.Owner{Uid: m.UID, Gid: m.GID}, Rdev: uint32(unix.Mkdev(m.Rdev.Major, m.Rdev.Minor)),
+		Atime: uint64(m.Atime.Unix()), Atimensec: uint32(m.Atime.Nanosecond()),
+		Mtime: uint64(m.Mtime.Unix()), Mtimensec: uint32(m.Mtime.Nanosecond()),
+		Ctime: uint64(m.Ctime.Unix()), Ctimensec: uint32(m.Ctime.Nanosecond()),
+	}
+}
+
+// attributes tells what is known of a descriptor's inode.
+func attributes(fd int, out *fuse.AttrOut) error {
+	m, err := tree.Stat(fd, "")
+	if err != nil {
+		return err
+	}
+	out.SetTimeout(forever)
+	fill(&out.Attr, &m)
+	return nil
+}
+
+// Forget implements [fuse.RawFileSystem].
+func (s *fileSystem) Forget(id, lookups uint64) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	n := s.nodes[id]
+	if n == nil || id == fuse.FUSE_ROOT_ID {
+		return
+	}
+	if n.lookups -= min(lookups, n.lookups); n.lookups == 0 {
+		delete(s.nodes, id)
+	}
+}
+
+// add makes an open file known by a number.
+func (s *fileSystem) add(o *opened) uint64 {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.lastOpen++
+	s.opened[s.lastOpen] = o
+	return s.lastOpen
+}
+
+// of is an open file, by its number.
+func (s *fileSystem) of(fh uint64) (*opened, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if o := s.opened[fh]; o != nil {
+		return o, nil
+	}
+	return nil, unix.EBADF
+}
+
+// remove closes an open file. The kernel does that once nothing uses it.
+func (s *fileSystem) remove(fh uint64) {
+	s.mu.Lock()
+	o := s.opened[fh]
+	delete(s.opened, fh)
+	s.mu.Unlock()
+	if o == nil {
+		return
+	}
+	_ = unix.Close(o.fd) // what was written is looked after by fsync
+	if o.file != nil {
+		o.file.Release()
+	}
+}

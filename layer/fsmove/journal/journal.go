@@ -1,0 +1,178 @@
+package journal
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"iter"
+	"log/slog"
+
+	"github.com/cockroachdb/pebble/v2"
+
+	"usui/layer/fsmove/tree"
+)
+
+// Kinds of keys: the first byte.
+const (
+	headerKey = 'h'
+	folderKey = 'd'
+	fileKey   = 'f'
+	linkKey   = 'l'
+)
+
+// Journal is open records.
+type Journal struct{ db *pebble.DB }
+
+// Open opens the records in a folder, or makes the folder. It is locked until Close: the error for a second process says so.
+func Open(folder string, logger *slog.Logger) (*Journal, error) {
+	db, err := pebble.Open(folder, &pebble.Options{
+		FormatMajorVersion: pebble.FormatNewest,
+		Logger:             quiet{logger},
+		MemTableSize:       16 << 20,
+	})
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", folder, err)
+	}
+	return &Journal{db}, nil
+}
+
+// quiet is what Pebble tells: its news are for those who debug it.
+type quiet struct{ *slog.Logger }
+
+func (q quiet) Infof(format string, a ...any)  { q.Debug(fmt.Sprintf(format, a...)) }
+func (q quiet) Errorf(format string, a ...any) { q.Error(fmt.Sprintf(format, a...)) }
+func (q quiet) Fatalf(format string, a ...any) { panic(fmt.Sprintf("journal: "+format, a...)) }
+
+// Close closes it.
+func (j *Journal) Close() error { return j.db.Close() }
+
+// Header is the migration that the journal is of, false if there is none yet.
+func (j *Journal) Header() (h Header, ok bool, err error) {
+	ok, err = j.get([]byte{headerKey}, &h)
+	return h, ok, err
+}
+
+// Folder is the record of a folder, false if it has none.
+func (j *Journal) Folder(h tree.Handle) (f Folder, ok bool, err error) {
+	ok, err = j.get(byHandle(folderKey, h), &f)
+	return f, ok, err
+}
+
+// File is the record of a file, false if it has none.
+func (j *Journal) File(h tree.Handle) (f File, ok bool, err error) {
+	ok, err = j.get(byHandle(fileKey, h), &f)
+	return f, ok, err
+}
+
+// Link is the record of an inode of the source, false if it has none.
+func (j *Journal) Link(dev tree.Device, ino uint64) (l Link, ok bool, err error) {
+	ok, err = j.get(byNumber(dev, ino), &l)
+	return l, ok, err
+}
+
+// Folders are the folders that have a record, as they are at the call, behind one.
+func (j *Journal) Folders(after tree.Handle) iter.Seq2[tree.Handle, error] {
+	return j.all(folderKey, after)
+}
+
+// Files are the files that have a record, as Folders.
+func (j *Journal) Files(after tree.Handle) iter.Seq2[tree.Handle, error] {
+	return j.all(fileKey, after)
+}
+
+func (j *Journal) all(kind byte, after tree.Handle) iter.Seq2[tree.Handle, error] {
+	return func(yield func(tree.Handle, error) bool) {
+		i, err := j.db.NewIter(&pebble.IterOptions{LowerBound: append(byHandle(kind, after), 0), UpperBound: []byte{kind + 1}})
+		if err != nil {
+			yield("", err)
+			return
+		}
+		defer i.Close() // its error is that of Error
+		for ok := i.First(); ok; ok = i.Next() {
+			if !yield(tree.Handle(i.Key()[1:]), nil) {
+				return
+			}
+		}
+		if err := i.Error(); err != nil {
+			yield("", err)
+		}
+	}
+}
+
+// record is what a key has.
+type record interface {
+	read(*reader)
+	write(*writer)
+}
+
+func (j *Journal) get(key []byte, to record) (bool, error) {
+	p, closer, err := j.db.Get(key)
+	if errors.Is(err, pebble.ErrNotFound) {
+		return false, nil
+	}
+	if err != nil {
+		return false, err
+	}
+	defer closer.Close() // always nil
+	r, err := newReader(key, p)
+	if err != nil {
+		return false, err
+	}
+	to.read(r)
+	return true, r.end(key)
+}
+
+// byHandle is the key of an inode of the destination.
+func byHandle(kind byte, h tree.Handle) []byte { return append([]byte{kind}, h...) }
+
+// byNumber is the key of an inode of the source.
+func byNumber(dev tree.Device, ino uint64) []byte {
+	p := binary.BigEndian.AppendUint32([]byte{linkKey}, dev.Major)
+	return binary.BigEndian.AppendUint64(binary.BigEndian.AppendUint32(p, dev.Minor), ino)
+}
+
+// Change is what is changed at once.
+type Change struct{ batch *pebble.Batch }
+
+// Change begins a change. It ends with Apply, or with Drop.
+func (j *Journal) Change() *Change { return &Change{j.db.NewBatch()} }
+
+// SetHeader tells of the migration.
+func (c *Change) SetHeader(h Header) { c.set([]byte{headerKey}, &h) }
+
+// SetFolder gives a folder a record.
+func (c *Change) SetFolder(h tree.Handle, f Folder) { c.set(byHandle(folderKey, h), &f) }
+
+// SetFile gives a file a record.
+func (c *Change) SetFile(h tree.Handle, f File) { c.set(byHandle(fileKey, h), &f) }
+
+// SetLink gives an inode of the source a record.
+func (c *Change) SetLink(dev tree.Device, ino uint64, l Link) { c.set(byNumber(dev, ino), &l) }
+
+// DropFolder says that a folder is finished, or gone.
+func (c *Change) DropFolder(h tree.Handle) { c.drop(byHandle(folderKey, h)) }
+
+// DropFile says that a file is finished, or gone.
+func (c *Change) DropFile(h tree.Handle) { c.drop(byHandle(fileKey, h)) }
+
+// DropLink says that all names of an inode of the source have been met.
+func (c *Change) DropLink(dev tree.Device, ino uint64) { c.drop(byNumber(dev, ino)) }
+
+func (c *Change) set(key []byte, r record) {
+	w := newWriter()
+	r.write(w)
+	_ = c.batch.Set(key, w.seal(key), nil) // fails only once it is applied
+}
+
+func (c *Change) drop(key []byte) { _ = c.batch.Delete(key, nil) } // likewise
+
+// Empty says that it would change nothing.
+func (c *Change) Empty() bool { return c.batch.Empty() }
+
+// Drop leaves everything as it was.
+func (c *Change) Drop() { _ = c.batch.Close() }
+
+// Apply makes the change, durably. It can be called once.
+//
+// Without a sync Pebble would hold it in memory until its next write: the end of the process would undo what others have built on.
+func (c *Change) Apply() error { return errors.Join(c.batch.Commit(pebble.Sync), c.batch.Close()) }

@@ -1,0 +1,165 @@
+package journal
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"hash/crc32"
+	"time"
+
+	"usui/layer/fsmove/tree"
+)
+
+// Folder is a directory whose entries are not at the destination yet.
+type Folder struct {
+	Path string // at the source, below its root
+}
+
+// File is a regular file whose content is not complete at the destination yet.
+type File struct {
+	Path  string // at the source, below its root
+	Limit int64  // what lies behind it at the source was cut off at the destination, and is never fetched
+	// Cut says that the destination's file may still be longer than Limit: it is to be truncated before anything else.
+	Cut bool
+	// Written says that a client has written to it: its times are the destination's own.
+	Written      bool
+	Ino          uint64 // what it was at the source when it was listed
+	Size         int64
+	Mtime, Ctime time.Time
+}
+
+// Link is an inode of the source with several names.
+type Link struct {
+	Handle tree.Handle // at the destination
+	Left   uint32      // how many of its names have not been met
+}
+
+// Header is the migration.
+type Header struct {
+	Source string // as the user named it
+	Listed bool   // every folder is
+}
+
+// ErrDamaged says that a record is not what was written.
+var ErrDamaged = errors.New("the journal is damaged")
+
+// version is the first byte of each record.
+const version = 1
+
+var castagnoli = crc32.MakeTable(crc32.Castagnoli)
+
+// A record is its version, its fields, and the CRC32C of its key and of both.
+type writer struct{ p []byte }
+
+func newWriter() *writer { return &writer{[]byte{version}} }
+
+func (w *writer) number(n uint64) { w.p = binary.AppendUvarint(w.p, n) }
+func (w *writer) signed(n int64)  { w.p = binary.AppendVarint(w.p, n) }
+func (w *writer) text(s string)   { w.number(uint64(len(s))); w.p = append(w.p, s...) }
+func (w *writer) time(t time.Time) {
+	w.signed(t.Unix())
+	w.number(uint64(t.Nanosecond()))
+}
+
+func (w *writer) flag(b bool) {
+	if b {
+		w.number(1)
+	} else {
+		w.number(0)
+	}
+}
+
+func (w *writer) seal(key []byte) []byte {
+	return binary.LittleEndian.AppendUint32(w.p, sum(key, w.p))
+}
+
+func sum(key, p []byte) uint32 {
+	return crc32.Update(crc32.Checksum(key, castagnoli), castagnoli, p)
+}
+
+// reader reads fields. After the first one that is not there, all are zero.
+type reader struct {
+	p   []byte
+	bad bool
+}
+
+// newReader checks a record.
+func newReader(key, p []byte) (*reader, error) {
+	if len(p) < 5 || binary.LittleEndian.Uint32(p[len(p)-4:]) != sum(key, p[:len(p)-4]) {
+		return nil, fmt.Errorf("%w: record %x does not check", ErrDamaged, key)
+	}
+	if p[0] != version {
+		return nil, fmt.Errorf("record %x is of version %d, and this program knows %d: use the one that began the migration", key, p[0], version)
+	}
+	return &reader{p: p[1 : len(p)-4]}, nil
+}
+
+func (r *reader) number() uint64 {
+	n, size := binary.Uvarint(r.p)
+	return take(r, n, size)
+}
+
+func (r *reader) signed() int64 {
+	n, size := binary.Varint(r.p)
+	return take(r, n, size)
+}
+
+func take[T any](r *reader, n T, size int) (zero T) {
+	if size <= 0 {
+		r.p, r.bad = nil, true
+		return zero
+	}
+	r.p = r.p[size:]
+	return n
+}
+
+func (r *reader) text() string {
+	n := r.number()
+	if n > uint64(len(r.p)) {
+		r.p, r.bad = nil, true
+		return ""
+	}
+	s := string(r.p[:n])
+	r.p = r.p[n:]
+	return s
+}
+
+func (r *reader) flag() bool { return r.number() != 0 }
+
+func (r *reader) time() time.Time {
+	sec := r.signed()
+	return time.Unix(sec, int64(r.number()))
+}
+
+// end says whether all fields were there, and nothing else.
+func (r *reader) end(key []byte) error {
+	if r.bad || len(r.p) > 0 {
+		return fmt.Errorf("%w: record %x has other fields", ErrDamaged, key)
+	}
+	return nil
+}
+
+func (f *Folder) write(w *writer) { w.text(f.Path) }
+func (f *Folder) read(r *reader)  { f.Path = r.text() }
+
+func (f *File) write(w *writer) {
+	w.text(f.Path)
+	w.signed(f.Limit)
+	w.flag(f.Cut)
+	w.flag(f.Written)
+	w.number(f.Ino)
+	w.signed(f.Size)
+	w.time(f.Mtime)
+	w.time(f.Ctime)
+}
+
+func (f *File) read(r *reader) {
+	f.Path, f.Limit, f.Cut, f.Written = r.text(), r.signed(), r.flag(), r.flag()
+	f.Ino, f.Size, f.Mtime, f.Ctime = r.number(), r.signed(), r.time(), r.time()
+}
+
+func (l *Link) write(w *writer) { w.text(string(l.Handle)); w.number(uint64(l.Left)) }
+func (l *Link) read(r *reader)  { l.Handle, l.Left = tree.Handle(r.text()), uint32(r.number()) }
+
+func (h *Header) write(w *writer) { w.text(h.Source); w.flag(h.Listed) }
+func (h *Header) read(r *reader)  { h.Source, h.Listed = r.text(), r.flag() }

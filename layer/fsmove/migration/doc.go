@@ -1,0 +1,35 @@
+// Package migration brings a tree to its destination while others use it there.
+//
+// # Place
+//
+// Part of layer/fsmove, on packages tree and journal. Package front is what its users come through.
+//
+// # Idea
+//
+// A folder is listed once, before anybody looks into it: then all of its entries are at the destination, with everything but the content of regular files, which
+// are holes of the right size. From then on the destination alone owns the names, and to rename, link or remove is to do that at the destination: what is
+// still to be fetched is known by the handle of its inode ([journal.File]), whatever its name is by then.
+//
+// Which parts of a file have been fetched, or written by a client, is what its holes say (SEEK_HOLE in lseek(2)). That is as durable as the data itself: a file system
+// that orders data before its map (ext4 as it is mounted by default, xfs, btrfs) has after a power cut the data or the hole, and a hole is fetched again. So neither a
+// bitmap nor an order of two syncs is needed, and a process that is killed has forgotten nothing.
+//
+// A source is never written, and nobody else may write it: what has changed since it was listed is an error, and never mixed with what was fetched before.
+//
+// # Invariants
+//
+//   - What has no record is whole. A record goes only after the content is durable.
+//   - A hole is filled, and never data: what a client wrote is not fetched over.
+//   - What was cut off is never fetched again ([journal.File.Limit]), also when a crash came in the middle of the cut.
+//   - Filling a file does not change its times.
+//   - Names that a listing made are durable before its folder counts as listed. One that a crash cut short is begun again: nobody has seen it.
+//   - An inode with several names at the source has them at the destination, whatever was done to the first before the last was listed.
+//
+// # Locks
+//
+// A File's lock is taken before the Migration's, and linking before both. Folders are listed one at a time for each handle.
+//
+// # Limits
+//
+// The destination needs handles and tells of holes ([New] tries both). A source that is itself several file systems is followed across their mounts.
+package migration

@@ -1,0 +1,210 @@
+package migration
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"sync"
+
+	"golang.org/x/sys/unix"
+
+	"usui/layer/fsmove/journal"
+	"usui/layer/fsmove/tree"
+)
+
+// StateFolder is the folder at the top of the destination that is the migration's own. Nobody else sees it, and it goes at the end.
+const StateFolder = ".usui-fsmove"
+
+// Names in the StateFolder.
+const (
+	journalFolder = "journal"
+	linksFolder   = "links" // names that keep inodes whose other names have not been listed
+)
+
+// Migration is a tree on its way.
+type Migration struct {
+	src, dst *tree.Root
+	journal  *journal.Journal
+	logger   *slog.Logger
+	block    int64 // of the destination: holes begin and end at multiples
+	state    int   // descriptor of the StateFolder, which is locked
+	links    int   // that of the linksFolder
+
+	linking  sync.Mutex // held by the one listing that counts names of inodes with several
+	mu       sync.Mutex
+	files    map[tree.Handle]*File    // guarded by mu; in use
+	listings map[tree.Handle]*listing // guarded by mu; under way
+	stats    Stats                    // guarded by mu
+}
+
+// Config is what a migration is made of.
+type Config struct {
+	Source, Destination string // directories
+	Logger              *slog.Logger
+}
+
+// New begins a migration, or goes on with the one that was begun in this destination. A new one wants an empty destination.
+func New(cfg Config) (_ *Migration, err error) {
+	m := &Migration{logger: cfg.Logger, state: -1, links: -1, files: map[tree.Handle]*File{}, listings: map[tree.Handle]*listing{}}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, m.Close())
+		}
+	}()
+	if m.src, err = tree.Open(cfg.Source); err != nil {
+		return nil, err
+	}
+	if m.dst, err = tree.Open(cfg.Destination); err != nil {
+		return nil, err
+	}
+	var fs unix.Statfs_t
+	if err := unix.Fstatfs(m.dst.Fd(), &fs); err != nil {
+		return nil, os.NewSyscallError("fstatfs", err)
+	}
+	if m.block = fs.Bsize; m.block < 512 || m.block > fetchBytes || m.block&(m.block-1) != 0 {
+		return nil, fmt.Errorf("%s: its file system has blocks of %d bytes: use one with a power of two up to %d", cfg.Destination, m.block, fetchBytes)
+	}
+	begun, err := m.begun()
+	if err != nil {
+		return nil, err
+	}
+	if err := m.openState(); err != nil {
+		return nil, err
+	}
+	if !begun {
+		if err := m.tryDestination(); err != nil {
+			return nil, err
+		}
+	}
+	h, ok, err := m.journal.Header()
+	switch {
+	case err != nil:
+		return nil, err
+	case !ok:
+		return m, m.begin(cfg.Source)
+	case h.Source != cfg.Source:
+		return nil, fmt.Errorf("%s: its migration is from %s, not from %s", cfg.Destination, h.Source, cfg.Source)
+	}
+	return m, m.finishCuts()
+}
+
+// begun says whether the destination has the state of a migration. It is an error if it has something else.
+func (m *Migration) begun() (bool, error) {
+	var begun bool
+	other := ""
+	fd, err := m.dst.At("", unix.O_RDONLY|unix.O_DIRECTORY)
+	if err != nil {
+		return false, err
+	}
+	defer unix.Close(fd)
+	err = tree.List(fd, 0, func(n tree.Name) bool {
+		switch {
+		case n.Name == StateFolder:
+			begun = true
+		case n.Dots(), n.Name == "lost+found": // that of a file system that has just been made
+		default:
+			other = n.Name
+		}
+		return !begun
+	})
+	if err == nil && !begun && other != "" {
+		err = fmt.Errorf("%s is not empty (it has %q): a migration begins with an empty directory", m.dst.Path(), other)
+	}
+	return begun, err
+}
+
+// openState opens the journal, and makes what is not there yet.
+func (m *Migration) openState() error {
+	if err := unix.Mkdirat(m.dst.Fd(), StateFolder, 0o700); err != nil && !errors.Is(err, unix.EEXIST) {
+		return &os.PathError{Op: "mkdir", Path: m.dst.Path() + "/" + StateFolder, Err: err}
+	}
+	var err error
+	if m.state, err = m.dst.At(StateFolder, unix.O_RDONLY|unix.O_DIRECTORY); err != nil {
+		return err
+	}
+	if err := unix.Flock(m.state, unix.LOCK_EX|unix.LOCK_NB); err != nil {
+		return fmt.Errorf("%s: another process is at this migration: %w", m.dst.Path(), os.NewSyscallError("flock", err))
+	}
+	if err := unix.Mkdirat(m.state, linksFolder, 0o700); err != nil && !errors.Is(err, unix.EEXIST) {
+		return &os.PathError{Op: "mkdir", Path: linksFolder, Err: err}
+	}
+	if m.links, err = unix.Openat(m.state, linksFolder, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0); err != nil {
+		return &os.PathError{Op: "open", Path: linksFolder, Err: err}
+	}
+	// Pebble takes a path. It is ours alone, and this one leads there whatever the names above it are.
+	m.journal, err = journal.Open(fmt.Sprintf("/proc/self/fd/%d/%s/%s", m.dst.Fd(), StateFolder, journalFolder), m.logger)
+	return err
+}
+
+// tryDestination makes sure of what a migration builds on.
+func (m *Migration) tryDestination() error {
+	const size = 64 << 10
+	fd, err := unix.Openat(m.links, "trial", unix.O_CREAT|unix.O_RDWR|unix.O_TRUNC|unix.O_CLOEXEC, 0o600)
+	if err != nil {
+		return &os.PathError{Op: "create", Path: "trial", Err: err}
+	}
+	defer unix.Close(fd)
+	defer unix.Unlinkat(m.links, "trial", 0) // what is left of it is wiped by the next listing of links
+	if err := unix.Ftruncate(fd, size); err != nil {
+		return os.NewSyscallError("ftruncate", err)
+	}
+	if _, err := unix.Pwrite(fd, []byte{1}, size/2); err != nil {
+		return os.NewSyscallError("pwrite64", err)
+	}
+	hole, err1 := unix.Seek(fd, 0, unix.SEEK_HOLE)
+	data, err2 := unix.Seek(fd, 0, unix.SEEK_DATA)
+	if err1 != nil || err2 != nil || hole != 0 || data == 0 {
+		return fmt.Errorf("%s: its file system does not tell of holes (a hole at %d, %w; data at %d, %w): use ext4, xfs or btrfs", m.dst.Path(), hole, err1, data, err2)
+	}
+	h, err := tree.HandleOf(fd, "")
+	if err != nil {
+		return fmt.Errorf("%s: its file system has no handles: %w: use ext4, xfs or btrfs", m.dst.Path(), err)
+	}
+	again, err := m.dst.Open(h, unix.O_RDONLY)
+	if err != nil {
+		return fmt.Errorf("%s: a file cannot be opened by its handle: %w: that takes root (CAP_DAC_READ_SEARCH)", m.dst.Path(), err)
+	}
+	return os.NewSyscallError("close", unix.Close(again))
+}
+
+// begin makes the top of the destination that of the source, to be listed.
+func (m *Migration) begin(source string) error {
+	meta, err := tree.Read(m.src.Fd(), "")
+	if err != nil {
+		return err
+	}
+	if err := tree.Set(m.dst.Fd(), "", &meta); err != nil {
+		return err
+	}
+	h, err := tree.HandleOf(m.dst.Fd(), "")
+	if err != nil {
+		return err
+	}
+	c := m.journal.Change()
+	c.SetHeader(journal.Header{Source: source})
+	c.SetFolder(h, journal.Folder{})
+	return c.Apply()
+}
+
+// Destination is the tree that the migration makes.
+func (m *Migration) Destination() *tree.Root { return m.dst }
+
+// Close ends the process's part in it; New goes on. No File is in use any more.
+func (m *Migration) Close() error {
+	var err error
+	if m.journal != nil {
+		err = m.journal.Close()
+	}
+	for _, fd := range []int{m.links, m.state} {
+		if fd >= 0 {
+			err = errors.Join(err, os.NewSyscallError("close", unix.Close(fd)))
+		}
+	}
+	for _, r := range []*tree.Root{m.dst, m.src} {
+		if r != nil {
+			err = errors.Join(err, r.Close())
+		}
+	}
+	return err
+}

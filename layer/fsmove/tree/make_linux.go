@@ -1,0 +1,105 @@
+package tree
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+var native = binary.NativeEndian
+
+// Make makes an entry of a directory that is as m says. A regular file has its size, and is a hole. The process's umask must be 0.
+func Make(dir int, name string, m *Meta) (err error) {
+	if err := create(dir, name, m); err != nil {
+		return err
+	}
+	defer func() {
+		if err != nil {
+			flags := 0
+			if m.Type() == unix.S_IFDIR {
+				flags = unix.AT_REMOVEDIR
+			}
+			err = errors.Join(err, named("unlinkat", name, unix.Unlinkat(dir, name, flags)))
+		}
+	}()
+	return Set(dir, name, m)
+}
+
+// create makes an entry of the type and the size of m. Nobody may use it before Set.
+func create(dir int, name string, m *Meta) error {
+	switch m.Type() {
+	case unix.S_IFREG:
+		fd, err := unix.Openat(dir, name, unix.O_CREAT|unix.O_EXCL|unix.O_WRONLY|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0o600)
+		if err != nil {
+			return named("create", name, err)
+		}
+		defer unix.Close(fd)
+		if m.Size > 0 {
+			if err := unix.Ftruncate(fd, m.Size); err != nil {
+				return errors.Join(named("ftruncate", name, err), named("unlinkat", name, unix.Unlinkat(dir, name, 0)))
+			}
+		}
+		return nil
+	case unix.S_IFDIR:
+		return named("mkdirat", name, unix.Mkdirat(dir, name, 0o700))
+	case unix.S_IFLNK:
+		return named("symlinkat", name, unix.Symlinkat(m.Target, dir, name))
+	case unix.S_IFIFO, unix.S_IFSOCK, unix.S_IFCHR, unix.S_IFBLK:
+		return named("mknodat", name, unix.Mknodat(dir, name, m.Type()|0o600, int(unix.Mkdev(m.Rdev.Major, m.Rdev.Minor))))
+	}
+	return fmt.Errorf("%s: a file of unknown type %#o", name, m.Type())
+}
+
+// Set gives an entry the owner, the attributes, the permissions and the times of m, in this order: a change of the owner takes away capabilities and
+// set-user-ID, and an ACL changes permissions.
+func Set(dir int, name string, m *Meta) error {
+	if err := unix.Fchownat(dir, name, int(m.UID), int(m.GID), unix.AT_SYMLINK_NOFOLLOW|unix.AT_EMPTY_PATH); err != nil {
+		return named("fchownat", name, err)
+	}
+	if err := setXattrs(dir, name, m.Xattrs); err != nil {
+		return err
+	}
+	if m.Type() != unix.S_IFLNK {
+		if err := unix.Chmod(through(dir, name), m.Mode&^unix.S_IFMT); err != nil {
+			return named("chmod", name, err)
+		}
+	}
+	return SetTimes(dir, name, m.Atime, m.Mtime)
+}
+
+// setXattrs makes an entry's attributes those of want. It may have others, such as an ACL that it inherited.
+func setXattrs(dir int, name string, want []Xattr) error {
+	have, err := readXattrs(dir, name)
+	if err != nil {
+		return err
+	}
+	for _, x := range have {
+		if !slices.ContainsFunc(want, func(w Xattr) bool { return w.Name == x.Name }) {
+			if err := RemoveXattr(dir, name, x.Name); err != nil && !errors.Is(err, unix.ENODATA) {
+				return err
+			}
+		}
+	}
+	for _, x := range want {
+		if err := SetXattr(dir, name, x.Name, x.Value, 0); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// SetTimes sets when an entry of a directory was read and changed, or what dir is of if name is empty.
+func SetTimes(dir int, name string, atime, mtime time.Time) error {
+	var times [2]unix.Timespec
+	for i, t := range []time.Time{atime, mtime} {
+		var err error
+		if times[i], err = unix.TimeToTimespec(t); err != nil {
+			return named("utimensat", name, err)
+		}
+	}
+	return named("utimensat", name, unix.UtimesNanoAt(dir, name, times[:], unix.AT_SYMLINK_NOFOLLOW|unix.AT_EMPTY_PATH))
+}
