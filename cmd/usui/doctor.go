@@ -83,15 +83,15 @@ func capabilities() []wants {
 	return []wants{
 		{name: "run", all: append([]string{"hardware-kvm"}, guest...), better: []string{"uring"}, lab: true},
 		{name: "lab", all: labNeeds()},
-		{name: "net", planned: true, all: []string{"hardware-kvm", "tun"}, better: []string{"vhost-net"}, lab: true},
+		{name: "net", all: []string{"hardware-kvm", "tun"}, better: []string{"vhost-net"}, lab: true},
 		{name: "passthrough", planned: true, all: []string{"hardware-kvm", "vfio", "iommu"}, lab: true},
 		{name: "migrate", planned: true, all: []string{"hardware-kvm", "memfd"}, better: []string{"userfaultfd"}, lab: true},
 		{name: "exec", planned: true, better: []string{"kvm"}},
 		{name: "fsmove", planned: true, all: []string{"fuse", "root"}, better: []string{"fuse-passthrough"}},
-		{name: "kv", planned: true, better: []string{"uring", "pmem"}},
+		{name: "kv", better: []string{"pmem"}},
 		{name: "egress", planned: true, all: []string{"bpf", "af-xdp"}, better: []string{"tcx"}},
 		{name: "lsm", planned: true, all: []string{"bpf", "bpf-lsm", "btf"}, lab: true},
-		{name: "blind", planned: true},
+		{name: "blind"},
 		{name: "bench", all: []string{"kvm"}, better: []string{"hardware-kvm"}, lab: true},
 	}
 }
