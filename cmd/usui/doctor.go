@@ -87,7 +87,7 @@ func capabilities() []wants {
 		{name: "passthrough", planned: true, all: []string{"hardware-kvm", "vfio", "iommu"}, lab: true},
 		{name: "migrate", planned: true, all: []string{"hardware-kvm", "memfd"}, better: []string{"userfaultfd"}, lab: true},
 		{name: "exec", planned: true, better: []string{"kvm"}},
-		{name: "fsmove", planned: true, all: []string{"fuse", "root"}, better: []string{"fuse-passthrough"}},
+		{name: "fsmove", all: []string{"fuse", "root"}},
 		{name: "kv", better: []string{"pmem"}},
 		{name: "egress", planned: true, all: []string{"bpf", "af-xdp"}, better: []string{"tcx"}},
 		{name: "lsm", planned: true, all: []string{"bpf", "bpf-lsm", "btf"}, lab: true},

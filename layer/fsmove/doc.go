@@ -2,7 +2,7 @@
 //
 // # Place
 //
-// A layer that stands on the host and needs no machine. Its parts, each of which imports only those after it: front (the mount), migration (lists and fetches), journal
+// A layer that stands on the host and needs no machine. It is a program of its own, usui-fsmove. Its parts, each of which imports only those after it: fsmove (the command), front (the mount), migration (lists and fetches), journal
 // (what is not finished), tree (directory trees).
 //
 // # Idea
@@ -17,5 +17,7 @@
 //
 // # Limits
 //
-// The parts are here, and tested together; no command puts them together yet.
+// A client that has a file open when the mount is exchanged keeps the old way to it, with the kernel's cache of that: what others write to the file by the new one
+// it may not see. A process that is killed cuts its clients off until it is started again. Everything beside what clients ask for is fetched one file at a time, at full
+// speed. What cannot be made at the destination ends the move with an error.
 package fsmove

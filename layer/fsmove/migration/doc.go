@@ -27,7 +27,7 @@
 //
 // # Locks
 //
-// A File's lock is taken before the Migration's, and linking before both. Folders are listed one at a time for each handle.
+// gate comes before all others, and is held exclusively only by Finish. A File's lock is taken before the Migration's, and linking before both. Folders are listed one at a time for each handle.
 //
 // # Limits
 //

@@ -34,6 +34,11 @@ type File struct {
 
 // Use returns a file that may not be complete, to be released. It is nil for one that is.
 func (m *Migration) Use(h tree.Handle) (*File, error) {
+	m.gate.RLock()
+	defer m.gate.RUnlock()
+	if m.finished {
+		return nil, nil
+	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	f := m.files[h]

@@ -20,6 +20,11 @@ type listing struct {
 // List has all entries of a folder of the destination, before anybody looks for one. It is quick for a folder that has been listed, and for one that never had
 // to be.
 func (m *Migration) List(h tree.Handle) error {
+	m.gate.RLock()
+	defer m.gate.RUnlock()
+	if m.finished {
+		return nil
+	}
 	m.mu.Lock()
 	if l := m.listings[h]; l != nil {
 		m.mu.Unlock()

@@ -1,8 +1,10 @@
 package migration
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
+	"iter"
 	"log/slog"
 	"os"
 	"sync"
@@ -31,7 +33,9 @@ type Migration struct {
 	state    int   // descriptor of the StateFolder, which is locked
 	links    int   // that of the linksFolder
 
-	linking  sync.Mutex // held by the one listing that counts names of inodes with several
+	gate     sync.RWMutex // held shared while the journal is asked for what a client needs
+	finished bool         // guarded by gate; everything has arrived, and the state is gone
+	linking  sync.Mutex   // held by the one listing that counts names of inodes with several
 	mu       sync.Mutex
 	files    map[tree.Handle]*File    // guarded by mu; in use
 	listings map[tree.Handle]*listing // guarded by mu; under way
@@ -192,19 +196,52 @@ func (m *Migration) Destination() *tree.Root { return m.dst }
 
 // Close ends the process's part in it; New goes on. No File is in use any more.
 func (m *Migration) Close() error {
-	var err error
-	if m.journal != nil {
-		err = m.journal.Close()
-	}
-	for _, fd := range []int{m.links, m.state} {
-		if fd >= 0 {
-			err = errors.Join(err, os.NewSyscallError("close", unix.Close(fd)))
-		}
-	}
+	err := m.closeState()
 	for _, r := range []*tree.Root{m.dst, m.src} {
 		if r != nil {
 			err = errors.Join(err, r.Close())
 		}
 	}
 	return err
+}
+
+// closeState closes what is in the StateFolder.
+func (m *Migration) closeState() error {
+	var err error
+	if m.journal != nil {
+		err, m.journal = m.journal.Close(), nil
+	}
+	for _, fd := range []*int{&m.links, &m.state} {
+		if *fd >= 0 {
+			err = errors.Join(err, os.NewSyscallError("close", unix.Close(*fd)))
+			*fd = -1
+		}
+	}
+	return err
+}
+
+// ErrUnfinished says that something has not arrived.
+var ErrUnfinished = errors.New("not everything has arrived")
+
+// Finish ends a migration of which everything has arrived: Run has returned. The StateFolder goes, and the destination is an ordinary tree.
+func (m *Migration) Finish() error {
+	m.gate.Lock()
+	defer m.gate.Unlock()
+	for _, all := range []iter.Seq2[tree.Handle, error]{m.journal.Folders(""), m.journal.Files("")} {
+		for _, err := range all {
+			return cmp.Or(err, ErrUnfinished)
+		}
+	}
+	m.finished = true
+	if err := m.closeState(); err != nil {
+		return err
+	}
+	top, err := tree.Stat(m.dst.Fd(), "")
+	if err != nil {
+		return err
+	}
+	if err := os.RemoveAll(fmt.Sprintf("/proc/self/fd/%d/%s", m.dst.Fd(), StateFolder)); err != nil {
+		return err
+	}
+	return tree.SetTimes(m.dst.Fd(), "", top.Atime, top.Mtime)
 }
