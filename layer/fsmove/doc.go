@@ -18,6 +18,6 @@
 // # Limits
 //
 // A client that has a file open when the mount is exchanged keeps the old way to it, with the kernel's cache of that: what others write to the file by the new one
-// it may not see. A process that is killed cuts its clients off until it is started again. Everything beside what clients ask for is fetched one file at a time, at full
-// speed. What cannot be made at the destination ends the move with an error.
+// it may not see. A process that is killed cuts its clients off until it is started again. Everything beside what clients ask for is fetched at full speed, however busy
+// source and destination are. What cannot be made at the destination ends the move with an error.
 package fsmove

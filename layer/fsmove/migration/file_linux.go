@@ -373,6 +373,14 @@ func (f *File) fillAll() error {
 
 // Settle fills the file, makes it durable, and forgets that it was ever anything but an ordinary one. After that it may have holes of its own.
 func (f *File) Settle() error {
+	if err := f.endure(); err != nil {
+		return err
+	}
+	return f.m.forget([]*File{f}, nil)
+}
+
+// endure fills the file and makes it durable.
+func (f *File) endure() error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if !f.recorded {
@@ -393,15 +401,28 @@ func (f *File) Settle() error {
 			return err
 		}
 	}
-	if err := unix.Fsync(f.dst); err != nil {
-		return os.NewSyscallError("fsync", err)
+	return os.NewSyscallError("fsync", unix.Fsync(f.dst))
+}
+
+// forget takes the records of files away that endure, and of such that are gone. Clients change neither meanwhile.
+func (m *Migration) forget(files []*File, gone []tree.Handle) error {
+	c := m.journal.Change()
+	for _, f := range files {
+		f.mu.Lock()
+		defer f.mu.Unlock()
+		if f.recorded {
+			c.DropFile(f.handle)
+		}
 	}
-	c := f.m.journal.Change()
-	c.DropFile(f.handle)
+	for _, h := range gone {
+		c.DropFile(h)
+	}
 	if err := c.Apply(); err != nil {
 		return err
 	}
-	f.recorded = false
+	for _, f := range files {
+		f.recorded = false
+	}
 	return nil
 }
 

@@ -1,13 +1,17 @@
 package migration
 
 import (
+	"cmp"
 	"context"
 	"errors"
+	"iter"
+	"sync"
+	"sync/atomic"
 
 	"usui/layer/fsmove/tree"
 )
 
-// Run lists all folders and fills all files, one at a time. It returns nil once everything is at the destination, and before that when ctx ends.
+// Run lists all folders and fills all files. It returns nil once everything is at the destination, and before that when ctx ends.
 func (m *Migration) Run(ctx context.Context) error {
 	for {
 		more, err := m.pass(ctx)
@@ -17,50 +21,104 @@ func (m *Migration) Run(ctx context.Context) error {
 	}
 }
 
-// pass does what there is to do when it begins, and says whether there was anything.
+// pass does what there is to do when it begins, and says whether there was anything. What is listed has folders, perhaps, so that files come in a later one.
 func (m *Migration) pass(ctx context.Context) (more bool, err error) {
-	for h, err := range m.journal.Folders("") {
-		if err := errors.Join(err, ctx.Err()); err != nil {
-			return false, err
-		}
-		more = true
-		if err := m.List(h); errors.Is(err, tree.ErrGone) { // a client has removed it, which is empty then
-			c := m.journal.Change()
-			c.DropFolder(h)
-			err = c.Apply()
-			if err != nil {
-				return false, err
-			}
-		} else if err != nil {
-			return false, err
-		}
+	if more, err = groups(m.journal.Folders(""), func(group []tree.Handle) error { return m.listAll(ctx, group) }); err != nil || more {
+		return more, err
 	}
-	if more {
-		return true, nil // what was listed has folders, perhaps
-	}
-	for h, err := range m.journal.Files("") {
-		if err := errors.Join(err, ctx.Err()); err != nil {
-			return false, err
-		}
-		more = true
-		if err := m.settle(h); err != nil {
-			return false, err
-		}
-	}
-	return more, nil
+	return groups(m.journal.Files(""), func(group []tree.Handle) error { return m.fillAll(ctx, group) })
 }
 
-// settle finishes a file, or forgets one that is gone.
-func (m *Migration) settle(h tree.Handle) error {
-	f, err := m.Use(h)
-	if err != nil || f == nil {
-		return err
+// So many entries are done with at a time, and so many at once: the destination's log has one commit for those that are synced together, and a source that is far away
+// has several requests to answer.
+const (
+	groupSize = 128
+	workers   = 8
+)
+
+// groups calls f with all handles, some at a time, and says whether there was any.
+func groups(all iter.Seq2[tree.Handle, error], f func([]tree.Handle) error) (more bool, err error) {
+	var group []tree.Handle
+	for h, err := range all {
+		if err != nil {
+			return false, err
+		}
+		more = true
+		if group = append(group, h); len(group) < groupSize {
+			continue
+		}
+		if err := f(group); err != nil {
+			return false, err
+		}
+		group = group[:0]
 	}
-	defer f.Release()
-	if err := f.Settle(); !errors.Is(err, tree.ErrGone) {
-		return err
+	if len(group) == 0 {
+		return more, nil
 	}
+	return more, f(group)
+}
+
+// each calls f with the numbers below n, several at once, and returns what it said.
+func each(ctx context.Context, n int, f func(i int) error) []error {
+	errs := make([]error, n)
+	var next atomic.Int64
+	var all sync.WaitGroup
+	for range min(workers, n) {
+		all.Go(func() { // until there is no number left
+			for i := int(next.Add(1)) - 1; i < n; i = int(next.Add(1)) - 1 {
+				if errs[i] = ctx.Err(); errs[i] == nil {
+					errs[i] = f(i)
+				}
+			}
+		})
+	}
+	all.Wait()
+	return errs
+}
+
+// listAll lists folders, and forgets those that a client has removed, which were empty.
+func (m *Migration) listAll(ctx context.Context, group []tree.Handle) error {
 	c := m.journal.Change()
-	c.DropFile(h)
-	return c.Apply()
+	var failed error
+	for i, err := range each(ctx, len(group), func(i int) error { return m.List(group[i]) }) {
+		if errors.Is(err, tree.ErrGone) {
+			c.DropFolder(group[i])
+		} else {
+			failed = cmp.Or(failed, err)
+		}
+	}
+	return errors.Join(failed, c.Apply())
+}
+
+// fillAll finishes files, and forgets those that are gone.
+func (m *Migration) fillAll(ctx context.Context, group []tree.Handle) error {
+	files := make([]*File, 0, len(group))
+	defer func() {
+		for _, f := range files {
+			f.Release()
+		}
+	}()
+	for _, h := range group {
+		f, err := m.Use(h)
+		if err != nil {
+			return err
+		}
+		if f != nil {
+			files = append(files, f)
+		}
+	}
+	var gone []tree.Handle
+	var done []*File
+	var failed error
+	for i, err := range each(ctx, len(files), func(i int) error { return files[i].endure() }) {
+		switch {
+		case err == nil:
+			done = append(done, files[i])
+		case errors.Is(err, tree.ErrGone):
+			gone = append(gone, files[i].handle)
+		default:
+			failed = cmp.Or(failed, err)
+		}
+	}
+	return errors.Join(failed, m.forget(done, gone))
 }
