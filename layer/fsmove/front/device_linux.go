@@ -43,6 +43,7 @@ func New(m *migration.Migration, path string, logger *slog.Logger) (*Mount, erro
 		return nil, errors.Join(err, os.NewSyscallError("close", unix.Close(fd)))
 	}
 	d := &Mount{wake: wake, fs: newFileSystem(m, logger), dev: fd, path: path}
+	d.fs.dev = fd
 	d.replies.New = func() any {
 		p := make([]byte, bufferBytes)
 		return &p

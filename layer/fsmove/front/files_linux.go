@@ -26,7 +26,7 @@ func (s *fileSystem) openFile(id uint64, flags uint32, out *fuse.OpenOut) fuse.S
 	if err != nil {
 		return s.status(err)
 	}
-	o := &opened{node: id, file: file, fd: -1}
+	o := &opened{id: id, file: file, fd: -1}
 	if err = prepare(file, flags); err == nil {
 		o.fd, err = s.dst.Open(h, access(flags))
 	}
@@ -36,7 +36,7 @@ func (s *fileSystem) openFile(id uint64, flags uint32, out *fuse.OpenOut) fuse.S
 		}
 		return s.status(err)
 	}
-	*out = fuse.OpenOut{Fh: s.add(o), OpenFlags: fuse.FOPEN_KEEP_CACHE}
+	s.enter(o, out)
 	return fuse.OK
 }
 
@@ -65,6 +65,7 @@ func (s *fileSystem) Read(_ <-chan struct{}, in *fuse.ReadIn, p []byte) (fuse.Re
 	if err != nil {
 		return nil, s.status(err)
 	}
+	s.count.carried.Add(1)
 	n := 0
 	if o.file == nil || o.file.Full() {
 		n, err = unix.Pread(o.fd, p, int64(in.Offset))
@@ -83,6 +84,7 @@ func (s *fileSystem) Write(_ <-chan struct{}, in *fuse.WriteIn, p []byte) (uint3
 	if err != nil {
 		return 0, s.status(err)
 	}
+	s.count.carried.Add(1)
 	n := 0
 	if o.file == nil || o.file.Full() {
 		n, err = unix.Pwrite(o.fd, p, int64(in.Offset))

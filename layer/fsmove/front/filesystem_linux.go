@@ -4,6 +4,7 @@ import (
 	"errors"
 	"log/slog"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/hanwen/go-fuse/v2/fuse"
@@ -25,7 +26,10 @@ type fileSystem struct {
 	m                  *migration.Migration
 	dst                *tree.Root
 	logger             *slog.Logger
-	top                uint64 // the number of the top's inode; its node's is fuse.FUSE_ROOT_ID
+	top                uint64      // the number of the top's inode; its node's is fuse.FUSE_ROOT_ID
+	dev                int         // the device
+	refused            atomic.Bool // by the kernel, to pass anything
+	count              counters
 
 	mu       sync.Mutex
 	nodes    map[uint64]*node   // guarded by mu

@@ -26,6 +26,7 @@ import (
 // move is a migration with its mount.
 type move struct {
 	*migration.Migration
+	mount        *Mount
 	src, dst, at string
 	unmount      func()
 }
@@ -47,6 +48,7 @@ func begin(t *testing.T, src string) *move {
 	if err != nil {
 		t.Fatal(err)
 	}
+	v.mount = m
 	served := make(chan error)
 	go func() { served <- m.Serve() }()
 	settlePoll(t, v.at)
@@ -382,5 +384,66 @@ func TestAReadOfALargeFileFetchesLittle(t *testing.T) {
 	}
 	if n := v.Stats().BytesFetched; n == 0 || n > 2<<20 {
 		t.Errorf("%d bytes left the source, want at most 2 MiB", n)
+	}
+}
+
+// TestTheKernelReadsAndWritesWhatIsComplete uses a large file before and after all of it has arrived, and one that takes another's rights, which may never pass.
+func TestTheKernelReadsAndWritesWhatIsComplete(t *testing.T) {
+	src := t.TempDir()
+	want := content(3<<20, 1)
+	for _, name := range []string{"large", "setuid"} {
+		if err := os.WriteFile(filepath.Join(src, name), want, 0o666); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := unix.Chmod(filepath.Join(src, "setuid"), 0o4777); err != nil {
+		t.Fatal(err)
+	}
+	v := begin(t, src)
+	// use writes and reads, by calls and by memory, and says how many opens passed and how many accesses were carried.
+	use := func(name string, at int) (passed, carried uint64) {
+		t.Helper()
+		before := v.mount.Stats()
+		_, err := inFile(filepath.Join(v.at, name), os.O_RDWR, func(f *os.File) (string, error) {
+			copy(want[at:], "written")
+			if _, err := f.WriteAt([]byte("written"), int64(at)); err != nil {
+				return "", err
+			}
+			got := make([]byte, len(want))
+			if n, err := f.ReadAt(got, 0); err != nil || !bytes.Equal(got, want) {
+				t.Errorf("%s: read %d bytes, %v; want what was written", name, n, err)
+			}
+			p, err := unix.Mmap(int(f.Fd()), 0, len(want), unix.PROT_READ|unix.PROT_WRITE, unix.MAP_SHARED)
+			if err != nil {
+				return "", err
+			}
+			if !bytes.Equal(p, want) {
+				t.Errorf("%s: in memory is something else", name)
+			}
+			copy(p[at+100:], "mapped")
+			copy(want[at+100:], "mapped")
+			return "", errors.Join(unix.Msync(p, unix.MS_SYNC), unix.Munmap(p))
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		after := v.mount.Stats()
+		return after.Passed - before.Passed, after.Carried - before.Carried
+	}
+	if passed, carried := use("large", 1<<20); passed != 0 || carried == 0 {
+		t.Errorf("before it is complete: %d opens passed, %d accesses were carried; want none and some", passed, carried)
+	}
+	if err := v.Run(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if passed, carried := use("large", 2<<20); passed != 1 || carried != 0 {
+		t.Errorf("once it is complete: %d opens passed, %d accesses were carried; want 1 and none", passed, carried)
+	}
+	if got, err := os.ReadFile(filepath.Join(v.dst, "large")); err != nil || !bytes.Equal(got, want) {
+		t.Errorf("at the destination are %d bytes, %v; want what was written", len(got), err)
+	}
+	want = content(3<<20, 1)
+	if passed, carried := use("setuid", 0); passed != 0 || carried == 0 {
+		t.Errorf("with set-user-ID: %d opens passed, %d accesses were carried; want none and some", passed, carried)
 	}
 }

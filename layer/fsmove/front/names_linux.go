@@ -101,7 +101,7 @@ func (s *fileSystem) Create(_ <-chan struct{}, in *fuse.CreateIn, name string, o
 	})
 	switch {
 	case status.Ok():
-		out.OpenOut = fuse.OpenOut{Fh: s.add(&opened{node: out.NodeId, fd: fd}), OpenFlags: fuse.FOPEN_KEEP_CACHE}
+		s.enter(&opened{id: out.NodeId, fd: fd}, &out.OpenOut)
 	case fd >= 0:
 		_ = unix.Close(fd) // nothing was written
 	case status == fuse.Status(unix.EEXIST) && in.Flags&unix.O_EXCL == 0: // somebody else was faster
@@ -184,7 +184,7 @@ func (s *fileSystem) OpenDir(_ <-chan struct{}, in *fuse.OpenIn, out *fuse.OpenO
 	if err != nil {
 		return s.status(err)
 	}
-	*out = fuse.OpenOut{Fh: s.add(&opened{node: in.NodeId, fd: fd}), OpenFlags: fuse.FOPEN_KEEP_CACHE | fuse.FOPEN_CACHE_DIR}
+	*out = fuse.OpenOut{Fh: s.add(&opened{id: in.NodeId, fd: fd}), OpenFlags: fuse.FOPEN_KEEP_CACHE | fuse.FOPEN_CACHE_DIR}
 	return fuse.OK
 }
 
@@ -200,7 +200,7 @@ func (s *fileSystem) entries(in *fuse.ReadIn, f func(fd int, n tree.Name) bool) 
 	}
 	defer unix.Close(fd)
 	return s.status(tree.List(fd, in.Offset, func(n tree.Name) bool {
-		return secret(o.node, n.Name) || f(fd, n)
+		return secret(o.id, n.Name) || f(fd, n)
 	}))
 }
 

@@ -2,6 +2,7 @@ package front
 
 import (
 	"hash/fnv"
+	"sync"
 
 	"github.com/hanwen/go-fuse/v2/fuse"
 	"golang.org/x/sys/unix"
@@ -10,16 +11,23 @@ import (
 	"usui/layer/fsmove/tree"
 )
 
-// node is an inode that the kernel knows. All of it is guarded by fileSystem.mu.
+// node is an inode that the kernel knows.
 type node struct {
-	handle  tree.Handle
-	lookups uint64
-	listed  bool // a folder that need not be listed any more
+	handle  tree.Handle // guarded by fileSystem.mu
+	lookups uint64      // likewise
+	listed  bool        // likewise; a folder that need not be listed any more
+
+	// An inode has one way of input and output at a time: a handle of another is refused by the kernel (fuse_file_io_open).
+	io      sync.Mutex
+	handles int   // guarded by io; of the file
+	passed  bool  // guarded by io; the kernel reads and writes for them
+	backing int32 // guarded by io; its number for the file, if passed
 }
 
 // opened is an open file or folder.
 type opened struct {
-	node uint64
+	id   uint64 // of the node
+	node *node  // nil for a folder
 	fd   int
 	file *migration.File // nil for one that was complete
 }
@@ -169,6 +177,9 @@ func (s *fileSystem) remove(fh uint64) {
 		return
 	}
 	_ = unix.Close(o.fd) // what was written is looked after by fsync
+	if o.node != nil {
+		s.leave(o.node)
+	}
 	if o.file != nil {
 		o.file.Release()
 	}
