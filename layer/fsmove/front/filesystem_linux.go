@@ -104,7 +104,7 @@ func (s *fileSystem) Lookup(_ <-chan struct{}, in *fuse.InHeader, name string, o
 
 // GetAttr implements [fuse.RawFileSystem].
 func (s *fileSystem) GetAttr(_ <-chan struct{}, in *fuse.GetAttrIn, out *fuse.AttrOut) fuse.Status {
-	return s.at(in.NodeId, func(fd int) error { return attributes(fd, out) })
+	return s.at(in.NodeId, func(fd int) error { return s.attributes(in.NodeId, fd, out) })
 }
 
 // SetAttr implements [fuse.RawFileSystem].
@@ -120,7 +120,7 @@ func (s *fileSystem) SetAttr(_ <-chan struct{}, in *fuse.SetAttrIn, out *fuse.At
 		if err := s.setAttr(h, fd, &in.SetAttrInCommon); err != nil {
 			return err
 		}
-		return attributes(fd, out)
+		return s.attributes(in.NodeId, fd, out)
 	})
 }
 

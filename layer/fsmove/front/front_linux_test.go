@@ -447,3 +447,30 @@ func TestTheKernelReadsAndWritesWhatIsComplete(t *testing.T) {
 		t.Errorf("with set-user-ID: %d opens passed, %d accesses were carried; want none and some", passed, carried)
 	}
 }
+
+// TestWhatAListingChangesIsSeen asks for a folder's and a file's number of names before and after a listing that has more of them.
+func TestWhatAListingChangesIsSeen(t *testing.T) {
+	src := t.TempDir()
+	err := errors.Join(os.MkdirAll(filepath.Join(src, "a/b/c"), 0o755), os.Mkdir(filepath.Join(src, "a/b/d"), 0o755), os.WriteFile(filepath.Join(src, "f"), nil, 0o600),
+		os.Link(filepath.Join(src, "f"), filepath.Join(src, "a/f")))
+	if err != nil {
+		t.Fatal(err)
+	}
+	v := begin(t, src)
+	for range 2 { // the second time everything has arrived
+		for _, name := range []string{"a/b", "f"} {
+			if _, err := os.Stat(filepath.Join(v.at, name)); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if err := v.Run(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for name, want := range map[string]uint32{"a/b": 4, "f": 2} {
+		m, err := tree.Stat(unix.AT_FDCWD, filepath.Join(v.at, name))
+		if err != nil || m.Links != want {
+			t.Errorf("%s has %d names, %v; want %d", name, m.Links, err, want)
+		}
+	}
+}

@@ -3,6 +3,7 @@ package front
 import (
 	"hash/fnv"
 	"sync"
+	"time"
 
 	"github.com/hanwen/go-fuse/v2/fuse"
 	"golang.org/x/sys/unix"
@@ -99,10 +100,11 @@ func (s *fileSystem) know(dir int, name string, out *fuse.EntryOut) error {
 		n.handle, n.listed = h, false
 	}
 	n.lookups++
+	listed := n.listed
 	s.mu.Unlock()
 	*out = fuse.EntryOut{NodeId: id, Generation: generation(h)}
 	out.SetEntryTimeout(forever)
-	out.SetAttrTimeout(forever)
+	out.SetAttrTimeout(stays(&m, listed))
 	fill(&out.Attr, &m)
 	return nil
 }
@@ -124,13 +126,29 @@ func fill(a *fuse.Attr, m *tree.Meta) {
 	}
 }
 
-// attributes tells what is known of a descriptor's inode.
-func attributes(fd int, out *fuse.AttrOut) error {
+// stays is how long the kernel may believe what it was told of an inode, beside what it changes itself. A listing, or a client's look into a folder, brings the folder's subfolders and
+// an inode's further names; and who writes by a mapping of a file that passes is not seen here.
+func stays(m *tree.Meta, listed bool) time.Duration {
+	switch {
+	case m.Type() == unix.S_IFDIR && !listed, m.Type() != unix.S_IFDIR && m.Links > 1:
+		return 0
+	case m.Type() == unix.S_IFREG:
+		return time.Second
+	}
+	return forever
+}
+
+// attributes tells what is known of the inode of a node and of a descriptor.
+func (s *fileSystem) attributes(id uint64, fd int, out *fuse.AttrOut) error {
 	m, err := tree.Stat(fd, "")
 	if err != nil {
 		return err
 	}
-	out.SetTimeout(forever)
+	s.mu.Lock()
+	n := s.nodes[id]
+	listed := n != nil && n.listed
+	s.mu.Unlock()
+	out.SetTimeout(stays(&m, listed))
 	fill(&out.Attr, &m)
 	return nil
 }
