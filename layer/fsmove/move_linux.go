@@ -23,6 +23,7 @@ type Config struct {
 type Move struct {
 	migration *migration.Migration
 	mount     *front.Mount
+	logger    *slog.Logger
 }
 
 // ErrUnmounted says that somebody else has taken the mount away.
@@ -36,7 +37,7 @@ func New(cfg Config) (_ *Move, err error) {
 		}
 	}
 	unix.Umask(0)
-	v := &Move{}
+	v := &Move{logger: cfg.Logger}
 	if v.migration, err = migration.New(migration.Config{Source: cfg.Source, Destination: cfg.Destination, Logger: cfg.Logger}); err != nil {
 		return nil, err
 	}
@@ -47,7 +48,8 @@ func New(cfg Config) (_ *Move, err error) {
 }
 
 // Run serves clients and fetches what they do not ask for, once. When everything has arrived the destination itself takes the mount's place, and Run returns nil once nobody has a
-// file open that was opened before, or ctx ends. When ctx ends before that, the mount goes with all that is open in it, and another New goes on.
+// file open that was opened before, or ctx ends. When ctx ends before that, the mount goes with all that is open in it, and another New goes on. What cannot be moved is its error, and has
+// clients served until ctx ends.
 func (v *Move) Run(ctx context.Context) (err error) {
 	served, arrived := make(chan error, 1), make(chan error, 1)
 	moving, stop := context.WithCancel(ctx)
@@ -64,6 +66,14 @@ func (v *Move) Run(ctx context.Context) (err error) {
 	}
 	if err == nil {
 		err = ctx.Err()
+	}
+	if err != nil && ctx.Err() == nil { // clients have nothing to do with that
+		v.logger.Error("not everything can be moved: clients go on, and to start again tries again", "err", err)
+		select {
+		case gone := <-served:
+			return errors.Join(err, gone, ErrUnmounted)
+		case <-ctx.Done():
+		}
 	}
 	if err == nil {
 		if err = v.exchange(); err == nil {

@@ -9,6 +9,7 @@ import (
 	"io"
 	"io/fs"
 	"log/slog"
+	"maps"
 	"math/rand/v2"
 	"os"
 	"os/exec"
@@ -23,6 +24,7 @@ import (
 
 	"usui/host/need"
 	"usui/layer/fsmove/migration"
+	"usui/layer/fsmove/tree"
 )
 
 // moveEnv has the child move: source, destination and mount point, with colons between them.
@@ -59,6 +61,15 @@ type mover struct {
 	*exec.Cmd
 	stdin io.WriteCloser
 	at    string
+	stuck chan struct{} // closed when it says that it cannot move something
+}
+
+// Write takes what it logs.
+func (v *mover) Write(p []byte) (int, error) {
+	if bytes.Contains(p, []byte("not everything can be moved")) {
+		close(v.stuck)
+	}
+	return os.Stderr.Write(p)
 }
 
 func startMove(t *testing.T, src, dst, at string) *mover {
@@ -67,9 +78,9 @@ func startMove(t *testing.T, src, dst, at string) *mover {
 	if err != nil {
 		t.Fatal(err)
 	}
-	v := &mover{Cmd: exec.Command(self), at: at}
+	v := &mover{Cmd: exec.Command(self), at: at, stuck: make(chan struct{})}
 	v.Env = append(os.Environ(), moveEnv+"="+src+":"+dst+":"+at)
-	v.Stderr = os.Stderr
+	v.Stderr = v
 	out, err := v.StdoutPipe()
 	if err != nil {
 		t.Fatal(err)
@@ -109,14 +120,14 @@ func paths(t *testing.T) (src, dst, at string) {
 	return t.TempDir(), t.TempDir(), t.TempDir()
 }
 
-// sow makes files of random content, and returns it by name.
-func sow(t *testing.T, dir string, n int) map[string][]byte {
+// sow makes files of random content, shorter than most, and returns it by name.
+func sow(t *testing.T, dir string, n, most int) map[string][]byte {
 	t.Helper()
 	random, all := rand.New(rand.NewPCG(1, 1)), map[string][]byte{}
 	source := rand.NewChaCha8([32]byte{1})
 	for i := range n {
 		name := fmt.Sprintf("d%d/e%d/f%d", i%7, i%3, i)
-		p := make([]byte, random.IntN(200_000))
+		p := make([]byte, random.IntN(most))
 		_, _ = source.Read(p) // never fails
 		path := filepath.Join(dir, name)
 		if err := errors.Join(os.MkdirAll(filepath.Dir(path), 0o755), os.WriteFile(path, p, 0o644)); err != nil {
@@ -161,7 +172,7 @@ func isFUSE(t *testing.T, path string) bool {
 // TestClientsDoNotNoticeTheEndOfAMove has clients read and write through it, and finds plain files afterwards.
 func TestClientsDoNotNoticeTheEndOfAMove(t *testing.T) {
 	src, dst, at := paths(t)
-	want := sow(t, src, 300)
+	want := sow(t, src, 300, 200_000)
 	v := startMove(t, src, dst, at)
 	v.run(t)
 	if !isFUSE(t, at) {
@@ -211,52 +222,86 @@ func TestClientsDoNotNoticeTheEndOfAMove(t *testing.T) {
 	look(t, dst, want)
 }
 
-// TestAMoveGoesOnAfterAKill kills the process again and again.
+// TestAMoveGoesOnAfterAKill kills processes before everything has arrived, 25 in all, in as many moves as that takes.
 func TestAMoveGoesOnAfterAKill(t *testing.T) {
-	src, dst, at := paths(t)
-	want := sow(t, src, 300)
+	src, _, at := paths(t)
+	base := sow(t, src, 1000, 20_000)
 	random := rand.New(rand.NewPCG(3, 1))
-	for i := range 25 {
-		v := startMove(t, src, dst, at)
-		v.run(t)
-		name := fmt.Sprint("written", i)
-		for range random.IntN(40) {
-			some := fmt.Sprintf("d%d/e%d/f%d", i%7, i%3, random.IntN(300)) // often none
-			if got, err := os.ReadFile(filepath.Join(at, some)); err == nil && !bytes.Equal(got, want[some]) {
-				t.Errorf("%s has %d bytes, want %d", some, len(got), len(want[some]))
+	for kills := 0; kills < 25; {
+		dst, want := t.TempDir(), maps.Clone(base)
+		for arrived := false; !arrived; {
+			name := fmt.Sprint("written", kills)
+			v := startMove(t, src, dst, at)
+			v.run(t)
+			for range random.IntN(10) {
+				n := random.IntN(1000)
+				some := fmt.Sprintf("d%d/e%d/f%d", n%7, n%3, n)
+				if got, err := os.ReadFile(filepath.Join(at, some)); err != nil || !bytes.Equal(got, want[some]) {
+					t.Errorf("%s has %d bytes, want %d, %v", some, len(got), len(want[some]), err)
+				}
+			}
+			want[name] = fmt.Append(nil, "by client ", kills)
+			if err := os.WriteFile(filepath.Join(at, name), want[name], 0o644); err != nil {
+				t.Fatal(err)
+			}
+			if err := v.Process.Kill(); err != nil {
+				t.Fatal(err)
+			}
+			v.Wait() // says that it was killed
+			for unix.Unmount(at, unix.MNT_DETACH) == nil {
+			}
+			if _, err := os.Stat(filepath.Join(dst, migration.StateFolder)); err == nil {
+				kills++
+			} else {
+				arrived = true
 			}
 		}
-		p := fmt.Append(nil, "by client ", i)
-		if err := os.WriteFile(filepath.Join(at, name), p, 0o644); err != nil {
-			t.Fatal(err)
-		}
-		want[name] = p
-		if err := v.Process.Kill(); err != nil && !errors.Is(err, os.ErrProcessDone) {
-			t.Fatal(err)
-		}
-		v.Wait() // says that it was killed, or nothing
-		for unix.Unmount(at, unix.MNT_DETACH) == nil {
-		}
-		if all, err := os.ReadDir(filepath.Join(dst, migration.StateFolder)); err != nil && i == 0 {
-			t.Errorf("there was nothing left to do: %v, %v", all, err)
-		} else if err != nil {
-			break // everything has arrived
+		look(t, dst, want)
+	}
+}
+
+// TestClientsGoOnWhenSomethingCannotBeMoved has a file of the source change after it was listed.
+func TestClientsGoOnWhenSomethingCannotBeMoved(t *testing.T) {
+	src, dst, at := paths(t)
+	want := sow(t, src, 50, 200_000)
+	changed := filepath.Join(src, "changed")
+	if err := os.WriteFile(changed, []byte("before"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	m, err := migration.New(migration.Config{Source: src, Destination: dst, Logger: slog.New(slog.DiscardHandler)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	top, err := tree.HandleOf(m.Destination().Fd(), "")
+	if err := errors.Join(err, m.List(top), m.Close(), os.WriteFile(changed, []byte("and after"), 0o644)); err != nil {
+		t.Fatal(err)
+	}
+	v := startMove(t, src, dst, at)
+	v.run(t)
+	<-v.stuck
+	for name, p := range want {
+		if got, err := os.ReadFile(filepath.Join(at, name)); err != nil || !bytes.Equal(got, p) {
+			t.Errorf("%s has %d bytes, want %d, %v", name, len(got), len(p), err)
 		}
 	}
-	if _, err := os.Stat(filepath.Join(dst, migration.StateFolder)); err == nil {
-		v := startMove(t, src, dst, at)
-		v.run(t)
-		if err := v.Wait(); err != nil {
-			t.Fatal(err)
-		}
+	if got, err := os.ReadFile(filepath.Join(at, "changed")); err == nil {
+		t.Errorf("what changed has %q", got)
 	}
-	look(t, dst, want)
+	if err := os.WriteFile(filepath.Join(at, "new"), nil, 0o644); err != nil {
+		t.Error(err)
+	}
+	if err := v.Process.Signal(os.Interrupt); err != nil {
+		t.Fatal(err)
+	}
+	if err := v.Wait(); err == nil {
+		t.Error("the process says that everything was moved")
+	}
 }
 
 // TestAMoveThatIsInterruptedLeavesNoMount interrupts one of which a client has a file open: before everything has arrived, or when nothing but that file keeps it.
 func TestAMoveThatIsInterruptedLeavesNoMount(t *testing.T) {
 	src, dst, at := paths(t)
-	want := sow(t, src, 300)
+	want := sow(t, src, 300, 200_000)
 	v := startMove(t, src, dst, at)
 	v.run(t)
 	open, err := os.Open(filepath.Join(at, "d1/e1/f1"))

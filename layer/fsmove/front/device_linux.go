@@ -163,4 +163,10 @@ func (d *Mount) Close() error {
 }
 
 // Abort unmounts what is mounted and ends Serve: who has a file open gets ENOTCONN.
-func (d *Mount) Abort() error { return errors.Join(d.Close(), d.wake.Signal()) }
+func (d *Mount) Abort() error {
+	err := d.Close()
+	if woken := d.wake.Signal(); !errors.Is(woken, os.ErrClosed) { // else Serve has ended with the mount
+		err = errors.Join(err, woken)
+	}
+	return err
+}

@@ -18,6 +18,9 @@ import (
 // StateFolder is the folder at the top of the destination that is the migration's own. Nobody else sees it, and it goes at the end.
 const StateFolder = ".usui-fsmove"
 
+// endedFolder is the StateFolder's name once the migration has ended: from then on it can go in parts.
+const endedFolder = StateFolder + ".ended"
+
 // Names in the StateFolder.
 const (
 	journalFolder = "journal"
@@ -69,23 +72,26 @@ func New(cfg Config) (_ *Migration, err error) {
 	if m.block = fs.Bsize; m.block < 512 || m.block > fetchBytes || m.block&(m.block-1) != 0 {
 		return nil, fmt.Errorf("%s: its file system has blocks of %d bytes: use one with a power of two up to %d", cfg.Destination, m.block, fetchBytes)
 	}
-	begun, err := m.begun()
+	begun, other, err := m.look()
 	if err != nil {
 		return nil, err
 	}
+	if !begun && other != "" {
+		return nil, fmt.Errorf("%s is not empty (it has %q): a migration begins with an empty directory", cfg.Destination, other)
+	}
 	if err := m.openState(); err != nil {
 		return nil, err
-	}
-	if !begun {
-		if err := m.tryDestination(); err != nil {
-			return nil, err
-		}
 	}
 	h, ok, err := m.journal.Header()
 	switch {
 	case err != nil:
 		return nil, err
+	case !ok && other != "": // to begin would be to wipe it
+		return nil, fmt.Errorf("%s: %w: it does not say what the migration is, and the destination has %q", cfg.Destination, journal.ErrDamaged, other)
 	case !ok:
+		if err := m.tryDestination(); err != nil {
+			return nil, err
+		}
 		return m, m.begin(cfg.Source)
 	case h.Source != cfg.Source:
 		return nil, fmt.Errorf("%s: its migration is from %s, not from %s", cfg.Destination, h.Source, cfg.Source)
@@ -93,30 +99,34 @@ func New(cfg Config) (_ *Migration, err error) {
 	return m, m.finishCuts()
 }
 
-// begun says whether the destination has the state of a migration. It is an error if it has something else.
-func (m *Migration) begun() (bool, error) {
-	var begun bool
-	other := ""
+// look says whether the destination has the state of a migration, and a name of what it has beside that. A migration that had ended, and was killed before it was gone, is an error.
+func (m *Migration) look() (begun bool, other string, err error) {
+	ended := false
 	fd, err := m.dst.At("", unix.O_RDONLY|unix.O_DIRECTORY)
 	if err != nil {
-		return false, err
+		return false, "", err
 	}
 	defer unix.Close(fd)
 	err = tree.List(fd, 0, func(n tree.Name) bool {
 		switch {
 		case n.Name == StateFolder:
 			begun = true
+		case n.Name == endedFolder:
+			ended = true
 		case n.Dots(), n.Name == "lost+found": // that of a file system that has just been made
 		default:
 			other = n.Name
 		}
-		return !begun
+		return true
 	})
-	if err == nil && !begun && other != "" {
-		err = fmt.Errorf("%s is not empty (it has %q): a migration begins with an empty directory", m.dst.Path(), other)
+	if err == nil && ended && !begun {
+		err = cmp.Or(m.removeEnded(), fmt.Errorf("%s: %w", m.dst.Path(), ErrEnded))
 	}
-	return begun, err
+	return begun, other, err
 }
+
+// ErrEnded is the error of New for a destination where everything had arrived, and the process was killed before the last of its state was gone. It is gone now.
+var ErrEnded = errors.New("everything had arrived, and what was left of the migration is removed now")
 
 // openState opens the journal, and makes what is not there yet.
 func (m *Migration) openState() error {
@@ -240,8 +250,15 @@ func (m *Migration) Finish() error {
 	if err != nil {
 		return err
 	}
-	if err := os.RemoveAll(fmt.Sprintf("/proc/self/fd/%d/%s", m.dst.Fd(), StateFolder)); err != nil {
-		return err
+	if err := unix.Renameat(m.dst.Fd(), StateFolder, m.dst.Fd(), endedFolder); err != nil {
+		return &os.LinkError{Op: "rename", Old: StateFolder, New: endedFolder, Err: err}
 	}
-	return tree.SetTimes(m.dst.Fd(), "", top.Atime, top.Mtime)
+	if err := unix.Fsync(m.dst.Fd()); err != nil {
+		return os.NewSyscallError("fsync", err)
+	}
+	return errors.Join(m.removeEnded(), tree.SetTimes(m.dst.Fd(), "", top.Atime, top.Mtime))
+}
+
+func (m *Migration) removeEnded() error {
+	return os.RemoveAll(fmt.Sprintf("/proc/self/fd/%d/%s", m.dst.Fd(), endedFolder))
 }

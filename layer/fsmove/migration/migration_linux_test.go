@@ -410,3 +410,48 @@ func TestOnlyAnEmptyDestinationIsTaken(t *testing.T) {
 		}
 	}
 }
+
+// TestAnEndThatWasCutShort leaves what a process does that is killed while it ends: state that is not whole must never lead to a beginning.
+func TestAnEndThatWasCutShort(t *testing.T) {
+	need.Root(t)
+	umask(t)
+	config := func(src, dst string) Config {
+		return Config{Source: src, Destination: dst, Logger: slog.New(slog.DiscardHandler)}
+	}
+	src, dst := t.TempDir(), t.TempDir()
+	fillTree(t, src)
+	want := imageOf(t, src)
+	m := begin(t, src, dst)
+	if err := m.Finish(); !errors.Is(err, ErrUnfinished) {
+		t.Errorf("Finish before everything has arrived = %v, want %v", err, ErrUnfinished)
+	}
+	if err := m.Run(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if err := m.Finish(); err != nil {
+		t.Fatal(err)
+	}
+	same(t, imageOf(t, dst), want)
+	for _, name := range []string{StateFolder, endedFolder} {
+		if _, err := os.Stat(filepath.Join(dst, name)); err == nil {
+			t.Errorf("%s is left", name)
+		}
+	}
+	if err := os.MkdirAll(filepath.Join(dst, endedFolder, journalFolder), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := New(config(src, dst)); !errors.Is(err, ErrEnded) {
+		t.Errorf("New with what an end leaves = %v, want %v", err, ErrEnded)
+	}
+	if err := os.MkdirAll(filepath.Join(dst, StateFolder), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := New(config(src, dst)); err == nil {
+		t.Error("a migration began where something is")
+	}
+	if err := os.RemoveAll(filepath.Join(dst, StateFolder)); err != nil {
+		t.Fatal(err)
+	}
+	want.Meta["."], want.Content["."] = imageOf(t, dst).Meta["."], nil // the test has changed its times
+	same(t, imageOf(t, dst), want)
+}

@@ -23,10 +23,10 @@ func (m *Migration) Run(ctx context.Context) error {
 
 // pass does what there is to do when it begins, and says whether there was anything. What is listed has folders, perhaps, so that files come in a later one.
 func (m *Migration) pass(ctx context.Context) (more bool, err error) {
-	if more, err = groups(m.journal.Folders(""), func(group []tree.Handle) error { return m.listAll(ctx, group) }); err != nil || more {
+	if more, err = groups(ctx, m.journal.Folders(""), func(group []tree.Handle) error { return m.listAll(ctx, group) }); err != nil || more {
 		return more, err
 	}
-	return groups(m.journal.Files(""), func(group []tree.Handle) error { return m.fillAll(ctx, group) })
+	return groups(ctx, m.journal.Files(""), func(group []tree.Handle) error { return m.fillAll(ctx, group) })
 }
 
 // So many entries are done with at a time, and so many at once: the destination's log has one commit for those that are synced together, and a source that is far away
@@ -36,26 +36,23 @@ const (
 	workers   = 8
 )
 
-// groups calls f with all handles, some at a time, and says whether there was any.
-func groups(all iter.Seq2[tree.Handle, error], f func([]tree.Handle) error) (more bool, err error) {
+// groups calls f with all handles, some at a time, and says whether there was any. It goes on after an error: one file that cannot be had keeps no other.
+func groups(ctx context.Context, all iter.Seq2[tree.Handle, error], f func([]tree.Handle) error) (more bool, failed error) {
 	var group []tree.Handle
 	for h, err := range all {
-		if err != nil {
+		if err := cmp.Or(err, ctx.Err()); err != nil {
 			return false, err
 		}
 		more = true
-		if group = append(group, h); len(group) < groupSize {
-			continue
+		if group = append(group, h); len(group) == groupSize {
+			failed = cmp.Or(failed, f(group))
+			group = group[:0]
 		}
-		if err := f(group); err != nil {
-			return false, err
-		}
-		group = group[:0]
 	}
-	if len(group) == 0 {
-		return more, nil
+	if len(group) > 0 {
+		failed = cmp.Or(failed, f(group))
 	}
-	return more, f(group)
+	return more, failed
 }
 
 // each calls f with the numbers below n, several at once, and returns what it said.
