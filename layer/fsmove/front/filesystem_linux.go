@@ -153,16 +153,17 @@ func (s *fileSystem) setAttr(h tree.Handle, fd int, in *fuse.SetAttrInCommon) er
 	if in.Valid&(fuse.FATTR_ATIME|fuse.FATTR_MTIME) == 0 {
 		return nil
 	}
-	if file != nil {
-		if err := file.WillWrite(); err != nil {
-			return err
-		}
-	}
 	times := [2]unix.Timespec{
 		timespec(in, fuse.FATTR_ATIME, fuse.FATTR_ATIME_NOW, in.Atime, in.Atimensec),
 		timespec(in, fuse.FATTR_MTIME, fuse.FATTR_MTIME_NOW, in.Mtime, in.Mtimensec),
 	}
-	return unix.UtimesNanoAt(fd, "", times[:], unix.AT_EMPTY_PATH|unix.AT_SYMLINK_NOFOLLOW)
+	set := func() error {
+		return unix.UtimesNanoAt(fd, "", times[:], unix.AT_EMPTY_PATH|unix.AT_SYMLINK_NOFOLLOW)
+	}
+	if file != nil {
+		return file.SetTimes(set)
+	}
+	return set()
 }
 
 func owner(id uint32, ok bool) int {

@@ -274,16 +274,21 @@ func (f *File) overlay(p []byte, off int64) error {
 	return nil
 }
 
-// WillWrite says that a client is about to write, or to set times: from then on the times of the file are its own.
-func (f *File) WillWrite() error {
+// WillWrite says that a client is about to write: from then on the times of the file are its own.
+func (f *File) WillWrite() error { return f.SetTimes(func() error { return nil }) }
+
+// SetTimes has a client set times, which are the file's own from then on. Nothing is fetched meanwhile, for that gives a file the times back that it had before.
+func (f *File) SetTimes(set func() error) error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	if !f.recorded || f.rec.Written {
-		return nil
+	if f.recorded && !f.rec.Written {
+		rec := f.rec
+		rec.Written = true
+		if err := f.record(rec); err != nil {
+			return err
+		}
 	}
-	rec := f.rec
-	rec.Written = true
-	return f.record(rec)
+	return set()
 }
 
 // record changes the record. f.mu is held.
