@@ -256,6 +256,12 @@ func TestAMoveGoesOnAfterAKill(t *testing.T) {
 				arrived = true
 			}
 		}
+		if _, err := os.Stat(filepath.Join(dst, migration.StateFolder+".ended")); err == nil { // killed while it removed that
+			_, err := migration.New(migration.Config{Source: src, Destination: dst, Logger: slog.New(slog.DiscardHandler)})
+			if !errors.Is(err, migration.ErrEnded) {
+				t.Errorf("to go on when all has ended = %v, want %v", err, migration.ErrEnded)
+			}
+		}
 		look(t, dst, want)
 	}
 }
