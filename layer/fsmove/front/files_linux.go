@@ -26,7 +26,7 @@ func (s *fileSystem) openFile(id uint64, flags uint32, out *fuse.OpenOut) fuse.S
 	if err != nil {
 		return s.status(err)
 	}
-	o := &opened{id: id, file: file, fd: -1}
+	o := &opened{id: id, file: file, fd: -1, sync: flags&unix.O_DSYNC != 0}
 	if err = prepare(file, flags); err == nil {
 		o.fd, err = s.dst.Open(h, access(flags))
 	}
@@ -90,6 +90,9 @@ func (s *fileSystem) Write(_ <-chan struct{}, in *fuse.WriteIn, p []byte) (uint3
 		n, err = unix.Pwrite(o.fd, p, int64(in.Offset))
 	} else {
 		n, err = o.file.Write(p, int64(in.Offset))
+		if err == nil && o.sync { // which went by another descriptor
+			err = unix.Fdatasync(o.fd)
+		}
 	}
 	return uint32(max(n, 0)), s.status(err)
 }

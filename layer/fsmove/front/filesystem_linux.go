@@ -59,7 +59,7 @@ func (s *fileSystem) status(err error) fuse.Status {
 		return fuse.OK
 	case errors.Is(err, tree.ErrGone):
 		return fuse.Status(unix.ESTALE)
-	case errors.Is(err, migration.ErrChanged):
+	case errors.As(err, new(*migration.SourceError)) && !migration.NoRoom(err):
 		s.logger.Error("a client got an error", "err", err)
 		return fuse.EIO
 	case errors.As(err, &errno):

@@ -442,6 +442,12 @@ func TestTheKernelReadsAndWritesWhatIsComplete(t *testing.T) {
 	if got, err := os.ReadFile(filepath.Join(v.dst, "large")); err != nil || !bytes.Equal(got, want) {
 		t.Errorf("at the destination are %d bytes, %v; want what was written", len(got), err)
 	}
+	if err := unix.Chmod(filepath.Join(v.at, "large"), 0o4777); err != nil { // from now on it is carried, and what was cached of it before is not what it has
+		t.Fatal(err)
+	}
+	if passed, carried := use("large", 100); passed != 0 || carried == 0 {
+		t.Errorf("after it got set-user-ID: %d opens passed, %d accesses were carried; want none and some", passed, carried)
+	}
 	want = content(3<<20, 1)
 	if passed, carried := use("setuid", 0); passed != 0 || carried == 0 {
 		t.Errorf("with set-user-ID: %d opens passed, %d accesses were carried; want none and some", passed, carried)

@@ -23,6 +23,7 @@ type node struct {
 	handles int   // guarded by io; of the file
 	passed  bool  // guarded by io; the kernel reads and writes for them
 	backing int32 // guarded by io; its number for the file, if passed
+	stale   bool  // guarded by io; what the kernel has cached of it may be from before it was passed
 }
 
 // opened is an open file or folder.
@@ -31,6 +32,7 @@ type opened struct {
 	node *node  // nil for a folder
 	fd   int
 	file *migration.File // nil for one that was complete
+	sync bool            // each write is durable when it is answered
 }
 
 // handleOf is the handle of a node.

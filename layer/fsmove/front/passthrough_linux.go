@@ -23,6 +23,9 @@ func (s *fileSystem) enter(o *opened, out *fuse.OpenOut) {
 			n.passed = s.pass(n, o.fd)
 		}
 		n.handles++
+		if n.stale && !n.passed {
+			out.OpenFlags, n.stale = 0, false
+		}
 		if n.passed {
 			s.count.passed.Add(1)
 			out.OpenFlags, out.BackingID = fuse.FOPEN_PASSTHROUGH, n.backing
@@ -54,7 +57,7 @@ func (s *fileSystem) pass(n *node, fd int) bool {
 		}
 		return false
 	}
-	n.backing = id
+	n.backing, n.stale = id, true
 	return true
 }
 

@@ -15,6 +15,16 @@ import (
 // fetchBytes is how much is fetched at a time.
 const fetchBytes = 256 << 10
 
+// SourceError is that something of the source cannot be had. What its cause says is about the source, and not about what a client asked for.
+type SourceError struct {
+	Path string // below the source's root
+	Err  error
+}
+
+func (e *SourceError) Error() string { return fmt.Sprintf("%q of the source: %v", e.Path, e.Err) }
+
+func (e *SourceError) Unwrap() error { return e.Err }
+
 // ErrChanged says that a file of the source is not what it was when it was listed.
 var ErrChanged = errors.New("the source has changed since it was listed")
 
@@ -83,7 +93,7 @@ func (f *File) openSource() (err error) {
 		return nil
 	}
 	if f.src, err = f.m.src.At(f.rec.Path, unix.O_RDONLY|unix.O_NOATIME|unix.O_NONBLOCK); err != nil {
-		return fmt.Errorf("%q of the source: %w", f.rec.Path, err)
+		return &SourceError{f.rec.Path, err}
 	}
 	return f.same()
 }
@@ -92,10 +102,10 @@ func (f *File) openSource() (err error) {
 func (f *File) same() error {
 	s, err := tree.Stat(f.src, "")
 	if err != nil {
-		return err
+		return &SourceError{f.rec.Path, err}
 	}
 	if s.Ino != f.rec.Ino || s.Size != f.rec.Size || !s.Mtime.Equal(f.rec.Mtime) || !s.Ctime.Equal(f.rec.Ctime) {
-		return fmt.Errorf("%q: %w", f.rec.Path, ErrChanged)
+		return &SourceError{f.rec.Path, ErrChanged}
 	}
 	return nil
 }
@@ -192,7 +202,7 @@ func (f *File) sourceData(off, end int64) (from, to int64, err error) {
 			return max(off, data&^(f.m.block-1)), min(end, (hole+f.m.block-1)&^(f.m.block-1)), nil
 		}
 	}
-	return 0, 0, fmt.Errorf("%q of the source: %w", f.rec.Path, os.NewSyscallError("lseek", err))
+	return 0, 0, &SourceError{f.rec.Path, os.NewSyscallError("lseek", err)}
 }
 
 // fetch reads from the source, and nothing that was changed meanwhile. f.mu is held.
@@ -203,10 +213,10 @@ func (f *File) fetch(p []byte, off int64) error {
 			continue
 		}
 		if err != nil {
-			return fmt.Errorf("read %q of the source at %d: %w", f.rec.Path, off+int64(n), err)
+			return &SourceError{f.rec.Path, fmt.Errorf("read at %d: %w", off+int64(n), err)}
 		}
 		if k == 0 {
-			return fmt.Errorf("%q ends at %d: %w", f.rec.Path, off+int64(n), ErrChanged)
+			return &SourceError{f.rec.Path, fmt.Errorf("it ends at %d: %w", off+int64(n), ErrChanged)}
 		}
 		n += k
 	}

@@ -49,7 +49,7 @@ func (m *Migration) list(h tree.Handle) error {
 	}
 	src, err := m.src.At(rec.Path, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_NOATIME)
 	if err != nil {
-		return fmt.Errorf("list %q of the source: %w", rec.Path, err)
+		return &SourceError{rec.Path, err}
 	}
 	defer unix.Close(src)
 	dst, err := m.dst.Open(h, unix.O_RDONLY|unix.O_DIRECTORY)
@@ -62,13 +62,13 @@ func (m *Migration) list(h tree.Handle) error {
 	}
 	times, err := tree.Stat(src, "")
 	if err != nil {
-		return err
+		return &SourceError{rec.Path, err}
 	}
 	w := &maker{m: m, src: src, dst: dst, path: rec.Path, change: m.journal.Change(), met: map[inode]*journal.Link{}}
 	defer w.unlock()
 	if err := w.all(); err != nil {
 		w.change.Drop()
-		return fmt.Errorf("list %q of the source: %w", rec.Path, err)
+		return &SourceError{rec.Path, fmt.Errorf("list: %w", err)}
 	}
 	// The last change to the folder, so that its fsync covers all before it: the logs of ext4 and xfs are in order.
 	if err := tree.SetTimes(dst, "", times.Atime, times.Mtime); err != nil {
