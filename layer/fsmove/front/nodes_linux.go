@@ -23,7 +23,6 @@ type node struct {
 	handles int   // guarded by io; of the file
 	passed  bool  // guarded by io; the kernel reads and writes for them
 	backing int32 // guarded by io; its number for the file, if passed
-	stale   bool  // guarded by io; what the kernel has cached of it may be from before it was passed
 }
 
 // opened is an open file or folder.

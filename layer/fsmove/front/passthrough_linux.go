@@ -23,11 +23,9 @@ func (s *fileSystem) enter(o *opened, out *fuse.OpenOut) {
 			n.passed = s.pass(n, o.fd)
 		}
 		n.handles++
-		if n.stale && !n.passed {
-			out.OpenFlags, n.stale = 0, false
-		}
 		if n.passed {
 			s.count.passed.Add(1)
+			// Without FOPEN_KEEP_CACHE the kernel drops what it cached of the file before it passed.
 			out.OpenFlags, out.BackingID = fuse.FOPEN_PASSTHROUGH, n.backing
 		}
 	}
@@ -57,7 +55,7 @@ func (s *fileSystem) pass(n *node, fd int) bool {
 		}
 		return false
 	}
-	n.backing, n.stale = id, true
+	n.backing = id
 	return true
 }
 
