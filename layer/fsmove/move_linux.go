@@ -3,6 +3,7 @@ package fsmove
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"path/filepath"
 
@@ -35,6 +36,12 @@ func New(cfg Config) (_ *Move, err error) {
 		if *path, err = filepath.Abs(*path); err != nil {
 			return nil, err
 		}
+		if *path, err = filepath.EvalSymlinks(*path); err != nil {
+			return nil, err
+		}
+	}
+	if err := apart(cfg); err != nil {
+		return nil, err
 	}
 	unix.Umask(0)
 	v := &Move{logger: cfg.Logger}
@@ -45,6 +52,20 @@ func New(cfg Config) (_ *Move, err error) {
 		return nil, errors.Join(err, v.migration.Close())
 	}
 	return v, nil
+}
+
+// apart refuses directories in each other: a tree that has its own copy or mount in it has no end. The mount may hide the source or the destination.
+func apart(cfg Config) error {
+	for _, pair := range [][2]string{{cfg.Source, cfg.Destination}, {cfg.Destination, cfg.Source}, {cfg.Source, cfg.MountPoint}, {cfg.Destination, cfg.MountPoint}} {
+		in, err := filepath.Rel(pair[0], pair[1])
+		if err != nil {
+			return err
+		}
+		if in == "." && pair[1] != cfg.MountPoint || in != "." && filepath.IsLocal(in) {
+			return fmt.Errorf("%s is in %s: choose directories that are not in each other", pair[1], pair[0])
+		}
+	}
+	return nil
 }
 
 // Run serves clients and fetches what they do not ask for, once. When everything has arrived the destination itself takes the mount's place, and Run returns nil once nobody has a

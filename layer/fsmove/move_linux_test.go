@@ -331,3 +331,17 @@ func TestAMoveThatIsInterruptedLeavesNoMount(t *testing.T) {
 	}
 	look(t, dst, want)
 }
+
+func TestDirectoriesInEachOtherAreRefused(t *testing.T) {
+	for _, c := range []struct {
+		src, dst, at string
+		ok           bool
+	}{
+		{"/a", "/b", "/c", true}, {"/a", "/b", "/a", true}, {"/a", "/b", "/b", true}, {"/a", "/ab", "/abc", true}, {"/x/a", "/x/b", "/x", true},
+		{"/a", "/a", "/c", false}, {"/a", "/a/b", "/c", false}, {"/a/b", "/a", "/c", false}, {"/a", "/b", "/a/c", false}, {"/a", "/b", "/b/c", false}, {"/", "/b", "/c", false},
+	} {
+		if err := apart(Config{Source: c.src, Destination: c.dst, MountPoint: c.at}); (err == nil) != c.ok {
+			t.Errorf("from %s to %s at %s: %v, want it to be refused: %t", c.src, c.dst, c.at, err, !c.ok)
+		}
+	}
+}
