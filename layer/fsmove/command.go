@@ -25,7 +25,7 @@ everything has arrived, DST itself takes the mount's place, with no moment betwe
   usui fsmove start /mnt/old /srv/new /export
 
 SRC is any directory, of a local disk or of another server (NFS, CIFS, sshfs). It is never written, and nobody else may write it from now on: what has
-changed since it was listed is an error. DST is an empty directory of ext4, xfs or btrfs.
+changed since it was listed is an error. DST is an empty directory of ext4 or xfs.
 
 After SIGINT, SIGTERM or a crash the same command goes on; clients have to open their files again. It takes root.`,
 	Setup: func(f *flag.FlagSet) cli.Run { return start },
@@ -59,7 +59,7 @@ func start(ctx context.Context, env *cli.Env, args []string) error {
 			report()
 		case err := <-done:
 			report()
-			if ctx.Err() != nil {
+			if errors.Is(err, context.Canceled) {
 				_, err := fmt.Fprintln(env.Stdout, "not everything has arrived: the same command goes on")
 				return err
 			}

@@ -1,6 +1,8 @@
 package front
 
 import (
+	"context"
+
 	"github.com/hanwen/go-fuse/v2/fuse"
 	"golang.org/x/sys/unix"
 
@@ -53,7 +55,7 @@ func prepare(file *migration.File, flags uint32) error {
 	if file.Size() > wholeBytes {
 		return nil
 	}
-	if err := file.Fill(); err != nil && !migration.NoRoom(err) { // without room it comes from the source each time
+	if err := file.Fill(context.Background()); err != nil && !migration.NoRoom(err) { // without room it comes from the source each time
 		return err
 	}
 	return nil
@@ -125,14 +127,15 @@ func (s *fileSystem) Lseek(_ <-chan struct{}, in *fuse.LseekIn, out *fuse.LseekO
 	return fuse.OK
 }
 
-// Fallocate implements [fuse.RawFileSystem]. What makes holes is for files that have none of the migration's.
+// Fallocate implements [fuse.RawFileSystem]. It makes holes, or what a file system tells of as data and was never fetched: so it
+// is for files that have no holes of the migration's.
 func (s *fileSystem) Fallocate(_ <-chan struct{}, in *fuse.FallocateIn) fuse.Status {
 	o, err := s.of(in.Fh)
 	if err != nil {
 		return s.status(err)
 	}
-	if o.file != nil && in.Mode&^unix.FALLOC_FL_KEEP_SIZE != 0 {
-		if err := o.file.Settle(); err != nil {
+	if o.file != nil {
+		if err := o.file.Settle(context.Background()); err != nil {
 			return s.status(err)
 		}
 	}

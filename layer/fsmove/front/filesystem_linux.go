@@ -91,7 +91,7 @@ func (s *fileSystem) at(id uint64, f func(fd int) error) fuse.Status {
 
 // secret says that a name is the migration's own.
 func secret(id uint64, name string) bool {
-	return id == fuse.FUSE_ROOT_ID && name == migration.StateFolder
+	return id == fuse.FUSE_ROOT_ID && migration.Reserved(name)
 }
 
 // Lookup implements [fuse.RawFileSystem].

@@ -480,3 +480,52 @@ func TestWhatAListingChangesIsSeen(t *testing.T) {
 		}
 	}
 }
+
+// TestFetchingIsNotSeen asks for a file before, while and after it is fetched: it has no holes that programs which save them would believe, and its times do not change.
+func TestFetchingIsNotSeen(t *testing.T) {
+	src := t.TempDir()
+	path := filepath.Join(src, "large")
+	if err := os.WriteFile(path, content(8<<20, 1), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	want, err := tree.Stat(unix.AT_FDCWD, path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	v := begin(t, src)
+	at := filepath.Join(v.at, "large")
+	for _, off := range []int64{-1, 0, 6 << 20} {
+		if off >= 0 {
+			if _, err := inFile(at, os.O_RDONLY, func(f *os.File) (string, error) { _, err := f.ReadAt(make([]byte, 10), off); return "", err }); err != nil {
+				t.Fatal(err)
+			}
+		}
+		got, err := tree.Stat(unix.AT_FDCWD, at)
+		if err != nil || got.Blocks*512 < got.Size || !got.Mtime.Equal(want.Mtime) || !got.Ctime.Equal(want.Ctime) {
+			t.Errorf("after a read at %d: %d blocks, changed %v and %v, %v; want at least %d, %v and %v", off, got.Blocks, got.Mtime, got.Ctime, err, got.Size/512, want.Mtime, want.Ctime)
+		}
+	}
+}
+
+// TestRoomThatIsReservedIsNotContent has a client reserve room in a file that is not fetched: what a file system tells of that as data was never there.
+func TestRoomThatIsReservedIsNotContent(t *testing.T) {
+	for _, mode := range []uint32{0, unix.FALLOC_FL_KEEP_SIZE} {
+		src := t.TempDir()
+		want := content(8<<20, 1)
+		if err := os.WriteFile(filepath.Join(src, "large"), want, 0o644); err != nil {
+			t.Fatal(err)
+		}
+		v := begin(t, src)
+		at := filepath.Join(v.at, "large")
+		if _, err := inFile(at, os.O_RDWR, func(f *os.File) (string, error) { return "", unix.Fallocate(int(f.Fd()), mode, 0, 8<<20) }); err != nil {
+			t.Fatal(err)
+		}
+		below, err := os.ReadFile(filepath.Join(v.dst, "large"))
+		if err != nil || !bytes.Equal(below, want) {
+			t.Errorf("mode %d: at the destination are %d bytes, %v; want all of the file", mode, len(below), err)
+		}
+		if got, err := os.ReadFile(at); err != nil || !bytes.Equal(got, want) {
+			t.Errorf("mode %d: %d bytes, %v; want all of the file", mode, len(got), err)
+		}
+	}
+}

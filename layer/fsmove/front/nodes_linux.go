@@ -79,11 +79,16 @@ func (s *fileSystem) folder(id uint64, flags int) (int, error) {
 
 // know tells the kernel of an entry of a folder.
 func (s *fileSystem) know(dir int, name string, out *fuse.EntryOut) error {
-	h, err := tree.HandleOf(dir, name)
+	fd, err := unix.Openat(dir, name, unix.O_PATH|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0) // once: the name may lead elsewhere in the next moment
 	if err != nil {
 		return err
 	}
-	m, err := tree.Stat(dir, name)
+	defer unix.Close(fd)
+	h, err := tree.HandleOf(fd, "")
+	if err != nil {
+		return err
+	}
+	m, err := s.stat(h, fd)
 	if err != nil {
 		return err
 	}
@@ -108,6 +113,21 @@ func (s *fileSystem) know(dir int, name string, out *fuse.EntryOut) error {
 	out.SetAttrTimeout(stays(&m, listed))
 	fill(&out.Attr, &m)
 	return nil
+}
+
+// stat says what is known of an inode. As long as a file is being fetched, that changes nothing that clients see.
+func (s *fileSystem) stat(h tree.Handle, fd int) (tree.Meta, error) {
+	m, err := tree.Stat(fd, "")
+	if err != nil || m.Type() != unix.S_IFREG {
+		return m, err
+	}
+	f, err := s.m.Use(h)
+	if err != nil || f == nil {
+		return m, err
+	}
+	defer f.Release()
+	f.Correct(&m)
+	return m, nil
 }
 
 // generation tells inodes apart that have the same number one after the other.
@@ -141,7 +161,11 @@ func stays(m *tree.Meta, listed bool) time.Duration {
 
 // attributes tells what is known of the inode of a node and of a descriptor.
 func (s *fileSystem) attributes(id uint64, fd int, out *fuse.AttrOut) error {
-	m, err := tree.Stat(fd, "")
+	h, err := s.handleOf(id)
+	if err != nil {
+		return err
+	}
+	m, err := s.stat(h, fd)
 	if err != nil {
 		return err
 	}

@@ -1,9 +1,11 @@
 package migration
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 	"sync"
 
 	"golang.org/x/sys/unix"
@@ -127,27 +129,45 @@ func (f *File) ready(off, end int64) error {
 	}
 	off &^= f.m.block - 1
 	end = min((end+f.m.block-1)&^(f.m.block-1), f.rec.Limit)
+	holes, err := f.holes(off, end)
+	for _, h := range holes {
+		if err == nil {
+			err = f.fill(h.off, h.end)
+		}
+	}
+	return err
+}
+
+// hole is what is not at the destination.
+type hole struct{ off, end int64 }
+
+// holes are those between two offsets. f.mu is held, and the file is open.
+func (f *File) holes(off, end int64) (all []hole, err error) {
 	for off < end {
-		hole, err := unix.Seek(f.dst, off, unix.SEEK_HOLE)
-		if errors.Is(err, unix.ENXIO) || err == nil && hole >= end {
-			return nil // behind the end, or nothing is missing
+		from, err := unix.Seek(f.dst, off, unix.SEEK_HOLE)
+		if errors.Is(err, unix.ENXIO) || err == nil && from >= end {
+			return all, nil // behind the end, or nothing is missing
 		}
 		if err != nil {
-			return os.NewSyscallError("lseek", err)
+			return nil, os.NewSyscallError("lseek", err)
 		}
-		data, err := unix.Seek(f.dst, hole, unix.SEEK_DATA)
+		data, err := unix.Seek(f.dst, from, unix.SEEK_DATA)
 		if errors.Is(err, unix.ENXIO) {
 			data, err = end, nil
 		}
 		if err != nil {
-			return os.NewSyscallError("lseek", err)
+			return nil, os.NewSyscallError("lseek", err)
 		}
 		off = min(data, end)
-		if err := f.fill(hole, off); err != nil {
-			return err
-		}
+		all = append(all, hole{from, off})
 	}
-	return nil
+	return all, nil
+}
+
+// restore makes a hole again of what a write that failed left there: zeros that were never fetched. f.mu is held.
+func (f *File) restore(h hole) error {
+	err := unix.Fallocate(f.dst, unix.FALLOC_FL_PUNCH_HOLE|unix.FALLOC_FL_KEEP_SIZE, h.off, (h.end-h.off+f.m.block-1)&^(f.m.block-1))
+	return os.NewSyscallError("fallocate", err)
 }
 
 // fill fetches what belongs into a hole, but for what is a hole at the source, too. f.mu is held.
@@ -176,7 +196,7 @@ func (f *File) fill(off, end int64) error {
 			return err
 		}
 		if err := writeAll(f.dst, p, off); err != nil {
-			return err
+			return errors.Join(err, f.restore(hole{off, off + int64(len(p))}))
 		}
 		if err := tree.SetTimes(f.dst, "", before.Atime, before.Mtime); err != nil {
 			return err
@@ -263,25 +283,13 @@ func NoRoom(err error) bool { return errors.Is(err, unix.ENOSPC) || errors.Is(er
 
 // overlay replaces what was read from holes by what is at the source. f.mu is held.
 func (f *File) overlay(p []byte, off int64) error {
-	end := min(off+int64(len(p)), f.rec.Limit)
-	for at := off; at < end; {
-		hole, err := unix.Seek(f.dst, at, unix.SEEK_HOLE)
-		if err != nil || hole >= end {
-			return os.NewSyscallError("lseek", err)
-		}
-		data, err := unix.Seek(f.dst, hole, unix.SEEK_DATA)
-		if errors.Is(err, unix.ENXIO) {
-			data, err = end, nil
-		}
-		if err != nil {
-			return os.NewSyscallError("lseek", err)
-		}
-		at = min(data, end)
-		if err := f.fetch(p[hole-off:at-off], hole); err != nil {
-			return err
+	holes, err := f.holes(off, min(off+int64(len(p)), f.rec.Limit))
+	for _, h := range holes {
+		if err == nil {
+			err = f.fetch(p[h.off-off:h.end-off], h.off)
 		}
 	}
-	return nil
+	return err
 }
 
 // WillWrite says that a client is about to write: from then on the times of the file are its own.
@@ -330,8 +338,22 @@ func (f *File) Write(p []byte, off int64) (int, error) {
 	if err := f.open(); err != nil {
 		return 0, err
 	}
+	holes, err := f.holes(off, end)
+	if err != nil {
+		return 0, err
+	}
 	n, err := unix.Pwrite(f.dst, p, off)
-	return max(n, 0), os.NewSyscallError("pwrite64", err)
+	n, err = max(n, 0), os.NewSyscallError("pwrite64", err)
+	for _, h := range holes {
+		if at := off + int64(n); n < len(p) && at < h.end { // in whole blocks: what is said to be written is, and the rest is to be fetched
+			if at > h.off {
+				n -= int(at & (f.m.block - 1))
+				h.off = off + int64(n)
+			}
+			err = errors.Join(err, f.restore(h))
+		}
+	}
+	return n, err
 }
 
 // Truncate gives the file another size. What it cuts off is never fetched.
@@ -341,11 +363,16 @@ func (f *File) Truncate(size int64) error {
 	if err := f.open(); err != nil {
 		return err
 	}
-	if !f.recorded || size >= f.rec.Limit {
+	rec := f.rec
+	if rec.Written = true; f.recorded && !f.rec.Written && size >= rec.Limit {
+		if err := f.record(rec); err != nil {
+			return err
+		}
+	}
+	if !f.recorded || size >= rec.Limit {
 		return os.NewSyscallError("ftruncate", unix.Ftruncate(f.dst, size))
 	}
-	rec := f.rec
-	rec.Limit, rec.Cut, rec.Written = size, true, true
+	rec.Limit, rec.Cut = size, true
 	if err := f.record(rec); err != nil {
 		return err
 	}
@@ -357,25 +384,38 @@ func (f *File) finishCut() error {
 	if err := unix.Ftruncate(f.dst, f.rec.Limit); err != nil {
 		return os.NewSyscallError("ftruncate", err)
 	}
+	if err := unix.Fsync(f.dst); err != nil { // the journal is another file: its sync says nothing of this one
+		return os.NewSyscallError("fsync", err)
+	}
 	rec := f.rec
 	rec.Cut = false
 	return f.record(rec)
 }
 
+// fillBytes is how much of a file is filled before others may use it.
+const fillBytes = 4 << 20
+
 // Fill has all of the file at the destination. It is durable once the migration has settled it.
-func (f *File) Fill() error {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	return f.fillAll()
+func (f *File) Fill(ctx context.Context) error {
+	for off := int64(0); ; off += fillBytes {
+		if done, err := f.fillFrom(off); done || err != nil {
+			return err
+		}
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+	}
 }
 
-// fillAll is Fill with f.mu held.
-func (f *File) fillAll() error {
-	if f.full {
-		return nil
+// fillFrom fills a part, and says whether nothing is missing: holes do not come back while a file has a record.
+func (f *File) fillFrom(off int64) (done bool, err error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.full || !f.recorded {
+		return true, nil
 	}
-	if err := f.ready(0, f.rec.Limit); err != nil {
-		return err
+	if err := f.ready(off, off+fillBytes); err != nil || off+fillBytes < f.rec.Limit {
+		return false, err
 	}
 	if f.src >= 0 {
 		_ = unix.Close(f.src)
@@ -383,26 +423,26 @@ func (f *File) fillAll() error {
 	}
 	f.full, f.buf = true, nil
 	f.m.count(func(s *Stats) { s.FilesFilled++ })
-	return nil
+	return true, nil
 }
 
 // Settle fills the file, makes it durable, and forgets that it was ever anything but an ordinary one. After that it may have holes of its own.
-func (f *File) Settle() error {
-	if err := f.endure(); err != nil {
+func (f *File) Settle(ctx context.Context) error {
+	if err := f.endure(ctx); err != nil {
 		return err
 	}
 	return f.m.forget([]*File{f}, nil)
 }
 
 // endure fills the file and makes it durable.
-func (f *File) endure() error {
+func (f *File) endure(ctx context.Context) error {
+	if err := f.Fill(ctx); err != nil {
+		return err
+	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if !f.recorded {
 		return nil
-	}
-	if err := f.fillAll(); err != nil {
-		return err
 	}
 	if err := f.open(); err != nil {
 		return err
@@ -421,13 +461,17 @@ func (f *File) endure() error {
 
 // forget takes the records of files away that endure, and of such that are gone. Clients change neither meanwhile.
 func (m *Migration) forget(files []*File, gone []tree.Handle) error {
-	c := m.journal.Change()
 	for _, f := range files {
 		f.mu.Lock()
 		defer f.mu.Unlock()
-		if f.recorded {
-			c.DropFile(f.handle)
-		}
+	}
+	files = slices.DeleteFunc(files, func(f *File) bool { return !f.recorded })
+	if len(files) == 0 && len(gone) == 0 {
+		return nil
+	}
+	c := m.journal.Change()
+	for _, f := range files {
+		c.DropFile(f.handle)
 	}
 	for _, h := range gone {
 		c.DropFile(h)
@@ -437,6 +481,10 @@ func (m *Migration) forget(files []*File, gone []tree.Handle) error {
 	}
 	for _, f := range files {
 		f.recorded = false
+		if f.dst >= 0 { // else nobody could execute it as long as somebody has it open here
+			_ = unix.Close(f.dst) // it is durable
+			f.dst = -1
+		}
 	}
 	return nil
 }
@@ -446,6 +494,19 @@ func (f *File) Size() int64 {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	return f.rec.Limit
+}
+
+// Correct changes what the destination says of the file to what clients are told: times that no client has changed are the source's, and what is not fetched counts as data, for
+// programs take a file without blocks for one hole.
+func (f *File) Correct(m *tree.Meta) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.recorded && !f.rec.Written {
+		m.Mtime, m.Ctime = f.rec.Mtime, f.rec.Ctime
+	}
+	if !f.full {
+		m.Blocks = max(m.Blocks, (m.Size+511)/512)
+	}
 }
 
 // Full says that nothing is to be fetched any more.

@@ -31,14 +31,16 @@ func (m *Migration) List(h tree.Handle) error {
 		<-l.done
 		return l.err
 	}
-	l := &listing{done: make(chan struct{})}
+	l := &listing{done: make(chan struct{}), err: errors.New("BUG: the listing panicked")}
 	m.listings[h] = l
 	m.mu.Unlock()
+	defer func() {
+		m.mu.Lock()
+		delete(m.listings, h)
+		m.mu.Unlock()
+		close(l.done)
+	}()
 	l.err = m.list(h)
-	m.mu.Lock()
-	delete(m.listings, h)
-	m.mu.Unlock()
-	close(l.done)
 	return l.err
 }
 
@@ -106,7 +108,7 @@ func (m *Migration) wipe(dir int) error {
 		return err
 	}
 	for _, n := range all {
-		if top && (n.Name == StateFolder || n.Name == "lost+found") {
+		if top && (Reserved(n.Name) || n.Name == "lost+found") {
 			continue
 		}
 		err := unix.Unlinkat(dir, n.Name, 0)
@@ -177,7 +179,8 @@ func (w *maker) all() error {
 	}
 	top := w.path == ""
 	for _, name := range all {
-		if top && (name == StateFolder || name == "lost+found") {
+		if top && (Reserved(name) || name == "lost+found") {
+			w.m.logger.Warn("left out at the top of the source", "name", name)
 			continue
 		}
 		if err := w.entry(name); err != nil {

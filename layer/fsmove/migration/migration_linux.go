@@ -21,6 +21,9 @@ const StateFolder = ".usui-fsmove"
 // endedFolder is the StateFolder's name once the migration has ended: from then on it can go in parts.
 const endedFolder = StateFolder + ".ended"
 
+// Reserved says that a name at the top of the destination is the migration's own.
+func Reserved(name string) bool { return name == StateFolder || name == endedFolder }
+
 // Names in the StateFolder.
 const (
 	journalFolder = "journal"
@@ -68,6 +71,9 @@ func New(cfg Config) (_ *Migration, err error) {
 	var fs unix.Statfs_t
 	if err := unix.Fstatfs(m.dst.Fd(), &fs); err != nil {
 		return nil, os.NewSyscallError("fstatfs", err)
+	}
+	if fs.Type == unix.BTRFS_SUPER_MAGIC { // its fsync of a folder does not have what is in new files, nor its extending of a file a hole as it was
+		return nil, fmt.Errorf("%s is on btrfs, which does not keep the order that a migration builds on: use ext4 or xfs", cfg.Destination)
 	}
 	if m.block = fs.Bsize; m.block < 512 || m.block > fetchBytes || m.block&(m.block-1) != 0 {
 		return nil, fmt.Errorf("%s: its file system has blocks of %d bytes: use one with a power of two up to %d", cfg.Destination, m.block, fetchBytes)
@@ -169,11 +175,11 @@ func (m *Migration) tryDestination() error {
 	hole, err1 := unix.Seek(fd, 0, unix.SEEK_HOLE)
 	data, err2 := unix.Seek(fd, 0, unix.SEEK_DATA)
 	if err1 != nil || err2 != nil || hole != 0 || data == 0 {
-		return fmt.Errorf("%s: its file system does not tell of holes (a hole at %d, %w; data at %d, %w): use ext4, xfs or btrfs", m.dst.Path(), hole, err1, data, err2)
+		return fmt.Errorf("%s: its file system does not tell of holes (a hole at %d, %w; data at %d, %w): use ext4 or xfs", m.dst.Path(), hole, err1, data, err2)
 	}
 	h, err := tree.HandleOf(fd, "")
 	if err != nil {
-		return fmt.Errorf("%s: its file system has no handles: %w: use ext4, xfs or btrfs", m.dst.Path(), err)
+		return fmt.Errorf("%s: its file system has no handles: %w: use ext4 or xfs", m.dst.Path(), err)
 	}
 	again, err := m.dst.Open(h, unix.O_RDONLY)
 	if err != nil {

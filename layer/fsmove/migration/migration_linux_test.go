@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"math/rand/v2"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -454,4 +455,41 @@ func TestAnEndThatWasCutShort(t *testing.T) {
 	}
 	want.Meta["."], want.Content["."] = imageOf(t, dst).Meta["."], nil // the test has changed its times
 	same(t, imageOf(t, dst), want)
+}
+
+// TestWhatIsWholeIsLeftAlone has files in use when everything has arrived: their times are a client's, nothing here keeps them open for writing, and nothing needs the journal any more.
+func TestWhatIsWholeIsLeftAlone(t *testing.T) {
+	need.Root(t)
+	umask(t)
+	src, dst := t.TempDir(), t.TempDir()
+	for _, name := range []string{"program", "longer"} {
+		if err := os.WriteFile(filepath.Join(src, name), []byte("#!/bin/sh\n"), 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := os.Chtimes(filepath.Join(src, "longer"), time.Unix(1, 0), time.Unix(1, 0)); err != nil {
+		t.Fatal(err)
+	}
+	m := begin(t, src, dst)
+	program, longer := use(t, m, handle(t, m, "program")), use(t, m, handle(t, m, "longer"))
+	defer program.Release()
+	defer longer.Release()
+	if err := longer.Truncate(100); err != nil {
+		t.Fatal(err)
+	}
+	if err := m.Run(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if m, err := tree.Stat(unix.AT_FDCWD, filepath.Join(dst, "longer")); err != nil || m.Mtime.Equal(time.Unix(1, 0)) {
+		t.Errorf("what a client made longer was changed %v, %v; want now", m.Mtime, err)
+	}
+	if out, err := exec.Command(filepath.Join(dst, "program")).CombinedOutput(); err != nil {
+		t.Errorf("a program that is in use: %v, %s", err, out)
+	}
+	if err := m.Finish(); err != nil {
+		t.Fatal(err)
+	}
+	if err := program.Settle(t.Context()); err != nil {
+		t.Errorf("Settle when all has ended = %v", err)
+	}
 }

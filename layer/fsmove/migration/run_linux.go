@@ -107,7 +107,7 @@ func (m *Migration) fillAll(ctx context.Context, group []tree.Handle) error {
 	var gone []tree.Handle
 	var done []*File
 	var failed error
-	for i, err := range each(ctx, len(files), func(i int) error { return files[i].endure() }) {
+	for i, err := range each(ctx, len(files), func(i int) error { return files[i].endure(ctx) }) {
 		switch {
 		case err == nil:
 			done = append(done, files[i])

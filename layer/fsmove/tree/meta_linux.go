@@ -133,7 +133,7 @@ func RemoveXattr(dir int, name, attribute string) error {
 	return named("lremovexattr "+attribute, name, f(through(dir, name), attribute))
 }
 
-// readXattrs reads all attributes that may be read. A file system without any has none.
+// readXattrs reads all attributes that may be read and are portable. A file system without any has none.
 func readXattrs(dir int, name string) (all []Xattr, err error) {
 	names, err := grow(func(p []byte) (int, error) { return ListXattrs(dir, name, p) })
 	if errors.Is(err, unix.ENOTSUP) || err == nil && len(names) == 0 {
@@ -144,6 +144,9 @@ func readXattrs(dir int, name string) (all []Xattr, err error) {
 	}
 	for n := range bytes.SplitSeq(bytes.TrimSuffix(names, []byte{0}), []byte{0}) {
 		x := Xattr{Name: string(n)}
+		if !portable(x.Name) {
+			continue
+		}
 		x.Value, err = grow(func(p []byte) (int, error) { return GetXattr(dir, name, x.Name, p) })
 		if errors.Is(err, unix.ENODATA) {
 			continue // it has just gone
@@ -155,6 +158,16 @@ func readXattrs(dir int, name string) (all []Xattr, err error) {
 	}
 	slices.SortFunc(all, func(a, b Xattr) int { return strings.Compare(a.Name, b.Name) })
 	return all, nil
+}
+
+// portable says whether an attribute is one that another file system can have. Others tell of the file system itself, as system.nfs4_acl and btrfs.compression do.
+func portable(name string) bool {
+	for _, prefix := range []string{"user.", "trusted.", "security.", "system.posix_acl_"} {
+		if strings.HasPrefix(name, prefix) {
+			return true
+		}
+	}
+	return false
 }
 
 // grow calls f with room for what it has, which may grow meanwhile.
