@@ -11,8 +11,10 @@
 // still to be fetched is known by the handle of its inode ([journal.File]), whatever its name is by then.
 //
 // Which parts of a file have been fetched, or written by a client, is what its holes say (SEEK_HOLE in lseek(2)). That is as durable as the data itself: a file system
-// that orders data before its map (ext4 as it is mounted by default, xfs, btrfs) has after a power cut the data or the hole, and a hole is fetched again. So neither a
+// that orders data before its map (ext4 as it is mounted by default, xfs; not btrfs) has after a power cut the data or the hole, and a hole is fetched again. So neither a
 // bitmap nor an order of two syncs is needed, and a process that is killed has forgotten nothing.
+//
+// A file system may tell of room that was reserved, or that a failed write took, as data: so nobody reserves any in a file with holes, and what a failed write took is made a hole again.
 //
 // A source is never written, and nobody else may write it: what has changed since it was listed is an error, and never mixed with what was fetched before.
 //

@@ -493,3 +493,26 @@ func TestWhatIsWholeIsLeftAlone(t *testing.T) {
 		t.Errorf("Settle when all has ended = %v", err)
 	}
 }
+
+// TestWhatCannotBeHadKeepsNothingElse has a folder of the source go away, and a file change.
+func TestWhatCannotBeHadKeepsNothingElse(t *testing.T) {
+	need.Root(t)
+	umask(t)
+	src, dst := t.TempDir(), t.TempDir()
+	fillTree(t, src)
+	if err := errors.Join(os.Mkdir(filepath.Join(src, "gone"), 0o755), os.WriteFile(filepath.Join(src, "changed"), []byte("before"), 0o644)); err != nil {
+		t.Fatal(err)
+	}
+	want := imageOf(t, src)
+	m := begin(t, src, dst)
+	handle(t, m, "gone")
+	if err := errors.Join(os.Remove(filepath.Join(src, "gone")), os.WriteFile(filepath.Join(src, "changed"), []byte("and after"), 0o644)); err != nil {
+		t.Fatal(err)
+	}
+	if err := m.Run(t.Context()); err == nil {
+		t.Error("Run says that everything has arrived")
+	}
+	got := imageOf(t, dst)
+	got.Content["changed"] = want.Content["changed"]
+	same(t, got, want)
+}

@@ -11,11 +11,15 @@ import (
 	"usui/layer/fsmove/tree"
 )
 
-// Run lists all folders and fills all files. It returns nil once everything is at the destination, and before that when ctx ends.
+// Run lists all folders and fills all files. It returns nil once everything is at the destination, and before that when ctx ends, or when nothing is left but what cannot be had.
 func (m *Migration) Run(ctx context.Context) error {
 	for {
+		before := m.Stats()
 		more, err := m.pass(ctx)
-		if err != nil || !more {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		if !more || err != nil && m.Stats() == before {
 			return err
 		}
 	}
@@ -23,10 +27,12 @@ func (m *Migration) Run(ctx context.Context) error {
 
 // pass does what there is to do when it begins, and says whether there was anything. What is listed has folders, perhaps, so that files come in a later one.
 func (m *Migration) pass(ctx context.Context) (more bool, err error) {
-	if more, err = groups(ctx, m.journal.Folders(""), func(group []tree.Handle) error { return m.listAll(ctx, group) }); err != nil || more {
-		return more, err
+	more, err = groups(ctx, m.journal.Folders(""), func(group []tree.Handle) error { return m.listAll(ctx, group) })
+	if more && err == nil {
+		return true, nil
 	}
-	return groups(ctx, m.journal.Files(""), func(group []tree.Handle) error { return m.fillAll(ctx, group) })
+	filled, failed := groups(ctx, m.journal.Files(""), func(group []tree.Handle) error { return m.fillAll(ctx, group) })
+	return more || filled, cmp.Or(err, failed)
 }
 
 // So many entries are done with at a time, and so many at once: the destination's log has one commit for those that are synced together, and a source that is far away
