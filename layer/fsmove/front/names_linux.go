@@ -211,26 +211,18 @@ func (s *fileSystem) ReadDir(_ <-chan struct{}, in *fuse.ReadIn, out *fuse.DirEn
 	})
 }
 
-// ReadDirPlus implements [fuse.RawFileSystem].
+// ReadDirPlus implements [fuse.RawFileSystem]. An entry of which nothing can be said is one without a node: who wants to know more looks it up, and gets the error.
 func (s *fileSystem) ReadDirPlus(_ <-chan struct{}, in *fuse.ReadIn, out *fuse.DirEntryList) fuse.Status {
-	var failed error
-	status := s.entries(in, func(dir int, n tree.Name) bool {
+	return s.entries(in, func(dir int, n tree.Name) bool {
 		e := out.AddDirLookupEntry(fuse.DirEntry{Mode: n.Type, Name: n.Name, Ino: n.Ino, Off: n.Next})
 		if e == nil {
 			return false
 		}
-		if n.Dots() {
-			return true // the kernel knows better
+		if n.Dots() || s.know(dir, n.Name, e) != nil { // the kernel knows those better
+			*e = fuse.EntryOut{}
 		}
-		if err := s.know(dir, n.Name, e); err != nil && !errors.Is(err, unix.ENOENT) { // one that has just gone is an entry without a node
-			failed = err
-		}
-		return failed == nil
+		return true
 	})
-	if failed != nil {
-		return s.status(failed)
-	}
-	return status
 }
 
 // ReleaseDir implements [fuse.RawFileSystem].
