@@ -63,11 +63,7 @@ func (s *fileSystem) born(id uint64, name string, b newborn, out *fuse.EntryOut,
 		if err == nil {
 			return nil
 		}
-		gone := unix.Unlinkat(dir, name, 0)
-		if errors.Is(gone, unix.EISDIR) {
-			gone = unix.Unlinkat(dir, name, unix.AT_REMOVEDIR)
-		}
-		return errors.Join(err, gone)
+		return errors.Join(err, tree.Remove(dir, name))
 	})
 }
 

@@ -18,6 +18,6 @@
 //
 // # Limits
 //
-// Times of change and of birth cannot be set, nor can flags of ext4 (chattr(1)) be set here: who fills the file does that at the end. Handles need
+// Times of change and of birth cannot be set, and flags of ext4 (chattr(1)) are not read. Handles need
 // CAP_DAC_READ_SEARCH and a file system that has them.
 package tree

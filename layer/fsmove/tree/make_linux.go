@@ -19,14 +19,19 @@ func Make(dir int, name string, m *Meta) (err error) {
 	}
 	defer func() {
 		if err != nil {
-			flags := 0
-			if m.Type() == unix.S_IFDIR {
-				flags = unix.AT_REMOVEDIR
-			}
-			err = errors.Join(err, named("unlinkat", name, unix.Unlinkat(dir, name, flags)))
+			err = errors.Join(err, Remove(dir, name))
 		}
 	}()
 	return Set(dir, name, m)
+}
+
+// Remove removes an entry of a directory, which is empty if it is one itself.
+func Remove(dir int, name string) error {
+	err := unix.Unlinkat(dir, name, 0)
+	if errors.Is(err, unix.EISDIR) {
+		err = unix.Unlinkat(dir, name, unix.AT_REMOVEDIR)
+	}
+	return named("unlinkat", name, err)
 }
 
 // create makes an entry of the type and the size of m. Nobody may use it before Set.
