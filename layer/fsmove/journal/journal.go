@@ -70,19 +70,15 @@ func (j *Journal) Link(dev tree.Device, ino uint64) (l Link, ok bool, err error)
 	return l, ok, err
 }
 
-// Folders are the folders that have a record, as they are at the call, behind one.
-func (j *Journal) Folders(after tree.Handle) iter.Seq2[tree.Handle, error] {
-	return j.all(folderKey, after)
-}
+// Folders are the folders that have a record, as they are at the call.
+func (j *Journal) Folders() iter.Seq2[tree.Handle, error] { return j.all(folderKey) }
 
 // Files are the files that have a record, as Folders.
-func (j *Journal) Files(after tree.Handle) iter.Seq2[tree.Handle, error] {
-	return j.all(fileKey, after)
-}
+func (j *Journal) Files() iter.Seq2[tree.Handle, error] { return j.all(fileKey) }
 
-func (j *Journal) all(kind byte, after tree.Handle) iter.Seq2[tree.Handle, error] {
+func (j *Journal) all(kind byte) iter.Seq2[tree.Handle, error] {
 	return func(yield func(tree.Handle, error) bool) {
-		i, err := j.db.NewIter(&pebble.IterOptions{LowerBound: append(byHandle(kind, after), 0), UpperBound: []byte{kind + 1}})
+		i, err := j.db.NewIter(&pebble.IterOptions{LowerBound: []byte{kind}, UpperBound: []byte{kind + 1}})
 		if err != nil {
 			yield("", err)
 			return
@@ -165,9 +161,6 @@ func (c *Change) set(key []byte, r record) {
 }
 
 func (c *Change) drop(key []byte) { _ = c.batch.Delete(key, nil) } // likewise
-
-// Empty says that it would change nothing.
-func (c *Change) Empty() bool { return c.batch.Empty() }
 
 // Drop leaves everything as it was.
 func (c *Change) Drop() { _ = c.batch.Close() }

@@ -35,7 +35,7 @@ func TestRecordsOutliveTheProcess(t *testing.T) {
 	dir := t.TempDir()
 	j := open(t, dir)
 	file := File{Path: "a/\xff\n", Limit: math.MaxInt64, Cut: true, Written: true, Ino: math.MaxUint64, Size: 1 << 40, Mtime: time.Unix(-1, 999_999_999), Ctime: time.Unix(1<<40, 1)}
-	folder, link, header := Folder{Path: ""}, Link{Handle: "\x01\x00\x00\x00abc", Left: math.MaxUint32}, Header{Source: "/srv", Listed: true}
+	folder, link, header := Folder{Path: ""}, Link{Left: math.MaxUint32}, Header{Source: "/srv"}
 	dev := tree.Device{Major: 8, Minor: 1}
 	apply(t, j, func(c *Change) {
 		c.SetHeader(header)
@@ -82,13 +82,13 @@ func TestRecordsOutliveTheProcess(t *testing.T) {
 		t.Errorf("another link: %t, %v", ok, err)
 	}
 	var files []tree.Handle
-	for h, err := range j.Files("") {
+	for h, err := range j.Files() {
 		if err != nil {
 			t.Fatal(err)
 		}
 		files = append(files, h)
 	}
-	if d := cmp.Diff([]tree.Handle{"f"}, files); d != "" { // behind ""
+	if d := cmp.Diff([]tree.Handle{"", "f"}, files); d != "" {
 		t.Errorf("files: -want +got\n%s", d)
 	}
 }

@@ -6,8 +6,6 @@ import (
 	"fmt"
 	"hash/crc32"
 	"time"
-
-	"usui/layer/fsmove/tree"
 )
 
 // Folder is a directory whose entries are not at the destination yet.
@@ -30,14 +28,12 @@ type File struct {
 
 // Link is an inode of the source with several names.
 type Link struct {
-	Handle tree.Handle // at the destination
-	Left   uint32      // how many of its names have not been met
+	Left uint32 // how many of its names have not been met
 }
 
 // Header is the migration.
 type Header struct {
 	Source string // as the user named it
-	Listed bool   // every folder is
 }
 
 // ErrDamaged says that a record is not what was written.
@@ -158,8 +154,8 @@ func (f *File) read(r *reader) {
 	f.Ino, f.Size, f.Mtime, f.Ctime = r.number(), r.signed(), r.time(), r.time()
 }
 
-func (l *Link) write(w *writer) { w.text(string(l.Handle)); w.number(uint64(l.Left)) }
-func (l *Link) read(r *reader)  { l.Handle, l.Left = tree.Handle(r.text()), uint32(r.number()) }
+func (l *Link) write(w *writer) { w.number(uint64(l.Left)) }
+func (l *Link) read(r *reader)  { l.Left = uint32(r.number()) }
 
-func (h *Header) write(w *writer) { w.text(h.Source); w.flag(h.Listed) }
-func (h *Header) read(r *reader)  { h.Source, h.Listed = r.text(), r.flag() }
+func (h *Header) write(w *writer) { w.text(h.Source) }
+func (h *Header) read(r *reader)  { h.Source = r.text() }

@@ -1,11 +1,9 @@
 package migration
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"os"
-	"slices"
 	"sync"
 
 	"golang.org/x/sys/unix"
@@ -13,9 +11,6 @@ import (
 	"usui/layer/fsmove/journal"
 	"usui/layer/fsmove/tree"
 )
-
-// fetchBytes is how much is fetched at a time.
-const fetchBytes = 256 << 10
 
 // SourceError is that something of the source cannot be had. What its cause says is about the source, and not about what a client asked for.
 type SourceError struct {
@@ -112,151 +107,6 @@ func (f *File) same() error {
 	return nil
 }
 
-// Ready has n bytes from off on at the destination.
-func (f *File) Ready(off, n int64) error {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	return f.ready(off, off+n)
-}
-
-// ready has what is between two offsets at the destination. f.mu is held.
-func (f *File) ready(off, end int64) error {
-	if f.full {
-		return nil
-	}
-	if err := f.open(); err != nil {
-		return err
-	}
-	off &^= f.m.block - 1
-	end = min((end+f.m.block-1)&^(f.m.block-1), f.rec.Limit)
-	holes, err := f.holes(off, end)
-	for _, h := range holes {
-		if err == nil {
-			err = f.fill(h.off, h.end)
-		}
-	}
-	return err
-}
-
-// hole is what is not at the destination.
-type hole struct{ off, end int64 }
-
-// holes are those between two offsets. f.mu is held, and the file is open.
-func (f *File) holes(off, end int64) (all []hole, err error) {
-	for off < end {
-		from, err := unix.Seek(f.dst, off, unix.SEEK_HOLE)
-		if errors.Is(err, unix.ENXIO) || err == nil && from >= end {
-			return all, nil // behind the end, or nothing is missing
-		}
-		if err != nil {
-			return nil, os.NewSyscallError("lseek", err)
-		}
-		data, err := unix.Seek(f.dst, from, unix.SEEK_DATA)
-		if errors.Is(err, unix.ENXIO) {
-			data, err = end, nil
-		}
-		if err != nil {
-			return nil, os.NewSyscallError("lseek", err)
-		}
-		off = min(data, end)
-		all = append(all, hole{from, off})
-	}
-	return all, nil
-}
-
-// restore makes a hole again of what a write that failed left there: zeros that were never fetched. f.mu is held.
-func (f *File) restore(h hole) error {
-	err := unix.Fallocate(f.dst, unix.FALLOC_FL_PUNCH_HOLE|unix.FALLOC_FL_KEEP_SIZE, h.off, (h.end-h.off+f.m.block-1)&^(f.m.block-1))
-	return os.NewSyscallError("fallocate", err)
-}
-
-// fill fetches what belongs into a hole, but for what is a hole at the source, too. f.mu is held.
-func (f *File) fill(off, end int64) error {
-	if err := f.openSource(); err != nil {
-		return err
-	}
-	before, err := tree.Stat(f.dst, "")
-	if err != nil {
-		return err
-	}
-	if f.buf == nil {
-		f.buf = make([]byte, fetchBytes)
-	}
-	for off < end {
-		from, to, err := f.sourceData(off, end)
-		if err != nil {
-			return err
-		}
-		if from == to {
-			return f.same() // all that is left is a hole
-		}
-		off = from
-		p := f.buf[:min(int64(len(f.buf)), to-off)]
-		if err := f.fetch(p, off); err != nil {
-			return err
-		}
-		if err := writeAll(f.dst, p, off); err != nil {
-			return errors.Join(err, f.restore(hole{off, off + int64(len(p))}))
-		}
-		if err := tree.SetTimes(f.dst, "", before.Atime, before.Mtime); err != nil {
-			return err
-		}
-		f.m.count(func(s *Stats) { s.BytesFetched += uint64(len(p)) })
-		off += int64(len(p))
-	}
-	return nil
-}
-
-// sourceData is where data begins and ends at the source, in whole blocks of the destination, at end both if there is none. A source that does not tell of holes
-// has data everywhere. f.mu is held.
-func (f *File) sourceData(off, end int64) (from, to int64, err error) {
-	data, err := unix.Seek(f.src, off, unix.SEEK_DATA)
-	switch {
-	case errors.Is(err, unix.EINVAL):
-		return off, end, nil
-	case errors.Is(err, unix.ENXIO) || err == nil && data >= end:
-		return end, end, nil
-	case err == nil:
-		var hole int64
-		if hole, err = unix.Seek(f.src, data, unix.SEEK_HOLE); err == nil {
-			return max(off, data&^(f.m.block-1)), min(end, (hole+f.m.block-1)&^(f.m.block-1)), nil
-		}
-	}
-	return 0, 0, &SourceError{f.rec.Path, os.NewSyscallError("lseek", err)}
-}
-
-// fetch reads from the source, and nothing that was changed meanwhile. f.mu is held.
-func (f *File) fetch(p []byte, off int64) error {
-	for n := 0; n < len(p); {
-		k, err := unix.Pread(f.src, p[n:], off+int64(n))
-		if errors.Is(err, unix.EINTR) {
-			continue
-		}
-		if err != nil {
-			return &SourceError{f.rec.Path, fmt.Errorf("read at %d: %w", off+int64(n), err)}
-		}
-		if k == 0 {
-			return &SourceError{f.rec.Path, fmt.Errorf("it ends at %d: %w", off+int64(n), ErrChanged)}
-		}
-		n += k
-	}
-	return f.same()
-}
-
-func writeAll(fd int, p []byte, off int64) error {
-	for len(p) > 0 {
-		n, err := unix.Pwrite(fd, p, off)
-		if errors.Is(err, unix.EINTR) {
-			continue
-		}
-		if err != nil {
-			return os.NewSyscallError("pwrite64", err)
-		}
-		p, off = p[n:], off+int64(n)
-	}
-	return nil
-}
-
 // Read reads what a client asks for. If the destination has no room for what is missing, that comes from the source each time.
 func (f *File) Read(p []byte, off int64) (int, error) {
 	f.mu.Lock()
@@ -347,7 +197,7 @@ func (f *File) Write(p []byte, off int64) (int, error) {
 	for _, h := range holes {
 		if at := off + int64(n); n < len(p) && at < h.end { // in whole blocks: what is said to be written is, and the rest is to be fetched
 			if at > h.off {
-				n -= int(at & (f.m.block - 1))
+				n = max(0, n-int(at&(f.m.block-1)))
 				h.off = off + int64(n)
 			}
 			err = errors.Join(err, f.restore(h))
@@ -392,103 +242,6 @@ func (f *File) finishCut() error {
 	return f.record(rec)
 }
 
-// fillBytes is how much of a file is filled before others may use it.
-const fillBytes = 4 << 20
-
-// Fill has all of the file at the destination. It is durable once the migration has settled it.
-func (f *File) Fill(ctx context.Context) error {
-	for off := int64(0); ; off += fillBytes {
-		if done, err := f.fillFrom(off); done || err != nil {
-			return err
-		}
-		if err := ctx.Err(); err != nil {
-			return err
-		}
-	}
-}
-
-// fillFrom fills a part, and says whether nothing is missing: holes do not come back while a file has a record.
-func (f *File) fillFrom(off int64) (done bool, err error) {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	if f.full || !f.recorded {
-		return true, nil
-	}
-	if err := f.ready(off, off+fillBytes); err != nil || off+fillBytes < f.rec.Limit {
-		return false, err
-	}
-	if f.src >= 0 {
-		_ = unix.Close(f.src)
-		f.src = -1
-	}
-	f.full, f.buf = true, nil
-	f.m.count(func(s *Stats) { s.FilesFilled++ })
-	return true, nil
-}
-
-// Settle fills the file, makes it durable, and forgets that it was ever anything but an ordinary one. After that it may have holes of its own.
-func (f *File) Settle(ctx context.Context) error {
-	if err := f.endure(ctx); err != nil {
-		return err
-	}
-	return f.m.forget([]*File{f}, nil)
-}
-
-// endure fills the file and makes it durable.
-func (f *File) endure(ctx context.Context) error {
-	if err := f.Fill(ctx); err != nil {
-		return err
-	}
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	if !f.recorded {
-		return nil
-	}
-	if err := f.open(); err != nil {
-		return err
-	}
-	if !f.rec.Written { // a process that was killed while it filled may have left other times
-		now, err := tree.Stat(f.dst, "")
-		if err != nil {
-			return err
-		}
-		if err := tree.SetTimes(f.dst, "", now.Atime, f.rec.Mtime); err != nil {
-			return err
-		}
-	}
-	return os.NewSyscallError("fsync", unix.Fsync(f.dst))
-}
-
-// forget takes the records of files away that endure, and of such that are gone. Clients change neither meanwhile.
-func (m *Migration) forget(files []*File, gone []tree.Handle) error {
-	for _, f := range files {
-		f.mu.Lock()
-		defer f.mu.Unlock()
-	}
-	files = slices.DeleteFunc(files, func(f *File) bool { return !f.recorded })
-	if len(files) == 0 && len(gone) == 0 {
-		return nil
-	}
-	c := m.journal.Change()
-	for _, f := range files {
-		c.DropFile(f.handle)
-	}
-	for _, h := range gone {
-		c.DropFile(h)
-	}
-	if err := c.Apply(); err != nil {
-		return err
-	}
-	for _, f := range files {
-		f.recorded = false
-		if f.dst >= 0 { // else nobody could execute it as long as somebody has it open here
-			_ = unix.Close(f.dst) // it is durable
-			f.dst = -1
-		}
-	}
-	return nil
-}
-
 // Size is how much of the file was at the source, and has not been cut off.
 func (f *File) Size() int64 {
 	f.mu.Lock()
@@ -518,7 +271,7 @@ func (f *File) Full() bool {
 
 // finishCuts finishes what a crash interrupted.
 func (m *Migration) finishCuts() error {
-	for h, err := range m.journal.Files("") {
+	for h, err := range m.journal.Files() {
 		if err != nil {
 			return err
 		}
@@ -541,9 +294,7 @@ func (m *Migration) finishCutOf(h tree.Handle) error {
 		return nil
 	}
 	if err := f.open(); errors.Is(err, tree.ErrGone) {
-		c := m.journal.Change()
-		c.DropFile(h)
-		return c.Apply()
+		return m.forget(nil, []tree.Handle{h})
 	} else if err != nil {
 		return err
 	}

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -59,7 +60,7 @@ func (m *Migration) list(h tree.Handle) error {
 		return err
 	}
 	defer unix.Close(dst)
-	if err := m.wipe(dst); err != nil {
+	if err := wipe(dst, rec.Path == ""); err != nil {
 		return err
 	}
 	times, err := tree.Stat(src, "")
@@ -68,16 +69,9 @@ func (m *Migration) list(h tree.Handle) error {
 	}
 	w := &maker{m: m, src: src, dst: dst, path: rec.Path, change: m.journal.Change(), met: map[inode]*journal.Link{}}
 	defer w.unlock()
-	if err := w.all(); err != nil {
+	if err := w.make(times.Atime, times.Mtime); err != nil {
 		w.change.Drop()
-		return &SourceError{rec.Path, fmt.Errorf("list: %w", err)}
-	}
-	// The last change to the folder, so that its fsync covers all before it: the logs of ext4 and xfs are in order.
-	if err := tree.SetTimes(dst, "", times.Atime, times.Mtime); err != nil {
-		return errors.Join(err, dropped(w.change))
-	}
-	if err := unix.Fsync(dst); err != nil {
-		return errors.Join(os.NewSyscallError("fsync", err), dropped(w.change))
+		return err
 	}
 	w.change.DropFolder(h)
 	if err := w.change.Apply(); err != nil {
@@ -87,49 +81,29 @@ func (m *Migration) list(h tree.Handle) error {
 	return w.forgetLinks()
 }
 
-func dropped(c *journal.Change) error {
-	c.Drop()
-	return nil
+// wipe removes what a listing left that was cut short: nobody has seen it, and folders in it are empty.
+func wipe(dir int, top bool) error {
+	all, err := names(dir)
+	for _, name := range all {
+		if err == nil && !(top && spared(name)) {
+			err = tree.Remove(dir, name)
+		}
+	}
+	return err
 }
 
-// wipe removes what a listing left that was cut short: nobody has seen it, and folders in it are empty.
-func (m *Migration) wipe(dir int) error {
-	var all []tree.Name
-	if err := tree.List(dir, 0, func(n tree.Name) bool {
+// spared says that a name at the top is no part of the tree: the migration's own, and what a file system has for itself.
+func spared(name string) bool { return Reserved(name) || name == "lost+found" }
+
+// names are all names in a folder.
+func names(dir int) (all []string, err error) {
+	err = tree.List(dir, 0, func(n tree.Name) bool {
 		if !n.Dots() {
-			all = append(all, n)
+			all = append(all, n.Name)
 		}
 		return true
-	}); err != nil {
-		return err
-	}
-	top, err := m.isTop(dir)
-	if err != nil {
-		return err
-	}
-	for _, n := range all {
-		if top && (Reserved(n.Name) || n.Name == "lost+found") {
-			continue
-		}
-		err := unix.Unlinkat(dir, n.Name, 0)
-		if errors.Is(err, unix.EISDIR) {
-			err = unix.Unlinkat(dir, n.Name, unix.AT_REMOVEDIR)
-		}
-		if err != nil {
-			return &os.PathError{Op: "remove", Path: n.Name, Err: err}
-		}
-	}
-	return nil
-}
-
-// isTop says whether a descriptor is of the destination's top.
-func (m *Migration) isTop(dir int) (bool, error) {
-	a, err := tree.Stat(dir, "")
-	if err != nil {
-		return false, err
-	}
-	b, err := tree.Stat(m.dst.Fd(), "")
-	return err == nil && a.Dev == b.Dev && a.Ino == b.Ino, err
+	})
+	return all, err
 }
 
 // inode is one of the source.
@@ -167,19 +141,25 @@ func (w *maker) unlock() {
 	}
 }
 
+// make makes all entries, durably: the folder's times are the last change to it, so that its fsync covers all before it. The logs of ext4 and xfs are in order.
+func (w *maker) make(atime, mtime time.Time) error {
+	if err := w.all(); err != nil {
+		return &SourceError{w.path, fmt.Errorf("list: %w", err)}
+	}
+	if err := tree.SetTimes(w.dst, "", atime, mtime); err != nil {
+		return err
+	}
+	return os.NewSyscallError("fsync", unix.Fsync(w.dst))
+}
+
 func (w *maker) all() error {
-	var all []string
-	if err := tree.List(w.src, 0, func(n tree.Name) bool {
-		if !n.Dots() {
-			all = append(all, n.Name)
-		}
-		return true
-	}); err != nil {
+	all, err := names(w.src)
+	if err != nil {
 		return err
 	}
 	top := w.path == ""
 	for _, name := range all {
-		if top && (Reserved(name) || name == "lost+found") {
+		if top && spared(name) {
 			w.m.logger.Warn("left out at the top of the source", "name", name)
 			continue
 		}
@@ -229,7 +209,7 @@ func (w *maker) entry(name string) error {
 		w.change.SetFile(h, journal.File{Path: path, Limit: meta.Size, Ino: meta.Ino, Size: meta.Size, Mtime: meta.Mtime, Ctime: meta.Ctime})
 	}
 	if several {
-		return w.keep(name, h, &meta)
+		return w.keep(name, &meta)
 	}
 	return nil
 }
@@ -257,7 +237,7 @@ func (w *maker) link(name string, meta *tree.Meta) (bool, error) {
 }
 
 // keep gives an inode a name that stays until all others have been met: clients may remove the first one before.
-func (w *maker) keep(name string, h tree.Handle, meta *tree.Meta) error {
+func (w *maker) keep(name string, meta *tree.Meta) error {
 	i := inode{meta.Dev, meta.Ino}
 	err := unix.Linkat(w.dst, name, w.m.links, i.name(), 0)
 	if errors.Is(err, unix.EEXIST) { // of a listing that was cut short
@@ -268,7 +248,7 @@ func (w *maker) keep(name string, h tree.Handle, meta *tree.Meta) error {
 	if err != nil {
 		return &os.LinkError{Op: "link", Old: name, New: i.name(), Err: err}
 	}
-	w.met[i] = &journal.Link{Handle: h, Left: meta.Links - 1}
+	w.met[i] = &journal.Link{Left: meta.Links - 1}
 	return nil
 }
 

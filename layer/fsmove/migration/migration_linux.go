@@ -119,7 +119,7 @@ func (m *Migration) look() (begun bool, other string, err error) {
 			begun = true
 		case n.Name == endedFolder:
 			ended = true
-		case n.Dots(), n.Name == "lost+found": // that of a file system that has just been made
+		case n.Dots(), spared(n.Name):
 		default:
 			other = n.Name
 		}
@@ -243,7 +243,7 @@ var ErrUnfinished = errors.New("not everything has arrived")
 func (m *Migration) Finish() error {
 	m.gate.Lock()
 	defer m.gate.Unlock()
-	for _, all := range []iter.Seq2[tree.Handle, error]{m.journal.Folders(""), m.journal.Files("")} {
+	for _, all := range []iter.Seq2[tree.Handle, error]{m.journal.Folders(), m.journal.Files()} {
 		for _, err := range all {
 			return cmp.Or(err, ErrUnfinished)
 		}

@@ -27,11 +27,11 @@ func (m *Migration) Run(ctx context.Context) error {
 
 // pass does what there is to do when it begins, and says whether there was anything. What is listed has folders, perhaps, so that files come in a later one.
 func (m *Migration) pass(ctx context.Context) (more bool, err error) {
-	more, err = groups(ctx, m.journal.Folders(""), func(group []tree.Handle) error { return m.listAll(ctx, group) })
+	more, err = groups(ctx, m.journal.Folders(), func(group []tree.Handle) error { return m.listAll(ctx, group) })
 	if more && err == nil {
 		return true, nil
 	}
-	filled, failed := groups(ctx, m.journal.Files(""), func(group []tree.Handle) error { return m.fillAll(ctx, group) })
+	filled, failed := groups(ctx, m.journal.Files(), func(group []tree.Handle) error { return m.fillAll(ctx, group) })
 	return more || filled, cmp.Or(err, failed)
 }
 
