@@ -48,7 +48,7 @@ func New(cfg Config) (_ *Move, err error) {
 	if v.migration, err = migration.New(migration.Config{Source: cfg.Source, Destination: cfg.Destination, Logger: cfg.Logger}); err != nil {
 		return nil, err
 	}
-	if v.mount, err = front.New(v.migration, cfg.MountPoint, cfg.Logger); err != nil {
+	if v.mount, err = front.New(v.migration, nil, cfg.MountPoint, cfg.Logger); err != nil {
 		return nil, errors.Join(err, v.migration.Close())
 	}
 	return v, nil

@@ -11,6 +11,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"usui/host/eventfd"
+	"usui/layer/fsmove/keeper"
 	"usui/layer/fsmove/migration"
 )
 
@@ -24,26 +25,33 @@ const (
 type Mount struct {
 	fs       *fileSystem
 	protocol *fuse.ProtocolServer
-	dev      int
+	seat     *keeper.Seat
+	dev      int         // the seat's
 	wake     *eventfd.FD // ends Serve
 	path     string
-	gone     bool // is not mounted at path any more
+	placing  sync.Mutex // held while it is mounted, and taken away
+	released bool       // guarded by placing; Serve has ended, and nothing is mounted
 	replies  sync.Pool
 	running  sync.WaitGroup // requests
 }
 
-// New mounts the destination of a migration on a directory, for all users. Nobody is answered before Serve.
-func New(m *migration.Migration, path string, logger *slog.Logger) (*Mount, error) {
-	fd, err := unix.Open("/dev/fuse", unix.O_RDWR|unix.O_CLOEXEC|unix.O_NONBLOCK, 0)
-	if err != nil {
-		return nil, &os.PathError{Op: "open", Path: "/dev/fuse", Err: err}
+// New mounts the destination of a migration on a directory, for all users, or goes on with the mount of a process that sat on the seat before. Nobody is answered before Serve. The
+// seat is the mount's from then on; nil is one of its own.
+func New(m *migration.Migration, seat *keeper.Seat, path string, logger *slog.Logger) (*Mount, error) {
+	if seat == nil {
+		var err error
+		if seat, err = keeper.New(); err != nil {
+			return nil, err
+		}
 	}
 	wake, err := eventfd.New()
 	if err != nil {
-		return nil, errors.Join(err, os.NewSyscallError("close", unix.Close(fd)))
+		return nil, errors.Join(err, seat.Close())
 	}
-	d := &Mount{wake: wake, fs: newFileSystem(m, logger), dev: fd, path: path}
-	d.fs.dev = fd
+	d := &Mount{wake: wake, seat: seat, dev: seat.Device, path: path}
+	if d.fs, err = newFileSystem(m, seat, logger); err != nil {
+		return nil, errors.Join(err, d.release())
+	}
 	d.replies.New = func() any {
 		p := make([]byte, bufferBytes)
 		return &p
@@ -58,16 +66,39 @@ func New(m *migration.Migration, path string, logger *slog.Logger) (*Mount, erro
 			return fuse.EIO
 		},
 	})
-	options := fmt.Sprintf("fd=%d,rootmode=40000,user_id=0,group_id=0,default_permissions,allow_other,max_read=%d", fd, maxWrite)
-	if err := unix.Mount("usui", path, "fuse.usui-fsmove", 0, options); err != nil {
-		return nil, errors.Join(&os.PathError{Op: "mount", Path: path, Err: err}, d.release())
+	if seat.Table.State().Load() == keeper.Fresh {
+		err = d.mount()
+	} else {
+		err = d.succeed()
+	}
+	if err != nil {
+		return nil, errors.Join(err, d.release())
 	}
 	return d, nil
 }
 
-// release gives the descriptors back. The kernel ends the connection with the last one.
+func (d *Mount) mount() error {
+	options := fmt.Sprintf("fd=%d,rootmode=40000,user_id=0,group_id=0,default_permissions,allow_other,max_read=%d", d.dev, maxWrite)
+	if err := unix.Mount("usui", d.path, FileSystem, 0, options); err != nil {
+		return &os.PathError{Op: "mount", Path: d.path, Err: err}
+	}
+	d.seat.Table.State().Store(keeper.Mounted)
+	return nil
+}
+
+// FileSystem is the type of the mount.
+const FileSystem = "fuse.usui-fsmove"
+
+// release gives the descriptors back. The kernel ends the connection with the last one of its device.
 func (d *Mount) release() error {
-	return errors.Join(os.NewSyscallError("close", unix.Close(d.dev)), d.wake.Close())
+	d.placing.Lock()
+	defer d.placing.Unlock()
+	d.released = true
+	err := d.wake.Close()
+	if d.fs != nil {
+		d.fs.closeAll()
+	}
+	return errors.Join(d.seat.Close(), err)
 }
 
 // Serve answers until the mount is gone and nobody has a file of it open, or Abort is called. It holds a thread, and not Go's poller: that may itself wait for a file of a mount, for
@@ -111,22 +142,41 @@ func (d *Mount) await() (aborted bool, err error) {
 func (d *Mount) answer(request []byte) {
 	p := d.replies.Get().(*[]byte)
 	defer d.replies.Put(p)
+	if err := d.remember(request); err != nil {
+		d.fs.logger.Error("BUG: how the connection began is not kept", "err", err)
+	}
 	n, status := d.protocol.HandleRequest([][]byte{request}, [][]byte{*p})
 	if !status.Ok() {
 		d.fs.logger.Error("a request of the kernel was not understood", "err", status)
 		return
 	}
-	if n == 0 {
-		return // it wants no reply
+	if n > 0 { // else it wants no reply
+		d.reply((*p)[:n])
 	}
-	if _, err := unix.Write(d.dev, (*p)[:n]); err != nil && !errors.Is(err, unix.ENOENT) && !errors.Is(err, unix.ENODEV) { // whoever waited has gone
+}
+
+func (d *Mount) reply(p []byte) {
+	if _, err := unix.Write(d.dev, p); err != nil && !errors.Is(err, unix.ENOENT) && !errors.Is(err, unix.ENODEV) { // whoever waited has gone
 		d.fs.logger.Error("reply to the kernel", "err", err)
 	}
 }
 
 // Exchange puts the destination itself in the mount's place, with no moment between (MOVE_MOUNT_BENEATH in move_mount(2), Linux 6.5; before that with a moment without a
-// mount). Files that are open stay with the mount that was, and Serve goes on for them.
+// mount). Files that are open stay with the mount that was, and Serve goes on for them. It can be called again after a crash in its middle.
 func (d *Mount) Exchange() error {
+	before, ok := d.enterState(keeper.Exchanging)
+	if !ok {
+		return ErrGone
+	}
+	if before == keeper.Exchanging { // of a process that was killed: it is done, or was not begun
+		done, err := beneath(d.path, d.fs.dst.Fd())
+		if err != nil {
+			return err
+		}
+		if done {
+			return d.Close()
+		}
+	}
 	fd, err := unix.OpenTree(d.fs.dst.Fd(), "", unix.AT_EMPTY_PATH|unix.OPEN_TREE_CLONE|unix.OPEN_TREE_CLOEXEC|unix.AT_RECURSIVE)
 	if err != nil {
 		return os.NewSyscallError("open_tree", err)
@@ -146,19 +196,34 @@ func (d *Mount) Exchange() error {
 	return os.NewSyscallError("move_mount", unix.MoveMount(fd, "", unix.AT_FDCWD, d.path, unix.MOVE_MOUNT_F_EMPTY_PATH))
 }
 
+// ErrGone says that somebody else has taken the mount away.
+var ErrGone = errors.New("the mount is not there any more")
+
+// enterState changes the state, and says false if nothing is mounted any more.
+func (d *Mount) enterState(to uint64) (before uint64, ok bool) {
+	d.placing.Lock()
+	defer d.placing.Unlock()
+	if d.released {
+		return 0, false
+	}
+	return d.seat.Table.State().Swap(to), true
+}
+
 // moveMountBeneath is MOVE_MOUNT_BENEATH of linux/mount.h.
 const moveMountBeneath = 0x200
 
 // Close unmounts what is mounted; files that are open stay usable until they are closed.
 func (d *Mount) Close() error {
-	if d.gone {
+	d.placing.Lock()
+	defer d.placing.Unlock()
+	if d.released || d.seat.Table.State().Load() == keeper.Gone {
 		return nil
 	}
-	d.gone = true
 	err := unix.Unmount(d.path, unix.MNT_DETACH)
 	if errors.Is(err, unix.EINVAL) { // somebody else has unmounted it
 		err = nil
 	}
+	d.seat.Table.State().Store(keeper.Gone)
 	return os.NewSyscallError("umount2", err)
 }
 

@@ -16,10 +16,10 @@ func access(flags uint32) int {
 
 // Open implements [fuse.RawFileSystem].
 func (s *fileSystem) Open(_ <-chan struct{}, in *fuse.OpenIn, out *fuse.OpenOut) fuse.Status {
-	return s.openFile(in.NodeId, in.Flags, out)
+	return s.openFile(&in.InHeader, in.NodeId, in.Flags, out)
 }
 
-func (s *fileSystem) openFile(id uint64, flags uint32, out *fuse.OpenOut) fuse.Status {
+func (s *fileSystem) openFile(in *fuse.InHeader, id uint64, flags uint32, out *fuse.OpenOut) fuse.Status {
 	h, err := s.handleOf(id)
 	if err != nil {
 		return s.status(err)
@@ -28,18 +28,15 @@ func (s *fileSystem) openFile(id uint64, flags uint32, out *fuse.OpenOut) fuse.S
 	if err != nil {
 		return s.status(err)
 	}
-	o := &opened{id: id, file: file, fd: -1, sync: flags&unix.O_DSYNC != 0}
+	o := &opened{id: id, file: file, fd: -1, flags: access(flags), asked: asked(in)}
 	if err = prepare(file, flags); err == nil {
-		o.fd, err = s.dst.Open(h, access(flags))
+		o.fd, err = s.dst.Open(h, o.flags)
 	}
 	if err != nil {
-		if file != nil {
-			file.Release()
-		}
+		o.close()
 		return s.status(err)
 	}
-	s.enter(o, out)
-	return fuse.OK
+	return s.enter(o, out)
 }
 
 // prepare has what a client is going to need at once. file is nil for one that is complete.
@@ -92,7 +89,7 @@ func (s *fileSystem) Write(_ <-chan struct{}, in *fuse.WriteIn, p []byte) (uint3
 		n, err = unix.Pwrite(o.fd, p, int64(in.Offset))
 	} else {
 		n, err = o.file.Write(p, int64(in.Offset))
-		if err == nil && o.sync { // which went by another descriptor
+		if err == nil && o.flags&unix.O_DSYNC != 0 { // which went by another descriptor
 			err = unix.Fdatasync(o.fd)
 		}
 	}

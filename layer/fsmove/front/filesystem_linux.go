@@ -10,6 +10,7 @@ import (
 	"github.com/hanwen/go-fuse/v2/fuse"
 	"golang.org/x/sys/unix"
 
+	"usui/layer/fsmove/keeper"
 	"usui/layer/fsmove/migration"
 	"usui/layer/fsmove/tree"
 )
@@ -26,8 +27,8 @@ type fileSystem struct {
 	m                  *migration.Migration
 	dst                *tree.Root
 	logger             *slog.Logger
-	top                uint64      // the number of the top's inode; its node's is fuse.FUSE_ROOT_ID
-	dev                int         // the device
+	top                uint64 // the number of the top's inode; its node's is fuse.FUSE_ROOT_ID
+	seat               *keeper.Seat
 	refused            atomic.Bool // by the kernel, to pass anything
 	count              counters
 
@@ -35,18 +36,22 @@ type fileSystem struct {
 	nodes    map[uint64]*node   // guarded by mu
 	opened   map[uint64]*opened // guarded by mu
 	lastOpen uint64             // guarded by mu
+	asked    map[uint64]uint64  // guarded by mu; files that a process before this one opened, by the request
 }
 
-func newFileSystem(m *migration.Migration, logger *slog.Logger) *fileSystem {
-	s := &fileSystem{RawFileSystem: fuse.NewDefaultRawFileSystem(), m: m, dst: m.Destination(), logger: logger, nodes: map[uint64]*node{}, opened: map[uint64]*opened{}}
+func newFileSystem(m *migration.Migration, seat *keeper.Seat, logger *slog.Logger) (*fileSystem, error) {
+	s := &fileSystem{
+		RawFileSystem: fuse.NewDefaultRawFileSystem(), m: m, dst: m.Destination(), logger: logger, seat: seat,
+		nodes: map[uint64]*node{}, opened: map[uint64]*opened{}, asked: map[uint64]uint64{},
+	}
 	top, err1 := tree.Stat(s.dst.Fd(), "")
 	h, err2 := tree.HandleOf(s.dst.Fd(), "")
-	if err := errors.Join(err1, err2); err != nil { // both were asked for when the migration began
-		logger.Error("the top of the destination", "err", err)
+	if err := errors.Join(err1, err2); err != nil {
+		return nil, err
 	}
 	s.top = top.Ino
 	s.nodes[fuse.FUSE_ROOT_ID] = &node{handle: h}
-	return s
+	return s, s.restore()
 }
 
 func (s *fileSystem) String() string { return "usui-fsmove" }
@@ -241,10 +246,20 @@ func (s *fileSystem) ListXAttr(_ <-chan struct{}, in *fuse.InHeader, p []byte) (
 
 // SetXAttr implements [fuse.RawFileSystem].
 func (s *fileSystem) SetXAttr(_ <-chan struct{}, in *fuse.SetXAttrIn, name string, value []byte) fuse.Status {
-	return s.at(in.NodeId, func(fd int) error { return tree.SetXattr(fd, "", name, value, int(in.Flags)) })
+	return s.at(in.NodeId, func(fd int) error {
+		if err := tree.SetXattr(fd, "", name, value, int(in.Flags)); err != nil && !done(&in.InHeader, err, unix.EEXIST) {
+			return err
+		}
+		return nil
+	})
 }
 
 // RemoveXAttr implements [fuse.RawFileSystem].
 func (s *fileSystem) RemoveXAttr(_ <-chan struct{}, in *fuse.InHeader, name string) fuse.Status {
-	return s.at(in.NodeId, func(fd int) error { return tree.RemoveXattr(fd, "", name) })
+	return s.at(in.NodeId, func(fd int) error {
+		if err := tree.RemoveXattr(fd, "", name); err != nil && !done(in, err, unix.ENODATA) {
+			return err
+		}
+		return nil
+	})
 }

@@ -44,7 +44,7 @@ func begin(t *testing.T, src string) *move {
 	if v.Migration, err = migration.New(migration.Config{Source: src, Destination: v.dst, Logger: logger}); err != nil {
 		t.Fatal(err)
 	}
-	m, err := New(v.Migration, v.at, logger)
+	m, err := New(v.Migration, nil, v.at, logger)
 	if err != nil {
 		t.Fatal(err)
 	}

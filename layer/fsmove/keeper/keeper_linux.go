@@ -1,0 +1,138 @@
+package keeper
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// Config is what is kept going.
+type Config struct {
+	Command []string // the worker's program and its arguments
+	Logger  *slog.Logger
+}
+
+// How often a worker may be started again: tooMany times within tooSoon is more than an accident.
+const (
+	tooMany = 10
+	tooSoon = time.Minute
+)
+
+// keeper is one at work.
+type keeper struct {
+	Config
+	seat *Seat
+	kept map[uint64]int // descriptors
+	ends []time.Time    // of the last workers that were killed
+}
+
+// Run starts a worker, and another one whenever it is killed or panics, until one ends by itself; its status is the result. When ctx ends the worker is asked to end.
+func Run(ctx context.Context, cfg Config) (status int, err error) {
+	seat, err := New()
+	if err != nil {
+		return 0, err
+	}
+	k := &keeper{Config: cfg, seat: seat, kept: map[uint64]int{}}
+	defer func() { err = errors.Join(err, seat.Close()) }()
+	for {
+		state, err := k.work(ctx)
+		if err != nil || !crashed(state) {
+			return state.ExitCode(), err
+		}
+		if err := k.again(state); err != nil {
+			return 0, err
+		}
+	}
+}
+
+// crashed says that a process did not end by itself: it was killed, or the runtime of Go has ended it.
+func crashed(state *os.ProcessState) bool {
+	const goPanic = 2
+	s, ok := state.Sys().(syscall.WaitStatus)
+	return ok && (s.Signaled() || s.ExitStatus() == goPanic)
+}
+
+// again says why another worker cannot be started.
+func (k *keeper) again(state *os.ProcessState) error {
+	now := time.Now()
+	if k.ends = append(k.ends, now); len(k.ends) > tooMany {
+		k.ends = k.ends[1:]
+		if now.Sub(k.ends[0]) < tooSoon {
+			return fmt.Errorf("the process that serves clients has ended %d times within %v, the last time by %v: start again to go on", tooMany, tooSoon, state)
+		}
+	}
+	if k.seat.Table.State().Load() == Fresh {
+		return fmt.Errorf("the process that serves clients ended before it served any, by %v", state)
+	}
+	k.Logger.Error("the process that serves clients has ended; they wait for another one", "by", state.String())
+	return nil
+}
+
+// work starts a worker and waits for its end.
+func (k *keeper) work(ctx context.Context) (*os.ProcessState, error) {
+	pair, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_SEQPACKET|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return nil, os.NewSyscallError("socketpair", err)
+	}
+	ours, theirs := pair[0], pair[1]
+	defer unix.Close(ours)
+	p, err := k.start(theirs)
+	err = errors.Join(err, os.NewSyscallError("close", unix.Close(theirs)))
+	if err != nil {
+		return nil, err
+	}
+	heard := make(chan struct{})
+	go func() { // until the worker's end of the socket is closed
+		defer close(heard)
+		k.hear(ours)
+	}()
+	stop := context.AfterFunc(ctx, func() { _ = send(ours, stopMessage, 0, -1) }) // one that has ended hears nothing
+	state, err := p.Wait()
+	stop()
+	<-heard
+	return state, err
+}
+
+// start starts a worker, by descriptors: those of package os are not the device's only users, and change it.
+func (k *keeper) start(socket int) (*os.Process, error) {
+	pid, err := syscall.ForkExec(k.Command[0], k.Command, &syscall.ProcAttr{
+		Env:   append(os.Environ(), roleEnv+"=1"),
+		Files: []uintptr{0, 1, 2, deviceFd: uintptr(k.seat.Device), tableFd: uintptr(k.seat.Table.Fd()), socketFd: uintptr(socket)},
+		Sys:   &syscall.SysProcAttr{Setpgid: true}, // what a terminal sends to all comes to the keeper alone: a worker that is asked twice does not end in order
+	})
+	if err != nil {
+		return nil, &os.PathError{Op: "start", Path: k.Command[0], Err: err}
+	}
+	return os.FindProcess(pid)
+}
+
+// hear tells a worker of what is kept, and then does what it says.
+func (k *keeper) hear(socket int) {
+	for number, fd := range k.kept {
+		if err := send(socket, keepMessage, number, fd); err != nil {
+			k.Logger.Error("to hand an open file on", "err", err)
+		}
+	}
+	if err := send(socket, readyMessage, 0, -1); err != nil {
+		k.Logger.Error("to hand over", "err", err)
+	}
+	for {
+		what, number, fd, err := receive(socket)
+		if err != nil {
+			return
+		}
+		if old, ok := k.kept[number]; ok {
+			_ = unix.Close(old) // what was written is looked after by fsync
+			delete(k.kept, number)
+		}
+		if what == keepMessage && fd >= 0 {
+			k.kept[number] = fd
+		}
+	}
+}
