@@ -23,6 +23,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"usui/host/need"
+	"usui/layer/fsmove/control"
 	"usui/layer/fsmove/migration"
 	"usui/layer/fsmove/tree"
 )
@@ -43,7 +44,7 @@ func TestMain(m *testing.M) {
 }
 
 func move(paths []string) error {
-	v, err := New(Config{Source: paths[0], Destination: paths[1], MountPoint: paths[2], Logger: slog.New(slog.NewTextHandler(os.Stderr, nil))})
+	v, err := New(Config{Source: paths[0], Destination: paths[1], MountPoint: paths[2], Finish: control.None, Logger: slog.New(slog.NewTextHandler(os.Stderr, nil))})
 	if err != nil {
 		return err
 	}

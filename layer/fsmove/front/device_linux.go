@@ -196,6 +196,21 @@ func (d *Mount) Exchange() error {
 	return os.NewSyscallError("move_mount", unix.MoveMount(fd, "", unix.AT_FDCWD, d.path, unix.MOVE_MOUNT_F_EMPTY_PATH))
 }
 
+// Gone says that the mount has no place any more.
+func (d *Mount) Gone() bool { return d.state() == keeper.Gone }
+
+// Exchanging says that a process before this one was killed when the destination was about to take the mount's place.
+func (d *Mount) Exchanging() bool { return d.state() == keeper.Exchanging }
+
+func (d *Mount) state() uint64 {
+	d.placing.Lock()
+	defer d.placing.Unlock()
+	if d.released {
+		return keeper.Gone
+	}
+	return d.seat.Table.State().Load()
+}
+
 // ErrGone says that somebody else has taken the mount away.
 var ErrGone = errors.New("the mount is not there any more")
 

@@ -20,6 +20,11 @@ func (s *fileSystem) Open(_ <-chan struct{}, in *fuse.OpenIn, out *fuse.OpenOut)
 }
 
 func (s *fileSystem) openFile(in *fuse.InHeader, id uint64, flags uint32, out *fuse.OpenOut) fuse.Status {
+	if flags&(unix.O_ACCMODE|unix.O_TRUNC) != unix.O_RDONLY {
+		if err := s.m.Touch(); err != nil {
+			return s.status(err)
+		}
+	}
 	h, err := s.handleOf(id)
 	if err != nil {
 		return s.status(err)

@@ -84,6 +84,22 @@ func (s *fileSystem) in(id uint64, f func(dir int) error) fuse.Status {
 	return s.status(f(dir))
 }
 
+// change calls f with a folder whose names it changes.
+func (s *fileSystem) change(id uint64, f func(dir int) error) fuse.Status {
+	if err := s.m.Touch(); err != nil {
+		return s.status(err)
+	}
+	return s.in(id, f)
+}
+
+// changeAt calls f with a node that it changes.
+func (s *fileSystem) changeAt(id uint64, f func(fd int) error) fuse.Status {
+	if err := s.m.Touch(); err != nil {
+		return s.status(err)
+	}
+	return s.at(id, f)
+}
+
 // at calls f with a node.
 func (s *fileSystem) at(id uint64, f func(fd int) error) fuse.Status {
 	fd, err := s.open(id, unix.O_PATH)
@@ -121,7 +137,7 @@ func (s *fileSystem) SetAttr(_ <-chan struct{}, in *fuse.SetAttrIn, out *fuse.At
 	if err := s.m.List(h); err != nil { // which sets a folder's times
 		return s.status(err)
 	}
-	return s.at(in.NodeId, func(fd int) error {
+	return s.changeAt(in.NodeId, func(fd int) error {
 		if err := s.setAttr(h, fd, &in.SetAttrInCommon); err != nil {
 			return err
 		}
@@ -246,7 +262,7 @@ func (s *fileSystem) ListXAttr(_ <-chan struct{}, in *fuse.InHeader, p []byte) (
 
 // SetXAttr implements [fuse.RawFileSystem].
 func (s *fileSystem) SetXAttr(_ <-chan struct{}, in *fuse.SetXAttrIn, name string, value []byte) fuse.Status {
-	return s.at(in.NodeId, func(fd int) error {
+	return s.changeAt(in.NodeId, func(fd int) error {
 		if err := tree.SetXattr(fd, "", name, value, int(in.Flags)); err != nil && !done(&in.InHeader, err, unix.EEXIST) {
 			return err
 		}
@@ -256,7 +272,7 @@ func (s *fileSystem) SetXAttr(_ <-chan struct{}, in *fuse.SetXAttrIn, name strin
 
 // RemoveXAttr implements [fuse.RawFileSystem].
 func (s *fileSystem) RemoveXAttr(_ <-chan struct{}, in *fuse.InHeader, name string) fuse.Status {
-	return s.at(in.NodeId, func(fd int) error {
+	return s.changeAt(in.NodeId, func(fd int) error {
 		if err := tree.RemoveXattr(fd, "", name); err != nil && !done(in, err, unix.ENODATA) {
 			return err
 		}

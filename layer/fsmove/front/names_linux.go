@@ -52,7 +52,7 @@ func (s *fileSystem) born(in *fuse.InHeader, name string, b newborn, out *fuse.E
 	if secret(in.NodeId, name) {
 		return fuse.EACCES
 	}
-	return s.in(in.NodeId, func(dir int) error {
+	return s.change(in.NodeId, func(dir int) error {
 		if err := create(dir, b.permissions(dir)); err != nil && !done(in, err, unix.EEXIST) {
 			return err
 		}
@@ -117,7 +117,7 @@ func (s *fileSystem) Link(_ <-chan struct{}, in *fuse.LinkIn, name string, out *
 	if secret(in.NodeId, name) {
 		return fuse.EACCES
 	}
-	return s.in(in.NodeId, func(dir int) error {
+	return s.change(in.NodeId, func(dir int) error {
 		fd, err := s.open(in.Oldnodeid, unix.O_PATH)
 		if err != nil {
 			return err
@@ -135,7 +135,7 @@ func (s *fileSystem) Unlink(_ <-chan struct{}, in *fuse.InHeader, name string) f
 	if secret(in.NodeId, name) {
 		return fuse.ENOENT
 	}
-	return s.in(in.NodeId, func(dir int) error {
+	return s.change(in.NodeId, func(dir int) error {
 		defer s.last(dir, name)()
 		if err := unix.Unlinkat(dir, name, 0); err != nil && !done(in, err, unix.ENOENT) {
 			return err
@@ -149,7 +149,7 @@ func (s *fileSystem) Rmdir(_ <-chan struct{}, in *fuse.InHeader, name string) fu
 	if secret(in.NodeId, name) {
 		return fuse.ENOENT
 	}
-	return s.in(in.NodeId, func(dir int) error {
+	return s.change(in.NodeId, func(dir int) error {
 		err := s.listIn(dir, name)
 		if err == nil {
 			err = unix.Unlinkat(dir, name, unix.AT_REMOVEDIR)
@@ -175,7 +175,7 @@ func (s *fileSystem) Rename(_ <-chan struct{}, in *fuse.RenameIn, from, to strin
 	if secret(in.NodeId, from) || secret(in.Newdir, to) {
 		return fuse.EACCES
 	}
-	return s.in(in.NodeId, func(old int) error {
+	return s.change(in.NodeId, func(old int) error {
 		dir, err := s.folder(in.Newdir, unix.O_PATH)
 		if err != nil {
 			return err

@@ -4,9 +4,6 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
-	"os"
-	"strconv"
-	"strings"
 
 	"github.com/hanwen/go-fuse/v2/fuse"
 	"golang.org/x/sys/unix"
@@ -201,52 +198,4 @@ func (d *Mount) succeed() error {
 		return fmt.Errorf("the kernel does not send again what was not answered (Linux 6.9 does): %w", err)
 	}
 	return nil
-}
-
-// beneath says whether the file system that a folder is on is what is mounted right beneath the mount at a path.
-func beneath(path string, folder int) (bool, error) {
-	m, err := tree.Stat(folder, "")
-	if err != nil {
-		return false, err
-	}
-	p, err := os.ReadFile("/proc/self/mountinfo")
-	if err != nil {
-		return false, err
-	}
-	return beneathIn(string(p), path, fmt.Sprintf("%d:%d", m.Dev.Major, m.Dev.Minor)), nil
-}
-
-// beneathIn looks in what proc_pid_mountinfo(5) describes: ID, parent's ID, device, root, mount point, options, others, "-", type.
-func beneathIn(table, path, device string) bool {
-	type mount struct{ parent, device, at string }
-	all, ours := map[string]mount{}, mount{}
-	for line := range strings.Lines(table) {
-		fields := strings.Fields(line)
-		if len(fields) < 7 {
-			continue
-		}
-		m := mount{fields[1], fields[2], unescape(fields[4])}
-		all[fields[0]] = m
-		if m.at == path && strings.Contains(line, " - "+FileSystem+" ") {
-			ours = m
-		}
-	}
-	under := all[ours.parent]
-	return under.at == path && under.device == device
-}
-
-// unescape reads a path in which spaces, tabs, newlines and backslashes are three octal digits behind a backslash.
-func unescape(s string) string {
-	var b strings.Builder
-	for i := 0; i < len(s); i++ {
-		if s[i] == '\\' && i+4 <= len(s) {
-			if n, err := strconv.ParseUint(s[i+1:i+4], 8, 8); err == nil {
-				b.WriteByte(byte(n))
-				i += 3
-				continue
-			}
-		}
-		b.WriteByte(s[i])
-	}
-	return b.String()
 }

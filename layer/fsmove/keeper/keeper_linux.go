@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
+	"strconv"
 	"syscall"
 	"time"
 
@@ -14,8 +15,9 @@ import (
 
 // Config is what is kept going.
 type Config struct {
-	Command []string // the worker's program and its arguments
-	Logger  *slog.Logger
+	Command             []string // the worker's program and its arguments
+	Source, Destination string   // directories that the mount may hide from the next worker
+	Logger              *slog.Logger
 }
 
 // How often a worker may be started again: tooMany times within tooSoon is more than an accident.
@@ -29,6 +31,7 @@ type keeper struct {
 	Config
 	seat *Seat
 	kept map[uint64]int // descriptors
+	made int            // workers
 	ends []time.Time    // of the last workers that were killed
 }
 
@@ -40,6 +43,12 @@ func Run(ctx context.Context, cfg Config) (status int, err error) {
 	}
 	k := &keeper{Config: cfg, seat: seat, kept: map[uint64]int{}}
 	defer func() { err = errors.Join(err, seat.Close()) }()
+	if seat.Source, err = folder(cfg.Source); err != nil {
+		return 0, err
+	}
+	if seat.Destination, err = folder(cfg.Destination); err != nil {
+		return 0, err
+	}
 	for {
 		state, err := k.work(ctx)
 		if err != nil || !crashed(state) {
@@ -49,6 +58,14 @@ func Run(ctx context.Context, cfg Config) (status int, err error) {
 			return 0, err
 		}
 	}
+}
+
+func folder(path string) (int, error) {
+	fd, err := unix.Open(path, unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return -1, &os.PathError{Op: "open", Path: path, Err: err}
+	}
+	return fd, nil
 }
 
 // crashed says that a process did not end by itself: it was killed, or the runtime of Go has ended it.
@@ -101,10 +118,14 @@ func (k *keeper) work(ctx context.Context) (*os.ProcessState, error) {
 
 // start starts a worker, by descriptors: those of package os are not the device's only users, and change it.
 func (k *keeper) start(socket int) (*os.Process, error) {
+	k.made++
 	pid, err := syscall.ForkExec(k.Command[0], k.Command, &syscall.ProcAttr{
-		Env:   append(os.Environ(), roleEnv+"=1"),
-		Files: []uintptr{0, 1, 2, deviceFd: uintptr(k.seat.Device), tableFd: uintptr(k.seat.Table.Fd()), socketFd: uintptr(socket)},
-		Sys:   &syscall.SysProcAttr{Setpgid: true}, // what a terminal sends to all comes to the keeper alone: a worker that is asked twice does not end in order
+		Env: append(os.Environ(), roleEnv+"="+strconv.Itoa(k.made)),
+		Files: []uintptr{
+			0, 1, 2, deviceFd: uintptr(k.seat.Device), tableFd: uintptr(k.seat.Table.Fd()), socketFd: uintptr(socket),
+			sourceFd: uintptr(k.seat.Source), destinationFd: uintptr(k.seat.Destination),
+		},
+		Sys: &syscall.SysProcAttr{Setpgid: true}, // what a terminal sends to all comes to the keeper alone: a worker that is asked twice does not end in order
 	})
 	if err != nil {
 		return nil, &os.PathError{Op: "start", Path: k.Command[0], Err: err}

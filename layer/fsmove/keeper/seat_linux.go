@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"strconv"
 	"sync"
 
 	"golang.org/x/sys/unix"
@@ -16,7 +17,9 @@ import (
 type Seat struct {
 	Device int // of FUSE
 	Table  *live.Table
-	Kept   map[uint64]int // files that have no name any more, by the number that the kernel has for them
+	// Source and Destination are O_PATH descriptors of the directories, which the mount may hide: -1 without a keeper.
+	Source, Destination int
+	Kept                map[uint64]int // files that have no name any more, by the number that the kernel has for them
 
 	stop func() // a keeper has it called
 
@@ -37,9 +40,11 @@ const (
 	deviceFd = 3 + iota
 	tableFd
 	socketFd
+	sourceFd // O_PATH, as the next
+	destinationFd
 )
 
-// roleEnv says that a process is a worker.
+// roleEnv says that a process is a worker, and the how many-th.
 const roleEnv = "USUI_FSMOVE_WORKER"
 
 // A message between keeper and worker is what it wants and the number of a file, perhaps with its descriptor.
@@ -62,7 +67,7 @@ func New() (*Seat, error) {
 	if err != nil {
 		return nil, errors.Join(err, table.Close())
 	}
-	return &Seat{Device: device, Table: table, socket: -1}, nil
+	return &Seat{Device: device, Table: table, Source: -1, Destination: -1, socket: -1}, nil
 }
 
 func openDevice() (int, error) {
@@ -76,12 +81,18 @@ func openDevice() (int, error) {
 // Worker says that a keeper has started this process.
 func Worker() bool { return os.Getenv(roleEnv) != "" }
 
+// Restarts is how many workers the keeper has started before this process.
+func Restarts() int {
+	n, _ := strconv.Atoi(os.Getenv(roleEnv)) // 0 without a keeper
+	return max(n-1, 0)
+}
+
 // Inherit is the seat that a keeper has for this process, which calls it once. The keeper has stop called when the process is to end in order.
 func Inherit(stop func()) (_ *Seat, err error) {
-	for fd := deviceFd; fd <= socketFd; fd++ {
+	for fd := deviceFd; fd <= destinationFd; fd++ {
 		unix.CloseOnExec(fd)
 	}
-	s := &Seat{Device: deviceFd, Kept: map[uint64]int{}, socket: socketFd, stop: stop}
+	s := &Seat{Device: deviceFd, Source: sourceFd, Destination: destinationFd, Kept: map[uint64]int{}, socket: socketFd, stop: stop}
 	if s.Table, err = live.Open(tableFd); err != nil {
 		return nil, err
 	}
@@ -137,6 +148,11 @@ func (s *Seat) tell(what, number uint64, fd int) error {
 // Close ends this process's part. The kernel ends the connection with the last descriptor of its device.
 func (s *Seat) Close() error {
 	err := errors.Join(os.NewSyscallError("close", unix.Close(s.Device)), s.Table.Close())
+	for _, fd := range []int{s.Source, s.Destination} {
+		if fd >= 0 {
+			err = errors.Join(err, os.NewSyscallError("close", unix.Close(fd)))
+		}
+	}
 	for _, fd := range s.Kept {
 		err = errors.Join(err, os.NewSyscallError("close", unix.Close(fd)))
 	}

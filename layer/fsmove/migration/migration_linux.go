@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"os"
 	"sync"
+	"sync/atomic"
 
 	"golang.org/x/sys/unix"
 
@@ -46,12 +47,17 @@ type Migration struct {
 	files    map[tree.Handle]*File    // guarded by mu; in use
 	listings map[tree.Handle]*listing // guarded by mu; under way
 	stats    Stats                    // guarded by mu
+	settings journal.Settings         // guarded by mu
+	setting  sync.Mutex               // held while they change
+	touched  atomic.Bool              // they say that a client has changed something
 }
 
 // Config is what a migration is made of.
 type Config struct {
 	Source, Destination string // directories
-	Logger              *slog.Logger
+	// SourceRoot and DestinationRoot are those, opened, where the paths may lead elsewhere by now. They are the migration's from then on. Nil: the paths do.
+	SourceRoot, DestinationRoot *tree.Root
+	Logger                      *slog.Logger
 }
 
 // New begins a migration, or goes on with the one that was begun in this destination. A new one wants an empty destination.
@@ -62,11 +68,16 @@ func New(cfg Config) (_ *Migration, err error) {
 			err = errors.Join(err, m.Close())
 		}
 	}()
-	if m.src, err = tree.Open(cfg.Source); err != nil {
-		return nil, err
+	m.src, m.dst = cfg.SourceRoot, cfg.DestinationRoot
+	if m.src == nil {
+		if m.src, err = tree.Open(cfg.Source); err != nil {
+			return nil, err
+		}
 	}
-	if m.dst, err = tree.Open(cfg.Destination); err != nil {
-		return nil, err
+	if m.dst == nil {
+		if m.dst, err = tree.Open(cfg.Destination); err != nil {
+			return nil, err
+		}
 	}
 	var fs unix.Statfs_t
 	if err := unix.Fstatfs(m.dst.Fd(), &fs); err != nil {
@@ -89,6 +100,10 @@ func New(cfg Config) (_ *Migration, err error) {
 		return nil, err
 	}
 	h, ok, err := m.journal.Header()
+	if err == nil {
+		m.settings, err = m.journal.Settings()
+	}
+	m.touched.Store(m.settings.Changed)
 	switch {
 	case err != nil:
 		return nil, err
@@ -99,6 +114,8 @@ func New(cfg Config) (_ *Migration, err error) {
 			return nil, err
 		}
 		return m, m.begin(cfg.Source)
+	case m.settings.GivenUp:
+		return nil, cmp.Or(m.Wipe(), fmt.Errorf("%s: %w", cfg.Destination, ErrGivenUp))
 	case h.Source != cfg.Source:
 		return nil, fmt.Errorf("%s: its migration is from %s, not from %s", cfg.Destination, h.Source, cfg.Source)
 	}
@@ -243,6 +260,9 @@ var ErrUnfinished = errors.New("not everything has arrived")
 func (m *Migration) Finish() error {
 	m.gate.Lock()
 	defer m.gate.Unlock()
+	if m.finished {
+		return nil
+	}
 	for _, all := range []iter.Seq2[tree.Handle, error]{m.journal.Folders(), m.journal.Files()} {
 		for _, err := range all {
 			return cmp.Or(err, ErrUnfinished)

@@ -34,6 +34,15 @@ func Open(path string) (*Root, error) {
 	return &Root{dir, path}, nil
 }
 
+// From opens the directory that a descriptor is of, which may be an O_PATH one and stays its caller's. path is for messages.
+func From(fd int, path string) (*Root, error) {
+	f, err := openAt(fd, ".", unix.O_RDONLY|unix.O_DIRECTORY)
+	if err != nil {
+		return nil, &os.PathError{Op: "open", Path: path, Err: err}
+	}
+	return &Root{os.NewFile(uintptr(f), path), path}, nil
+}
+
 // Close closes the directory.
 func (r *Root) Close() error { return r.dir.Close() }
 
