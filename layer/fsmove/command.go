@@ -174,14 +174,12 @@ func (o *options) work(ctx context.Context, env *cli.Env, args []string) error {
 	if o.finish {
 		cfg.Finish = control.Verify(o.verify)
 	}
+	if keeper.Restarts() == 0 {
+		cfg.Ready = func() { fmt.Fprintf(env.Stdout, "%s is at %s, on its way to %s\n", args[0], args[2], args[1]) }
+	}
 	v, err := New(cfg)
 	if err != nil {
 		return err
-	}
-	if keeper.Restarts() == 0 {
-		if _, err := fmt.Fprintf(env.Stdout, "%s is at %s, on its way to %s\n", args[0], args[2], args[1]); err != nil {
-			return errors.Join(err, v.Close())
-		}
 	}
 	return o.watch(ctx, env, v)
 }

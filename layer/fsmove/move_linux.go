@@ -27,6 +27,7 @@ type Config struct {
 	// Finish says that the destination takes the mount's place as soon as everything has arrived and has been verified as it says. Empty: when somebody asks for that.
 	Finish control.Verify
 	Seat   *keeper.Seat // outlives this process; nil: nothing does
+	Ready  func()       // is called when the move can be asked; may be nil
 	Logger *slog.Logger
 }
 
@@ -147,6 +148,9 @@ func (v *Move) Run(ctx context.Context) (err error) {
 	if v.server, err = control.Serve(v, v.cfg.MountPoint, v.logger); err != nil {
 		stop()
 		return errors.Join(err, v.mount.Abort(), <-served, ignoreEnd(<-over), v.migration.Close())
+	}
+	if v.cfg.Ready != nil {
+		v.cfg.Ready()
 	}
 	select {
 	case err = <-served:

@@ -24,6 +24,7 @@ import (
 
 	"usui/host/need"
 	"usui/layer/fsmove/control"
+	"usui/layer/fsmove/keeper"
 	"usui/layer/fsmove/migration"
 	"usui/layer/fsmove/tree"
 )
@@ -39,6 +40,21 @@ func TestMain(m *testing.M) {
 			os.Exit(1)
 		}
 		os.Exit(0)
+	}
+	if keeper.Worker() {
+		if err := worker(os.Args[1:]); err != nil {
+			fmt.Println(err)
+			os.Exit(1)
+		}
+		os.Exit(0)
+	}
+	if paths := os.Getenv(keepEnv); paths != "" {
+		status, err := kept(strings.Split(paths, ":"))
+		if err != nil {
+			fmt.Println(err)
+			os.Exit(1)
+		}
+		os.Exit(status)
 	}
 	os.Exit(m.Run())
 }

@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"os"
 	"sync"
+	"sync/atomic"
 
 	"github.com/hanwen/go-fuse/v2/fuse"
 	"golang.org/x/sys/unix"
@@ -26,8 +27,9 @@ type Mount struct {
 	fs       *fileSystem
 	protocol *fuse.ProtocolServer
 	seat     *keeper.Seat
-	dev      int         // the seat's
-	wake     *eventfd.FD // ends Serve
+	dev      int            // the seat's
+	answered *atomic.Uint64 // the seat's
+	wake     *eventfd.FD    // ends Serve
 	path     string
 	placing  sync.Mutex // held while it is mounted, and taken away
 	released bool       // guarded by placing; Serve has ended, and nothing is mounted
@@ -48,7 +50,7 @@ func New(m *migration.Migration, seat *keeper.Seat, path string, logger *slog.Lo
 	if err != nil {
 		return nil, errors.Join(err, seat.Close())
 	}
-	d := &Mount{wake: wake, seat: seat, dev: seat.Device, path: path}
+	d := &Mount{wake: wake, seat: seat, dev: seat.Device, answered: seat.Table.Work(), path: path}
 	if d.fs, err = newFileSystem(m, seat, logger); err != nil {
 		return nil, errors.Join(err, d.release())
 	}
@@ -156,6 +158,7 @@ func (d *Mount) answer(request []byte) {
 }
 
 func (d *Mount) reply(p []byte) {
+	d.answered.Add(1)
 	if _, err := unix.Write(d.dev, p); err != nil && !errors.Is(err, unix.ENOENT) && !errors.Is(err, unix.ENODEV) { // whoever waited has gone
 		d.fs.logger.Error("reply to the kernel", "err", err)
 	}
@@ -167,6 +170,9 @@ func (d *Mount) Exchange() error {
 	before, ok := d.enterState(keeper.Exchanging)
 	if !ok {
 		return ErrGone
+	}
+	if d.path == d.fs.dst.Path() { // what the mount hides is what takes its place
+		return d.Close()
 	}
 	if before == keeper.Exchanging { // of a process that was killed: it is done, or was not begun
 		done, err := beneath(d.path, d.fs.dst.Fd())

@@ -181,15 +181,14 @@ func (d *Mount) remember(request []byte) error {
 // succeed goes on with a connection that another process began, and has the kernel send again what that has not answered.
 func (d *Mount) succeed() error {
 	begun := d.seat.Table.Text()
-	if begun == nil {
-		return errors.New("the process before this one ended before the kernel had begun to ask")
+	if begun != nil { // else the kernel asks that of this one
+		p := make([]byte, bufferBytes)
+		n, status := d.protocol.HandleRequest([][]byte{begun}, [][]byte{p})
+		if !status.Ok() {
+			return fmt.Errorf("to begin as the process before this one: %v", status)
+		}
+		d.reply(p[:n]) // or that has done so
 	}
-	p := make([]byte, bufferBytes)
-	n, status := d.protocol.HandleRequest([][]byte{begun}, [][]byte{p})
-	if !status.Ok() {
-		return fmt.Errorf("to begin as the process before this one: %v", status)
-	}
-	d.reply(p[:n])                        // or that has done so
 	const headBytes, notifyResend = 16, 7 // struct fuse_out_header, FUSE_NOTIFY_RESEND
 	notice := binary.NativeEndian.AppendUint32(nil, headBytes)
 	notice = binary.NativeEndian.AppendUint32(notice, notifyResend)

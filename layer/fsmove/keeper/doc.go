@@ -20,5 +20,5 @@
 //
 // # Limits
 //
-// A worker that ends too often in a short time is given up, and clients are cut off. A keeper that is killed leaves a worker that goes on, and that nobody starts again. Linux.
+// Workers that end one after the other without having answered anything are given up, and clients are cut off. A keeper that is killed leaves a worker that goes on, and that nobody starts again. Linux.
 package keeper

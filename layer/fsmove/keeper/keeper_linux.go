@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
+	"slices"
 	"strconv"
 	"syscall"
 	"time"
@@ -20,11 +21,16 @@ type Config struct {
 	Logger              *slog.Logger
 }
 
-// How often a worker may be started again: tooMany times within tooSoon is more than an accident.
+// A worker that is killed is followed by the next one at once, but for those that are killed often: after so many within a minute there is a pause, which doubles each time up to longest.
 const (
-	tooMany = 10
-	tooSoon = time.Minute
+	often    = 10
+	minute   = time.Minute
+	shortest = 10 * time.Millisecond
+	longest  = time.Second
 )
+
+// useless is how many workers in a row may end without having answered anything.
+const useless = 10
 
 // keeper is one at work.
 type keeper struct {
@@ -32,7 +38,9 @@ type keeper struct {
 	seat *Seat
 	kept map[uint64]int // descriptors
 	made int            // workers
-	ends []time.Time    // of the last workers that were killed
+	ends []time.Time    // of workers that were killed within the last minute
+	done uint64         // by all workers before
+	idle int            // workers, the last ones, which did nothing
 }
 
 // Run starts a worker, and another one whenever it is killed or panics, until one ends by itself; its status is the result. When ctx ends the worker is asked to end.
@@ -54,7 +62,7 @@ func Run(ctx context.Context, cfg Config) (status int, err error) {
 		if err != nil || !crashed(state) {
 			return state.ExitCode(), err
 		}
-		if err := k.again(state); err != nil {
+		if err := k.again(ctx, state); err != nil {
 			return 0, err
 		}
 	}
@@ -75,19 +83,29 @@ func crashed(state *os.ProcessState) bool {
 	return ok && (s.Signaled() || s.ExitStatus() == goPanic)
 }
 
-// again says why another worker cannot be started.
-func (k *keeper) again(state *os.ProcessState) error {
-	now := time.Now()
-	if k.ends = append(k.ends, now); len(k.ends) > tooMany {
-		k.ends = k.ends[1:]
-		if now.Sub(k.ends[0]) < tooSoon {
-			return fmt.Errorf("the process that serves clients has ended %d times within %v, the last time by %v: start again to go on", tooMany, tooSoon, state)
-		}
-	}
+// again waits until another worker may be started, or says why none can be.
+func (k *keeper) again(ctx context.Context, state *os.ProcessState) error {
 	if k.seat.Table.State().Load() == Fresh {
 		return fmt.Errorf("the process that serves clients ended before it served any, by %v", state)
 	}
-	k.Logger.Error("the process that serves clients has ended; they wait for another one", "by", state.String())
+	if done := k.seat.Table.Work().Load(); done != k.done {
+		k.done, k.idle = done, 0
+	}
+	if k.idle++; k.idle > useless {
+		return fmt.Errorf("the process that serves clients has ended %d times without having served any, the last time by %v: start again to go on", useless, state)
+	}
+	now := time.Now()
+	k.ends = append(slices.DeleteFunc(k.ends, func(t time.Time) bool { return now.Sub(t) > minute }), now)
+	k.Logger.Error("the process that serves clients has ended; they wait for another one", "by", state.String(), "times", len(k.ends))
+	if len(k.ends) <= often {
+		return nil
+	}
+	timer := time.NewTimer(min(longest, shortest<<min(len(k.ends)-often, 16)))
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+	case <-ctx.Done(): // the next one ends in order
+	}
 	return nil
 }
 
