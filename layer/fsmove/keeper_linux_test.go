@@ -142,11 +142,12 @@ func TestClientsDoNotNoticeThatTheProcessIsKilled(t *testing.T) {
 	v := startKept(t, src, dst, at)
 	var clients sync.WaitGroup
 	var over atomic.Bool
+	steps := make(chan struct{}) // a client has done something
 	rounds := make([]int, 4)
 	for i := range rounds {
 		clients.Go(func() { // until all kills are done
 			for !over.Load() {
-				if err := useOnce(filepath.Join(at, fmt.Sprint("client", i)), rounds[i]); err != nil {
+				if err := useOnce(filepath.Join(at, fmt.Sprint("client", i)), rounds[i], steps); err != nil {
 					t.Errorf("client %d in round %d: %v", i, rounds[i], err)
 					return
 				}
@@ -165,11 +166,18 @@ func TestClientsDoNotNoticeThatTheProcessIsKilled(t *testing.T) {
 			}
 		}
 	})
+	idle := make(chan struct{})
+	go func() { clients.Wait(); close(idle) }() // until they end
 	for range kills {
+		select {
+		case <-steps: // each process has answered something
+		case <-idle:
+			t.FailNow()
+		}
 		v.kill(t)
 	}
 	over.Store(true)
-	clients.Wait()
+	<-idle
 	c, s := v.ask(t)
 	if s.Restarts != kills {
 		t.Errorf("%d processes were started again, want %d", s.Restarts, kills)
@@ -194,7 +202,7 @@ func TestClientsDoNotNoticeThatTheProcessIsKilled(t *testing.T) {
 }
 
 // useOnce makes, changes and removes things in a folder of a client's own. Each step would fail, or give something else, if it was done twice or not at all.
-func useOnce(dir string, round int) error {
+func useOnce(dir string, round int, steps chan<- struct{}) error {
 	in := func(name string) string { return filepath.Join(dir, name) }
 	if round == 0 {
 		if err := os.Mkdir(dir, 0o700); err != nil {
@@ -249,6 +257,10 @@ func useOnce(dir string, round int) error {
 	} {
 		if err := step(); err != nil {
 			return err
+		}
+		select {
+		case steps <- struct{}{}:
+		default: // nobody waits for that
 		}
 	}
 	return nil
