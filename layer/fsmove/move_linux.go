@@ -69,8 +69,8 @@ func apart(cfg Config) error {
 }
 
 // Run serves clients and fetches what they do not ask for, once. When everything has arrived the destination itself takes the mount's place, and Run returns nil once nobody has a
-// file open that was opened before, or ctx ends. When ctx ends before that, the mount goes with all that is open in it, and another New goes on. What cannot be moved is its error, and has
-// clients served until ctx ends.
+// file open that was opened before, or ctx ends. When ctx ends before that, the mount goes with all that is open in it, and another New goes on. What cannot be moved is tried
+// again until ctx ends. That the journal cannot be read or written is its error, and has clients served until ctx ends.
 func (v *Move) Run(ctx context.Context) (err error) {
 	served, arrived := make(chan error, 1), make(chan error, 1)
 	moving, stop := context.WithCancel(ctx)
@@ -89,7 +89,7 @@ func (v *Move) Run(ctx context.Context) (err error) {
 		err = ctx.Err()
 	}
 	if err != nil && ctx.Err() == nil { // clients have nothing to do with that
-		v.logger.Error("not everything can be moved: clients go on, and to start again tries again", "err", err)
+		v.logger.Error("nothing more is moved: clients go on, and to start again tries again", "err", err)
 		select {
 		case gone := <-served:
 			return errors.Join(err, gone, ErrUnmounted)
