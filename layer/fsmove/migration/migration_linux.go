@@ -49,6 +49,7 @@ type Migration struct {
 	listings map[tree.Handle]*listing // guarded by mu; under way
 	stats    Stats                    // guarded by mu
 	failures map[tree.Handle]*Failure // guarded by mu
+	closed   bool
 	hook     func(step string)        // called after each step that a crash can come behind; for tests
 }
 
@@ -234,8 +235,12 @@ func (m *Migration) begin() error {
 // Destination is the tree that the migration makes.
 func (m *Migration) Destination() *tree.Root { return m.dst }
 
-// Close ends the process's part in it; New goes on. No File is in use any more.
+// Close ends the process's part in it; New goes on. A second Close does nothing. No File is in use any more.
 func (m *Migration) Close() error {
+	if m.closed {
+		return nil
+	}
+	m.closed = true
 	err := m.closeState()
 	if m.dst != nil {
 		err = errors.Join(err, m.dst.Close())
