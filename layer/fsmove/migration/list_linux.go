@@ -3,6 +3,7 @@ package migration
 import (
 	"context"
 	"errors"
+	"fmt"
 	"os"
 
 	"golang.org/x/sys/unix"
@@ -73,6 +74,9 @@ func (m *Migration) list(ctx context.Context, h tree.Handle) error {
 	if err != nil || !ok {
 		return err
 	}
+	if m.journal.Short() { // what would be made has records
+		return fmt.Errorf("list %q: no room for the journal: %w", rec.Path, unix.ENOSPC)
+	}
 	dst, err := m.dst.Open(h, unix.O_RDONLY|unix.O_DIRECTORY)
 	if err != nil {
 		return err
@@ -85,6 +89,9 @@ func (m *Migration) list(ctx context.Context, h tree.Handle) error {
 	defer w.unlock()
 	if err := w.make(ctx); err != nil {
 		w.change.Drop()
+		if NoRoom(err) { // which is better left to others
+			err = errors.Join(err, wipe(dst, rec.Path == ""))
+		}
 		return err
 	}
 	w.change.DropFolder(h)

@@ -50,7 +50,7 @@ type Migration struct {
 	stats    Stats                    // guarded by mu
 	failures map[tree.Handle]*Failure // guarded by mu
 	closed   bool
-	hook     func(step string)        // called after each step that a crash can come behind; for tests
+	hook     func(step string) // called after each step that a crash can come behind; for tests
 }
 
 // Config is what a migration is made of.

@@ -33,6 +33,7 @@ func (m *Migration) Run(ctx context.Context) error {
 			pause = firstPause
 			continue
 		}
+		m.step("pause")
 		select {
 		case <-ctx.Done():
 			return context.Cause(ctx)
@@ -43,7 +44,18 @@ func (m *Migration) Run(ctx context.Context) error {
 }
 
 // pass does what there is to do when it begins, and says whether there was anything, and whether any of it was done. What is listed has folders, perhaps, so that files come in a later one.
+// It ends when the destination is full.
 func (m *Migration) pass(ctx context.Context) (more, did bool, err error) {
+	noRoom := m.journal.Short()
+	defer func() {
+		if errors.Is(err, errFull) {
+			noRoom, more, did, err = true, true, false, nil
+		}
+		m.count(func(s *Stats) { s.NoRoom = noRoom })
+	}()
+	if noRoom {
+		return true, false, nil
+	}
 	more, did, err = groups(ctx, m.journal.Folders(), func(group []tree.Handle) (bool, error) { return m.listAll(ctx, group) })
 	if did || err != nil {
 		return more, did, err
@@ -51,6 +63,9 @@ func (m *Migration) pass(ctx context.Context) (more, did bool, err error) {
 	filled, did, err := groups(ctx, m.journal.Files(), func(group []tree.Handle) (bool, error) { return m.fillAll(ctx, group) })
 	return more || filled, did, err
 }
+
+// errFull says that there is no use in going on.
+var errFull = errors.New("the destination is full")
 
 // So many entries are done with at a time, and so many at once: the destination's log has one commit for those that are synced together, and a source that is far away
 // has several requests to answer.
@@ -105,18 +120,22 @@ func each(ctx context.Context, n int, f func(i int) error) []error {
 // listAll lists folders, and forgets those that a client has removed, which were empty. It says whether any was done with.
 func (m *Migration) listAll(ctx context.Context, group []tree.Handle) (did bool, err error) {
 	c := m.journal.Change()
+	noRoom := false
 	for i, err := range each(ctx, len(group), func(i int) error { return m.List(ctx, group[i]) }) {
 		if errors.Is(err, tree.ErrGone) {
 			c.DropFolder(group[i])
 			err = nil
 		}
-		did = did || err == nil
+		did, noRoom = did || err == nil, noRoom || NoRoom(err)
 		m.tried(ctx, group[i], err, func() string {
 			rec, _, _ := m.journal.Folder(group[i]) // it was there a moment ago
 			return rec.Path
 		})
 	}
-	return did, c.Apply()
+	if err := c.Apply(); err != nil || !noRoom {
+		return did, err
+	}
+	return did, errFull
 }
 
 // fillAll finishes files, and forgets those that are gone. It says whether any was done with.
@@ -138,6 +157,7 @@ func (m *Migration) fillAll(ctx context.Context, group []tree.Handle) (did bool,
 	}
 	var gone []tree.Handle
 	var done []*File
+	noRoom := false
 	for i, err := range each(ctx, len(files), func(i int) error { return files[i].endure(ctx) }) {
 		f := files[i]
 		switch {
@@ -146,7 +166,11 @@ func (m *Migration) fillAll(ctx context.Context, group []tree.Handle) (did bool,
 		case errors.Is(err, tree.ErrGone):
 			gone, err = append(gone, f.handle), nil
 		}
+		noRoom = noRoom || NoRoom(err)
 		m.tried(ctx, f.handle, err, f.path)
 	}
-	return len(done)+len(gone) > 0, m.forget(done, gone)
+	if err := m.forget(done, gone); err != nil || !noRoom {
+		return len(done)+len(gone) > 0, err
+	}
+	return len(done)+len(gone) > 0, errFull
 }

@@ -10,6 +10,7 @@ type Stats struct {
 	BytesFetched  uint64
 	Lost          uint64    // entries and attributes that Skipped tells
 	Failing       int       // what Failures tells
+	NoRoom        bool      // the destination is full, or was a moment ago
 	Away          time.Time // since when the source is not there; zero if it is
 }
 

@@ -8,6 +8,7 @@ import (
 	"log/slog"
 
 	"github.com/cockroachdb/pebble/v2"
+	"github.com/cockroachdb/pebble/v2/vfs"
 
 	"usui/layer/fsmove/tree"
 )
@@ -22,11 +23,24 @@ const (
 )
 
 // Journal is open records.
-type Journal struct{ db *pebble.DB }
+type Journal struct {
+	db   *pebble.DB
+	room *room
+}
 
 // Open opens the records in a folder, or makes the folder. It is locked until Close: the error for a second process says so.
+// Beside it, room on the disk is kept back for it.
 func Open(folder string, logger *slog.Logger) (*Journal, error) {
+	return openIn(vfs.Default, folder, keptPieces, keptBytes, logger)
+}
+
+func openIn(fs vfs.FS, folder string, pieces int, bytes int64, logger *slog.Logger) (*Journal, error) {
+	room, err := openRoom(fs, folder+".room", pieces, bytes, logger)
+	if err != nil {
+		return nil, err
+	}
 	db, err := pebble.Open(folder, &pebble.Options{
+		FS:                 room,
 		FormatMajorVersion: pebble.FormatNewest,
 		Logger:             quiet{logger},
 		MemTableSize:       16 << 20,
@@ -34,7 +48,7 @@ func Open(folder string, logger *slog.Logger) (*Journal, error) {
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", folder, err)
 	}
-	return &Journal{db}, nil
+	return &Journal{db, room}, nil
 }
 
 // quiet is what Pebble tells: its news are for those who debug it.
@@ -46,6 +60,9 @@ func (q quiet) Fatalf(format string, a ...any) { panic(fmt.Sprintf("journal: "+f
 
 // Close closes it.
 func (j *Journal) Close() error { return j.db.Close() }
+
+// Short says that the file system of the journal has no room, or had none a moment ago: what can wait should, for changes live on what was kept back.
+func (j *Journal) Short() bool { return j.room.short() }
 
 // Header is the migration that the journal is of, false if there is none yet.
 func (j *Journal) Header() (h Header, ok bool, err error) {
