@@ -59,6 +59,9 @@ func New(cfg Config) (_ *Move, err error) {
 		if err := cfg.Resolve(); err != nil {
 			return nil, err
 		}
+		if cfg.Seat, err = keeper.New(cfg.Source, cfg.Destination); err != nil {
+			return nil, err
+		}
 	}
 	unix.Umask(0)
 	v := &Move{
@@ -66,7 +69,7 @@ func New(cfg Config) (_ *Move, err error) {
 		arrived: make(chan struct{}), exchanged: make(chan struct{}), ended: make(chan struct{}),
 	}
 	if err := v.open(); err != nil {
-		return nil, err
+		return nil, errors.Join(err, cfg.Seat.Close())
 	}
 	if v.mount, err = front.New(v.migration, cfg.Seat, cfg.MountPoint, cfg.Logger); err != nil {
 		return nil, errors.Join(err, v.migration.Close())
@@ -107,20 +110,19 @@ func apart(cfg Config) error {
 // open opens the migration. A process before this one may have ended it, and left clients with files open.
 func (v *Move) open() (err error) {
 	cfg := migration.Config{Source: v.cfg.Source, Destination: v.cfg.Destination, Logger: v.logger}
-	if seat := v.cfg.Seat; seat != nil {
-		if cfg.SourceRoot, err = tree.From(seat.Source, v.cfg.Source); err != nil {
+	seat := v.cfg.Seat
+	if cfg.DestinationRoot, err = tree.From(seat.Destination, v.cfg.Destination); err != nil {
+		return err
+	}
+	if seat.Table.State().Load() == keeper.Gone {
+		begun, err := migration.Begun(cfg.DestinationRoot)
+		if err != nil || !begun {
+			v.migration = migration.Ended(cfg.DestinationRoot, v.logger)
 			return err
 		}
-		if cfg.DestinationRoot, err = tree.From(seat.Destination, v.cfg.Destination); err != nil {
-			return errors.Join(err, cfg.SourceRoot.Close())
-		}
-		if seat.Table.State().Load() == keeper.Gone {
-			begun, err := migration.Begun(cfg.DestinationRoot)
-			if err != nil || !begun {
-				v.migration = migration.Ended(cfg.DestinationRoot, v.logger)
-				return errors.Join(err, cfg.SourceRoot.Close())
-			}
-		}
+	}
+	if in, err := filepath.Rel(v.cfg.MountPoint, v.cfg.Source); err == nil && filepath.IsLocal(in) { // the mount hides it
+		cfg.SourceFd = seat.Source
 	}
 	if v.migration, err = migration.New(cfg); err != nil {
 		return err
@@ -147,7 +149,7 @@ func (v *Move) Run(ctx context.Context) (err error) {
 	}
 	if v.server, err = control.Serve(v, v.cfg.MountPoint, v.logger); err != nil {
 		stop()
-		return errors.Join(err, v.mount.Abort(), <-served, ignoreEnd(<-over), v.migration.Close())
+		return errors.Join(err, v.mount.Abort(), <-served, <-over, v.migration.Close())
 	}
 	if v.cfg.Ready != nil {
 		v.cfg.Ready()
@@ -161,7 +163,7 @@ func (v *Move) Run(ctx context.Context) (err error) {
 		err = errors.Join(v.mount.Abort(), <-served)
 	}
 	stop()
-	err = errors.Join(err, ignoreEnd(<-over))
+	err = errors.Join(err, <-over)
 	close(v.ended)
 	v.ending.Lock() // who ends the move has answered
 	defer v.ending.Unlock()
@@ -179,14 +181,6 @@ func (v *Move) shutdown() error {
 // shutdownTime is how long who waits for an answer may take to read it.
 const shutdownTime = 2 * time.Second
 
-// ignoreEnd is an error that says more than that something was told to end.
-func ignoreEnd(err error) error {
-	if errors.Is(err, context.Canceled) {
-		return nil
-	}
-	return err
-}
-
 // migrate fetches everything.
 func (v *Move) migrate(ctx context.Context) error {
 	if v.mount.Gone() { // a process before this one has seen to it
@@ -197,13 +191,14 @@ func (v *Move) migrate(ctx context.Context) error {
 		return v.migration.Finish()
 	}
 	err := v.migration.Run(ctx)
-	if err == nil {
+	switch {
+	case err == nil:
 		v.enter(control.Arrived)
 		close(v.arrived)
-		return nil
-	}
-	if ctx.Err() == nil { // clients have nothing to do with that
-		v.logger.Error("not everything can be moved: clients go on, and to start again tries again", "err", err)
+	case ctx.Err() != nil:
+		err = nil
+	default: // clients have nothing to do with that
+		v.logger.Error("nothing more is moved: clients go on, and to start again tries again", "err", err)
 	}
 	return err
 }

@@ -38,14 +38,8 @@ type Mount struct {
 }
 
 // New mounts the destination of a migration on a directory, for all users, or goes on with the mount of a process that sat on the seat before. Nobody is answered before Serve. The
-// seat is the mount's from then on; nil is one of its own.
+// seat is the mount's from then on.
 func New(m *migration.Migration, seat *keeper.Seat, path string, logger *slog.Logger) (*Mount, error) {
-	if seat == nil {
-		var err error
-		if seat, err = keeper.New(); err != nil {
-			return nil, err
-		}
-	}
 	wake, err := eventfd.New()
 	if err != nil {
 		return nil, errors.Join(err, seat.Close())

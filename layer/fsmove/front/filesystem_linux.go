@@ -1,6 +1,7 @@
 package front
 
 import (
+	"context"
 	"errors"
 	"log/slog"
 	"sync"
@@ -64,6 +65,8 @@ func (s *fileSystem) status(err error) fuse.Status {
 		return fuse.OK
 	case errors.Is(err, tree.ErrGone):
 		return fuse.Status(unix.ESTALE)
+	case errors.Is(err, context.Canceled):
+		return fuse.EINTR
 	case errors.As(err, new(*migration.SourceError)) && !migration.NoRoom(err):
 		s.logger.Error("a client got an error", "err", err)
 		return fuse.EIO
@@ -74,9 +77,29 @@ func (s *fileSystem) status(err error) fuse.Status {
 	return fuse.EIO
 }
 
+// until is a context that ends when the kernel says that nobody waits for a request any more.
+func until(cancel <-chan struct{}) context.Context { return request{context.Background(), cancel} }
+
+// request is the context of one: a goroutine for each would be the price of the ordinary ones.
+type request struct {
+	context.Context
+	cancel <-chan struct{}
+}
+
+func (r request) Done() <-chan struct{} { return r.cancel }
+
+func (r request) Err() error {
+	select {
+	case <-r.cancel:
+		return context.Canceled
+	default:
+		return nil
+	}
+}
+
 // in calls f with a folder.
-func (s *fileSystem) in(id uint64, f func(dir int) error) fuse.Status {
-	dir, err := s.folder(id, unix.O_PATH)
+func (s *fileSystem) in(ctx context.Context, id uint64, f func(dir int) error) fuse.Status {
+	dir, err := s.folder(ctx, id, unix.O_PATH)
 	if err != nil {
 		return s.status(err)
 	}
@@ -85,11 +108,11 @@ func (s *fileSystem) in(id uint64, f func(dir int) error) fuse.Status {
 }
 
 // change calls f with a folder whose names it changes.
-func (s *fileSystem) change(id uint64, f func(dir int) error) fuse.Status {
+func (s *fileSystem) change(ctx context.Context, id uint64, f func(dir int) error) fuse.Status {
 	if err := s.m.Touch(); err != nil {
 		return s.status(err)
 	}
-	return s.in(id, f)
+	return s.in(ctx, id, f)
 }
 
 // changeAt calls f with a node that it changes.
@@ -116,11 +139,11 @@ func secret(id uint64, name string) bool {
 }
 
 // Lookup implements [fuse.RawFileSystem].
-func (s *fileSystem) Lookup(_ <-chan struct{}, in *fuse.InHeader, name string, out *fuse.EntryOut) fuse.Status {
+func (s *fileSystem) Lookup(cancel <-chan struct{}, in *fuse.InHeader, name string, out *fuse.EntryOut) fuse.Status {
 	if secret(in.NodeId, name) {
 		return fuse.ENOENT
 	}
-	return s.in(in.NodeId, func(dir int) error { return s.know(dir, name, out) })
+	return s.in(until(cancel), in.NodeId, func(dir int) error { return s.know(dir, name, out) })
 }
 
 // GetAttr implements [fuse.RawFileSystem].
@@ -129,16 +152,17 @@ func (s *fileSystem) GetAttr(_ <-chan struct{}, in *fuse.GetAttrIn, out *fuse.At
 }
 
 // SetAttr implements [fuse.RawFileSystem].
-func (s *fileSystem) SetAttr(_ <-chan struct{}, in *fuse.SetAttrIn, out *fuse.AttrOut) fuse.Status {
+func (s *fileSystem) SetAttr(cancel <-chan struct{}, in *fuse.SetAttrIn, out *fuse.AttrOut) fuse.Status {
 	h, err := s.handleOf(in.NodeId)
 	if err != nil {
 		return s.status(err)
 	}
-	if err := s.m.List(h); err != nil { // which sets a folder's times
+	ctx := until(cancel)
+	if err := s.m.List(ctx, h); err != nil { // which sets a folder's times
 		return s.status(err)
 	}
 	return s.changeAt(in.NodeId, func(fd int) error {
-		if err := s.setAttr(h, fd, &in.SetAttrInCommon); err != nil {
+		if err := s.setAttr(ctx, h, fd, &in.SetAttrInCommon); err != nil {
 			return err
 		}
 		return s.attributes(in.NodeId, fd, out)
@@ -146,7 +170,7 @@ func (s *fileSystem) SetAttr(_ <-chan struct{}, in *fuse.SetAttrIn, out *fuse.At
 }
 
 // setAttr does what [fuse.SetAttrIn] says, in the order in which one part changes others: a new owner or size takes set-user-ID away, a new size changes times.
-func (s *fileSystem) setAttr(h tree.Handle, fd int, in *fuse.SetAttrInCommon) error {
+func (s *fileSystem) setAttr(ctx context.Context, h tree.Handle, fd int, in *fuse.SetAttrInCommon) error {
 	uid, newUID := in.GetUID()
 	gid, newGID := in.GetGID()
 	if newUID || newGID {
@@ -162,7 +186,7 @@ func (s *fileSystem) setAttr(h tree.Handle, fd int, in *fuse.SetAttrInCommon) er
 		defer file.Release()
 	}
 	if size, ok := in.GetSize(); ok {
-		if err := s.truncate(h, file, int64(size)); err != nil {
+		if err := s.truncate(ctx, h, file, int64(size)); err != nil {
 			return err
 		}
 	}
@@ -182,7 +206,7 @@ func (s *fileSystem) setAttr(h tree.Handle, fd int, in *fuse.SetAttrInCommon) er
 		return unix.UtimesNanoAt(fd, "", times[:], unix.AT_EMPTY_PATH|unix.AT_SYMLINK_NOFOLLOW)
 	}
 	if file != nil {
-		return file.SetTimes(set)
+		return file.SetTimes(ctx, set)
 	}
 	return set()
 }
@@ -205,9 +229,9 @@ func timespec(in *fuse.SetAttrInCommon, bit, now uint32, sec uint64, nsec uint32
 }
 
 // truncate gives a file another size. file is nil for one that is complete.
-func (s *fileSystem) truncate(h tree.Handle, file *migration.File, size int64) error {
+func (s *fileSystem) truncate(ctx context.Context, h tree.Handle, file *migration.File, size int64) error {
 	if file != nil {
-		return file.Truncate(size)
+		return file.Truncate(ctx, size)
 	}
 	fd, err := s.dst.Open(h, unix.O_WRONLY)
 	if err != nil {

@@ -1,6 +1,7 @@
 package front
 
 import (
+	"context"
 	"hash/fnv"
 	"sync"
 	"sync/atomic"
@@ -63,7 +64,7 @@ func (s *fileSystem) open(id uint64, flags int) (int, error) {
 }
 
 // folder opens a folder whose names are to be used, which is listed before.
-func (s *fileSystem) folder(id uint64, flags int) (int, error) {
+func (s *fileSystem) folder(ctx context.Context, id uint64, flags int) (int, error) {
 	s.mu.Lock()
 	n := s.nodes[id]
 	if n == nil {
@@ -73,7 +74,7 @@ func (s *fileSystem) folder(id uint64, flags int) (int, error) {
 	h, listed := n.handle, n.listed
 	s.mu.Unlock()
 	if !listed {
-		if err := s.m.List(h); err != nil {
+		if err := s.m.List(ctx, h); err != nil {
 			return -1, err
 		}
 		s.mu.Lock()

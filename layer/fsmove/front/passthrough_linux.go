@@ -108,7 +108,7 @@ func (s *fileSystem) leave(o *opened) {
 		}
 	}
 	if len(n.opened) == 0 && n.passed {
+		s.seat.Table.Drop(n.passing) // first: a file that the kernel knows in vain does no harm
 		s.unpass(n)
-		s.seat.Table.Drop(n.passing)
 	}
 }

@@ -76,8 +76,8 @@ func (s *fileSystem) restore() error {
 			n.passed, n.backing, n.passing = true, int32(r.Count), slot
 			continue
 		}
-		s.unpass(&node{backing: int32(r.Count)}) // nobody was told of it
 		s.seat.Table.Drop(slot)
+		s.unpass(&node{backing: int32(r.Count)}) // nobody was told of it
 	}
 	return nil
 }

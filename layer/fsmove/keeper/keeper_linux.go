@@ -45,18 +45,12 @@ type keeper struct {
 
 // Run starts a worker, and another one whenever it is killed or panics, until one ends by itself; its status is the result. When ctx ends the worker is asked to end.
 func Run(ctx context.Context, cfg Config) (status int, err error) {
-	seat, err := New()
+	seat, err := New(cfg.Source, cfg.Destination)
 	if err != nil {
 		return 0, err
 	}
 	k := &keeper{Config: cfg, seat: seat, kept: map[uint64]int{}}
 	defer func() { err = errors.Join(err, seat.Close()) }()
-	if seat.Source, err = folder(cfg.Source); err != nil {
-		return 0, err
-	}
-	if seat.Destination, err = folder(cfg.Destination); err != nil {
-		return 0, err
-	}
 	for {
 		state, err := k.work(ctx)
 		if err != nil || !crashed(state) {
@@ -66,14 +60,6 @@ func Run(ctx context.Context, cfg Config) (status int, err error) {
 			return 0, err
 		}
 	}
-}
-
-func folder(path string) (int, error) {
-	fd, err := unix.Open(path, unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
-	if err != nil {
-		return -1, &os.PathError{Op: "open", Path: path, Err: err}
-	}
-	return fd, nil
 }
 
 // crashed says that a process did not end by itself: it was killed, or the runtime of Go has ended it.

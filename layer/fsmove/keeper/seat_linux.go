@@ -17,7 +17,7 @@ import (
 type Seat struct {
 	Device int // of FUSE
 	Table  *live.Table
-	// Source and Destination are O_PATH descriptors of the directories, which the mount may hide: -1 without a keeper.
+	// Source and Destination are O_PATH descriptors of the directories, which the mount may hide.
 	Source, Destination int
 	Kept                map[uint64]int // files that have no name any more, by the number that the kernel has for them
 
@@ -57,17 +57,33 @@ const (
 	messageBytes = 16
 )
 
-// New makes a seat that nobody keeps: a process that ends takes it along.
-func New() (*Seat, error) {
-	table, err := live.New()
-	if err != nil {
+// New makes a seat for what is moved between two directories. Nobody keeps it: a process that ends takes it along.
+func New(source, destination string) (_ *Seat, err error) {
+	s := &Seat{Device: -1, Source: -1, Destination: -1, socket: -1}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, s.Close())
+		}
+	}()
+	if s.Source, err = openFolder(source); err != nil {
 		return nil, err
 	}
-	device, err := openDevice()
-	if err != nil {
-		return nil, errors.Join(err, table.Close())
+	if s.Destination, err = openFolder(destination); err != nil {
+		return nil, err
 	}
-	return &Seat{Device: device, Table: table, Source: -1, Destination: -1, socket: -1}, nil
+	if s.Device, err = openDevice(); err != nil {
+		return nil, err
+	}
+	s.Table, err = live.New()
+	return s, err
+}
+
+func openFolder(path string) (int, error) {
+	fd, err := unix.Open(path, unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return -1, &os.PathError{Op: "open", Path: path, Err: err}
+	}
+	return fd, nil
 }
 
 func openDevice() (int, error) {
@@ -147,8 +163,11 @@ func (s *Seat) tell(what, number uint64, fd int) error {
 
 // Close ends this process's part. The kernel ends the connection with the last descriptor of its device.
 func (s *Seat) Close() error {
-	err := errors.Join(os.NewSyscallError("close", unix.Close(s.Device)), s.Table.Close())
-	for _, fd := range []int{s.Source, s.Destination} {
+	var err error
+	if s.Table != nil {
+		err = s.Table.Close()
+	}
+	for _, fd := range []int{s.Device, s.Source, s.Destination} {
 		if fd >= 0 {
 			err = errors.Join(err, os.NewSyscallError("close", unix.Close(fd)))
 		}

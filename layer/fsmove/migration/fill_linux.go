@@ -3,7 +3,6 @@ package migration
 import (
 	"context"
 	"errors"
-	"fmt"
 	"os"
 	"slices"
 
@@ -12,11 +11,8 @@ import (
 	"usui/layer/fsmove/tree"
 )
 
-// fetchBytes is how much is fetched at a time.
-const fetchBytes = 256 << 10
-
-// ready has what is between two offsets at the destination. f.mu is held.
-func (f *File) ready(off, end int64) error {
+// ready has what is between two offsets at the destination. f.io is held.
+func (f *File) ready(ctx context.Context, off, end int64) error {
 	if f.full {
 		return nil
 	}
@@ -28,7 +24,7 @@ func (f *File) ready(off, end int64) error {
 	holes, err := f.holes(off, end)
 	for _, h := range holes {
 		if err == nil {
-			err = f.fill(h.off, h.end)
+			err = f.fill(ctx, h.off, h.end)
 		}
 	}
 	return err
@@ -37,7 +33,7 @@ func (f *File) ready(off, end int64) error {
 // hole is what is not at the destination.
 type hole struct{ off, end int64 }
 
-// holes are those between two offsets. f.mu is held, and the file is open.
+// holes are those between two offsets. f.io is held, and the file is open.
 func (f *File) holes(off, end int64) (all []hole, err error) {
 	for off < end {
 		from, err := unix.Seek(f.dst, off, unix.SEEK_HOLE)
@@ -60,83 +56,29 @@ func (f *File) holes(off, end int64) (all []hole, err error) {
 	return all, nil
 }
 
-// restore makes a hole again of what a write that failed left there: zeros that were never fetched. f.mu is held.
+// restore makes a hole again of what a write that failed left there: zeros that were never fetched. f.io is held.
 func (f *File) restore(h hole) error {
 	err := unix.Fallocate(f.dst, unix.FALLOC_FL_PUNCH_HOLE|unix.FALLOC_FL_KEEP_SIZE, h.off, (h.end-h.off+f.m.block-1)&^(f.m.block-1))
 	return os.NewSyscallError("fallocate", err)
 }
 
-// fill fetches what belongs into a hole, but for what is a hole at the source, too. f.mu is held.
-func (f *File) fill(off, end int64) error {
-	if err := f.openSource(); err != nil {
-		return err
-	}
+// fill fetches what belongs into a hole, but for what is a hole at the source, too. f.io is held.
+func (f *File) fill(ctx context.Context, off, end int64) error {
 	before, err := tree.Stat(f.dst, "")
 	if err != nil {
 		return err
 	}
-	if f.buf == nil {
-		f.buf = make([]byte, fetchBytes)
-	}
-	for off < end {
-		from, to, err := f.sourceData(off, end)
-		if err != nil {
-			return err
+	return f.fetch(ctx, off, end, func(p []byte, at int64) error {
+		if err := writeAll(f.dst, p, at); err != nil {
+			return errors.Join(err, f.restore(hole{at, at + int64(len(p))}))
 		}
-		if from == to {
-			return f.same() // all that is left is a hole
-		}
-		off = from
-		p := f.buf[:min(int64(len(f.buf)), to-off)]
-		if err := f.fetch(p, off); err != nil {
-			return err
-		}
-		if err := writeAll(f.dst, p, off); err != nil {
-			return errors.Join(err, f.restore(hole{off, off + int64(len(p))}))
-		}
+		f.m.step("block fetched")
 		if err := tree.SetTimes(f.dst, "", before.Atime, before.Mtime); err != nil {
 			return err
 		}
 		f.m.count(func(s *Stats) { s.BytesFetched += uint64(len(p)) })
-		off += int64(len(p))
-	}
-	return nil
-}
-
-// sourceData is where data begins and ends at the source, in whole blocks of the destination, at end both if there is none. A source that does not tell of holes
-// has data everywhere. f.mu is held.
-func (f *File) sourceData(off, end int64) (from, to int64, err error) {
-	data, err := unix.Seek(f.src, off, unix.SEEK_DATA)
-	switch {
-	case errors.Is(err, unix.EINVAL):
-		return off, end, nil
-	case errors.Is(err, unix.ENXIO) || err == nil && data >= end:
-		return end, end, nil
-	case err == nil:
-		var hole int64
-		if hole, err = unix.Seek(f.src, data, unix.SEEK_HOLE); err == nil {
-			return max(off, data&^(f.m.block-1)), min(end, (hole+f.m.block-1)&^(f.m.block-1)), nil
-		}
-	}
-	return 0, 0, &SourceError{f.rec.Path, os.NewSyscallError("lseek", err)}
-}
-
-// fetch reads from the source, and nothing that was changed meanwhile. f.mu is held.
-func (f *File) fetch(p []byte, off int64) error {
-	for n := 0; n < len(p); {
-		k, err := unix.Pread(f.src, p[n:], off+int64(n))
-		if errors.Is(err, unix.EINTR) {
-			continue
-		}
-		if err != nil {
-			return &SourceError{f.rec.Path, fmt.Errorf("read at %d: %w", off+int64(n), err)}
-		}
-		if k == 0 {
-			return &SourceError{f.rec.Path, fmt.Errorf("it ends at %d: %w", off+int64(n), ErrChanged)}
-		}
-		n += k
-	}
-	return f.same()
+		return nil
+	})
 }
 
 func writeAll(fd int, p []byte, off int64) error {
@@ -159,7 +101,12 @@ const fillBytes = 4 << 20
 // Fill has all of the file at the destination. It is durable once the migration has settled it.
 func (f *File) Fill(ctx context.Context) error {
 	for off := int64(0); ; off += fillBytes {
-		if done, err := f.fillFrom(off); done || err != nil {
+		done := false
+		err := f.insist(ctx, func() (err error) {
+			done, err = f.fillFrom(ctx, off)
+			return err
+		})
+		if done || err != nil {
 			return err
 		}
 		if err := ctx.Err(); err != nil {
@@ -168,21 +115,19 @@ func (f *File) Fill(ctx context.Context) error {
 	}
 }
 
-// fillFrom fills a part, and says whether nothing is missing: holes do not come back while a file has a record.
-func (f *File) fillFrom(off int64) (done bool, err error) {
-	f.mu.Lock()
-	defer f.mu.Unlock()
+// fillFrom fills a part, and says whether nothing is missing: holes do not come back while a file has a record. f.io is held.
+func (f *File) fillFrom(ctx context.Context, off int64) (done bool, err error) {
 	if f.full || !f.recorded {
 		return true, nil
 	}
-	if err := f.ready(off, off+fillBytes); err != nil || off+fillBytes < f.rec.Limit {
+	if err := f.ready(ctx, off, off+fillBytes); err != nil || off+fillBytes < f.rec.Limit {
 		return false, err
 	}
-	if f.src >= 0 {
-		_ = unix.Close(f.src)
-		f.src = -1
+	if f.origin != nil {
+		f.origin.close()
+		f.origin = nil
 	}
-	f.full, f.buf = true, nil
+	f.change(func() { f.full = true })
 	f.m.count(func(s *Stats) { s.FilesFilled++ })
 	return true, nil
 }
@@ -200,8 +145,10 @@ func (f *File) endure(ctx context.Context) error {
 	if err := f.Fill(ctx); err != nil {
 		return err
 	}
-	f.mu.Lock()
-	defer f.mu.Unlock()
+	if err := f.io.take(ctx); err != nil {
+		return err
+	}
+	defer f.io.give()
 	if !f.recorded {
 		return nil
 	}
@@ -217,14 +164,15 @@ func (f *File) endure(ctx context.Context) error {
 			return err
 		}
 	}
+	f.m.step("filled")
 	return os.NewSyscallError("fsync", unix.Fsync(f.dst))
 }
 
 // forget takes the records of files away that endure, and of such that are gone. Clients change neither meanwhile.
 func (m *Migration) forget(files []*File, gone []tree.Handle) error {
 	for _, f := range files {
-		f.mu.Lock()
-		defer f.mu.Unlock()
+		_ = f.io.take(context.Background()) // which does not end; what is full waits for no source
+		defer f.io.give()
 	}
 	files = slices.DeleteFunc(files, func(f *File) bool { return !f.recorded })
 	if len(files) == 0 && len(gone) == 0 {
@@ -237,15 +185,22 @@ func (m *Migration) forget(files []*File, gone []tree.Handle) error {
 	for _, h := range gone {
 		c.DropFile(h)
 	}
+	m.step("settled")
 	if err := c.Apply(); err != nil {
 		return err
 	}
 	for _, f := range files {
-		f.recorded = false
+		f.change(func() { f.recorded = false })
 		if f.dst >= 0 { // else nobody could execute it as long as somebody has it open here
 			_ = unix.Close(f.dst) // it is durable
 			f.dst = -1
 		}
+	}
+	m.step("forgotten")
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for _, f := range files {
+		delete(m.failures, f.handle)
 	}
 	return nil
 }

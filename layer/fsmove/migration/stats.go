@@ -1,18 +1,30 @@
 package migration
 
+import "time"
+
 // Stats are counters since the process began.
 type Stats struct {
 	FoldersListed uint64
 	EntriesMade   uint64
 	FilesFilled   uint64
 	BytesFetched  uint64
+	Lost          uint64    // entries and attributes that Skipped tells
+	Failing       int       // what Failures tells
+	NoRoom        bool      // the destination is full, or was a moment ago
+	Away          time.Time // since when the source is not there; zero if it is
 }
 
 // Stats is what was done so far.
 func (m *Migration) Stats() Stats {
+	var away time.Time
+	if m.src != nil { // else everything has arrived
+		away = m.src.awaySince()
+	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	return m.stats
+	s := m.stats
+	s.Failing, s.Away = len(m.failures), away
+	return s
 }
 
 // count changes the counters.
