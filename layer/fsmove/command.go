@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"usui/internal/cli"
+	"usui/internal/metrics/scrape"
 	"usui/layer/fsmove/control"
 	"usui/layer/fsmove/front"
 	"usui/layer/fsmove/keeper"
@@ -77,38 +78,54 @@ it was, as usui fsmove start did; DIRECTORY is its destination.
 
 // options are those of start.
 type options struct {
-	finish bool
-	verify string
+	finish  bool
+	how     control.FinishOptions
+	timeout time.Duration
+	metrics string
 }
 
 func (o *options) declare(f *flag.FlagSet) {
 	f.BoolVar(&o.finish, "finish", false, "finish as soon as everything has arrived")
-	f.StringVar(&o.verify, "verify", string(control.Full), "with --finish, before that compare `HOW` much: full (all data), quick (metadata) or none")
+	o.how.Declare(f)
+	f.DurationVar(&o.timeout, "timeout", 0, "clients that wait for a source which is away get an error after `TIME`, as in 30s; 0 is never")
+	f.StringVar(&o.metrics, "metrics-listen", "", "serve metrics for Prometheus at `ADDRESS`: HOST:PORT, or the path of a Unix socket to make")
 }
 
 // flags are the options as they were written.
 func (o *options) flags() []string {
-	return []string{fmt.Sprintf("--finish=%t", o.finish), "--verify=" + o.verify}
+	return append(o.how.Flags(), fmt.Sprintf("--finish=%t", o.finish), fmt.Sprintf("--timeout=%v", o.timeout), "--metrics-listen="+o.metrics)
 }
 
-// check says what is wrong with a call of start.
-func (o *options) check(args []string) error {
+// config reads what is to be done.
+func (o *options) config(env *cli.Env, args []string) (cfg Config, err error) {
 	if len(args) != 3 {
-		return cli.UsageError("%d arguments: say SRC, DST and MOUNTPOINT, as in: /mnt/old /srv/new /export", len(args))
+		return cfg, cli.UsageError("%d arguments: say SRC, DST and MOUNTPOINT, as in: /mnt/old /srv/new /export", len(args))
 	}
-	switch control.Verify(o.verify) {
-	case control.Full, control.Quick, control.None:
-		return nil
+	how, err := o.how.Consent()
+	if err != nil {
+		return cfg, err
 	}
-	return cli.UsageError("--verify %q: say full, quick or none", o.verify)
+	if o.timeout < 0 {
+		return cfg, cli.UsageError("--timeout %v: say how long, as in 30s, or 0 for never", o.timeout)
+	}
+	if o.metrics != "" {
+		if err := scrape.Check(o.metrics); err != nil {
+			return cfg, cli.UsageError("--metrics-listen %v", err)
+		}
+	}
+	cfg = Config{Source: args[0], Destination: args[1], MountPoint: args[2], Timeout: o.timeout, Metrics: o.metrics, Logger: slog.New(slog.NewTextHandler(env.Stderr, nil))}
+	if o.finish {
+		cfg.Finish = &how
+	}
+	return cfg, nil
 }
 
 // start starts a process that does all, and is its keeper.
 func (o *options) start(ctx context.Context, env *cli.Env, args []string) error {
-	if err := o.check(args); err != nil {
+	cfg, err := o.config(env, args)
+	if err != nil {
 		return err
 	}
-	cfg := Config{Source: args[0], Destination: args[1], MountPoint: args[2], Logger: logger(env)}
 	if err := cfg.Resolve(); err != nil { // for the worker, whose mount may hide what a path led to
 		return err
 	}
@@ -124,8 +141,6 @@ func (o *options) start(ctx context.Context, env *cli.Env, args []string) error 
 	}
 	return err
 }
-
-func logger(env *cli.Env) *slog.Logger { return slog.New(slog.NewTextHandler(env.Stderr, nil)) }
 
 // resume goes on with a move that was paused, or ended.
 func (o *options) resume(ctx context.Context, env *cli.Env, args []string) error {
@@ -143,10 +158,11 @@ func (o *options) resume(ctx context.Context, env *cli.Env, args []string) error
 	case !errors.Is(err, control.ErrNone):
 		return err
 	}
-	if err := front.TakeAway(args[0], logger(env)); err != nil {
+	logger := slog.New(slog.NewTextHandler(env.Stderr, nil))
+	if err := front.TakeAway(args[0], logger); err != nil {
 		return err
 	}
-	source, mountPoint, err := migration.Where(args[0], logger(env))
+	source, mountPoint, err := migration.Where(args[0], logger)
 	if err != nil {
 		return err
 	}
@@ -158,7 +174,8 @@ const reportEvery = time.Minute
 
 // work serves, in a process that a keeper has started.
 func (o *options) work(ctx context.Context, env *cli.Env, args []string) error {
-	if err := o.check(args); err != nil {
+	cfg, err := o.config(env, args)
+	if err != nil {
 		return err
 	}
 	if !keeper.Worker() {
@@ -166,13 +183,8 @@ func (o *options) work(ctx context.Context, env *cli.Env, args []string) error {
 	}
 	ctx, stop := context.WithCancel(ctx)
 	defer stop()
-	seat, err := keeper.Inherit(stop)
-	if err != nil {
+	if cfg.Seat, err = keeper.Inherit(stop); err != nil {
 		return err
-	}
-	cfg := Config{Source: args[0], Destination: args[1], MountPoint: args[2], Seat: seat, Logger: logger(env)}
-	if o.finish {
-		cfg.Finish = control.Verify(o.verify)
 	}
 	if keeper.Restarts() == 0 {
 		cfg.Ready = func() { fmt.Fprintf(env.Stdout, "%s is at %s, on its way to %s\n", args[0], args[2], args[1]) }

@@ -13,7 +13,7 @@ import (
 var errEnds = errors.New("the move's process ends; start it again to go on")
 
 // Finish waits until everything has arrived, verifies it, and puts the destination in the mount's place.
-func (v *Move) Finish(ctx context.Context, how control.Verify) error {
+func (v *Move) Finish(ctx context.Context, how control.Consent) error {
 	select {
 	case <-v.arrived:
 	case <-v.ended:
@@ -30,7 +30,10 @@ func (v *Move) Finish(ctx context.Context, how control.Verify) error {
 		return errEnds
 	default:
 	}
-	if err := v.verify(ctx, how); err != nil {
+	if n, more := v.skipped(); len(n) > 0 && !how.Skipped {
+		return fmt.Errorf("%d things of the source were skipped, the first is %q (%s): usui fsmove status %s tells them, and --accept-skipped does without", len(n)+more, n[0].Path, n[0].Reason, v.cfg.MountPoint)
+	}
+	if err := v.verify(ctx, how.Verify); err != nil {
 		v.enter(control.Arrived)
 		return err
 	}
@@ -57,7 +60,7 @@ func (v *Move) verify(ctx context.Context, how control.Verify) error {
 
 // finishAlone finishes without being asked.
 func (v *Move) finishAlone(ctx context.Context) {
-	if err := v.Finish(ctx, v.cfg.Finish); err != nil && ctx.Err() == nil && !errors.Is(err, errEnds) {
+	if err := v.Finish(ctx, *v.cfg.Finish); err != nil && ctx.Err() == nil && !errors.Is(err, errEnds) {
 		v.logger.Error("the move cannot end: clients go on", "err", err)
 	}
 }

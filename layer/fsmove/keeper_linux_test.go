@@ -185,7 +185,7 @@ func TestClientsDoNotNoticeThatTheProcessIsKilled(t *testing.T) {
 	if s.OpenFiles != 0 {
 		t.Errorf("%d files are open, and no client has one", s.OpenFiles)
 	}
-	if err := c.Finish(t.Context(), control.None); err != nil {
+	if err := c.Finish(t.Context(), control.Consent{Verify: control.None}); err != nil {
 		t.Fatal(err)
 	}
 	if err := <-v.ended; err != nil {
@@ -335,7 +335,7 @@ func TestTheMountMayHideSourceAndDestination(t *testing.T) {
 			v.kill(t)
 			look(t, at, want)
 			c, _ := v.ask(t)
-			if err := c.Finish(t.Context(), control.None); err != nil {
+			if err := c.Finish(t.Context(), control.Consent{Verify: control.None}); err != nil {
 				t.Fatal(err)
 			}
 			if err := <-v.ended; err != nil {

@@ -13,6 +13,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"usui/internal/metrics/scrape"
 	"usui/layer/fsmove/control"
 	"usui/layer/fsmove/front"
 	"usui/layer/fsmove/keeper"
@@ -24,11 +25,13 @@ import (
 type Config struct {
 	Source, Destination string // directories
 	MountPoint          string // the directory at which clients find the tree from now on
-	// Finish says that the destination takes the mount's place as soon as everything has arrived and has been verified as it says. Empty: when somebody asks for that.
-	Finish control.Verify
-	Seat   *keeper.Seat // outlives this process; nil: nothing does
-	Ready  func()       // is called when the move can be asked; may be nil
-	Logger *slog.Logger
+	// Finish says that the destination takes the mount's place as soon as everything has arrived, with what it says. Nil: when somebody asks for that.
+	Finish  *control.Consent
+	Timeout time.Duration // how long clients wait for a source that is away before they get an error; 0 is for ever
+	Metrics string        // is served to Prometheus there; may be empty
+	Seat    *keeper.Seat  // outlives this process; nil: nothing does
+	Ready   func()        // is called when the move can be asked; may be nil
+	Logger  *slog.Logger
 }
 
 // Move is a tree that is used while it is on its way.
@@ -37,6 +40,7 @@ type Move struct {
 	migration *migration.Migration
 	mount     *front.Mount
 	server    *http.Server // nil before Run
+	metrics   *http.Server // nil if nobody wants any
 	logger    *slog.Logger
 	started   time.Time
 
@@ -109,7 +113,7 @@ func apart(cfg Config) error {
 
 // open opens the migration. A process before this one may have ended it, and left clients with files open.
 func (v *Move) open() (err error) {
-	cfg := migration.Config{Source: v.cfg.Source, Destination: v.cfg.Destination, Logger: v.logger}
+	cfg := migration.Config{Source: v.cfg.Source, Destination: v.cfg.Destination, Timeout: v.cfg.Timeout, Logger: v.logger}
 	seat := v.cfg.Seat
 	if cfg.DestinationRoot, err = tree.From(seat.Destination, v.cfg.Destination); err != nil {
 		return err
@@ -142,12 +146,12 @@ func (v *Move) Run(ctx context.Context) (err error) {
 	go func() { served <- v.mount.Serve() }() // until the mount is gone
 	go func() { over <- v.migrate(moving) }() // until moving ends
 	if v.mount.Exchanging() {                 // so it was verified
-		v.cfg.Finish = control.None
+		v.cfg.Finish = &control.Consent{Verify: control.None, Skipped: true}
 	}
-	if v.cfg.Finish != "" {
+	if v.cfg.Finish != nil {
 		go v.finishAlone(moving) // until moving ends
 	}
-	if v.server, err = control.Serve(v, v.cfg.MountPoint, v.logger); err != nil {
+	if err = v.listen(); err != nil {
 		stop()
 		return errors.Join(err, v.mount.Abort(), <-served, <-over, v.migration.Close())
 	}
@@ -170,11 +174,27 @@ func (v *Move) Run(ctx context.Context) (err error) {
 	return errors.Join(err, v.shutdown(), v.migration.Close())
 }
 
-// shutdown ends the server once whoever asks has got an answer.
+// listen begins to answer those who ask.
+func (v *Move) listen() (err error) {
+	if v.server, err = control.Serve(v, v.cfg.MountPoint, v.logger); err != nil || v.cfg.Metrics == "" {
+		return err
+	}
+	l, err := scrape.Listen(v.cfg.Metrics)
+	if err != nil {
+		return errors.Join(err, v.server.Close())
+	}
+	v.metrics = scrape.Serve(l, http.HandlerFunc(v.serveMetrics), v.logger)
+	return nil
+}
+
+// shutdown ends the servers once whoever asks has got an answer.
 func (v *Move) shutdown() error {
 	ctx, stop := context.WithTimeout(context.Background(), shutdownTime)
 	defer stop()
 	err := v.server.Shutdown(ctx)
+	if v.metrics != nil {
+		err = errors.Join(err, v.metrics.Close())
+	}
 	return errors.Join(err, v.server.Close())
 }
 

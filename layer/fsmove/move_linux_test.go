@@ -60,7 +60,7 @@ func TestMain(m *testing.M) {
 }
 
 func move(paths []string) error {
-	v, err := New(Config{Source: paths[0], Destination: paths[1], MountPoint: paths[2], Finish: control.None, Logger: slog.New(slog.NewTextHandler(os.Stderr, nil))})
+	v, err := New(Config{Source: paths[0], Destination: paths[1], MountPoint: paths[2], Finish: &control.Consent{Verify: control.None}, Logger: slog.New(slog.NewTextHandler(os.Stderr, nil))})
 	if err != nil {
 		return err
 	}

@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"net/url"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"syscall"
 	"time"
@@ -103,8 +104,9 @@ func (c *Client) Pause(ctx context.Context, paused bool) error {
 }
 
 // Finish returns when the destination is in place, or why it is not.
-func (c *Client) Finish(ctx context.Context, how Verify) error {
-	return c.do(ctx, http.MethodPost, "/finish?verify="+url.QueryEscape(string(how)), nil)
+func (c *Client) Finish(ctx context.Context, how Consent) error {
+	q := url.Values{"verify": {string(how.Verify)}, "skipped": {strconv.FormatBool(how.Skipped)}}
+	return c.do(ctx, http.MethodPost, "/finish?"+q.Encode(), nil)
 }
 
 // Abort returns when nothing is left of the move.

@@ -62,7 +62,7 @@ the move's source, destination or mount point.
 
 var finishCommand = cli.Command{
 	Name:        "finish",
-	Usage:       "[--verify full|quick|none] DIRECTORY",
+	Usage:       "[--verify full|quick|none] [--accept-skipped] DIRECTORY",
 	Short:       "wait until everything has arrived, verify it, and end the move",
 	FlagsBehind: true,
 	Long: `
@@ -74,18 +74,17 @@ Then the move's process ends as soon as nobody has a file open from before.
   usui fsmove finish --verify none /export
 
 To verify reads all of both trees again, so it takes about as long as the move did. What clients have changed is not compared. What differs without that is damage: it is named, and
-the move goes on as before. An interrupt takes the command back, and changes nothing.`,
+the move goes on as before. So it is if something of the source was skipped, as a name that the destination cannot hold: usui fsmove status tells what, and --accept-skipped
+does without. An interrupt takes the command back, and changes nothing.`,
 	Setup: func(f *flag.FlagSet) cli.Run {
-		how := f.String("verify", string(Full), "before the end compare `HOW` much: full (all data), quick (metadata) or none")
+		var o FinishOptions
+		o.Declare(f)
 		return func(ctx context.Context, env *cli.Env, args []string) error {
-			switch Verify(*how) {
-			case Full, Quick, None:
-			default:
-				return cli.UsageError("--verify %q: say full, quick or none", *how)
+			how, err := o.Consent()
+			if err != nil {
+				return err
 			}
-			return of(func(ctx context.Context, env *cli.Env, c *Client, s Status) error {
-				return finish(ctx, env, c, s, Verify(*how))
-			})(ctx, env, args)
+			return of(func(ctx context.Context, env *cli.Env, c *Client, s Status) error { return finish(ctx, env, c, s, how) })(ctx, env, args)
 		}
 	},
 }
@@ -107,6 +106,32 @@ the destination has what the source has not, and the command is refused, and say
 			return say(env, "given up: nothing is mounted at %s by this move, and %s is empty again; clients use %s as before", s.MountPoint, s.Destination, s.Source)
 		})
 	},
+}
+
+// FinishOptions are how a move may be ended.
+type FinishOptions struct {
+	verify  string
+	skipped bool
+}
+
+// Declare declares the flags.
+func (o *FinishOptions) Declare(f *flag.FlagSet) {
+	f.StringVar(&o.verify, "verify", string(Full), "before the end compare `HOW` much: full (all data), quick (metadata) or none")
+	f.BoolVar(&o.skipped, "accept-skipped", false, "end also if something of the source was skipped")
+}
+
+// Flags are the flags as they were written.
+func (o *FinishOptions) Flags() []string {
+	return []string{"--verify=" + o.verify, fmt.Sprintf("--accept-skipped=%t", o.skipped)}
+}
+
+// Consent is what they say.
+func (o *FinishOptions) Consent() (Consent, error) {
+	switch v := Verify(o.verify); v {
+	case Full, Quick, None:
+		return Consent{v, o.skipped}, nil
+	}
+	return Consent{}, cli.UsageError("--verify %q: say full, quick or none", o.verify)
 }
 
 // of is a command for the move that its one argument names.
@@ -135,7 +160,7 @@ func say(env *cli.Env, format string, a ...any) error {
 const lookEvery = time.Second
 
 // finish ends a move, and tells meanwhile how far it is.
-func finish(ctx context.Context, env *cli.Env, c *Client, before Status, how Verify) error {
+func finish(ctx context.Context, env *cli.Env, c *Client, before Status, how Consent) error {
 	done := make(chan error, 1)
 	go func() { done <- c.Finish(ctx, how) }() // until it is done, or ctx ends
 	ticker := time.NewTicker(lookEvery)

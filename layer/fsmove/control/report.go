@@ -15,6 +15,9 @@ func progress(s Status, p Progress) string {
 	if s.SourceAway != nil {
 		words = append(words, "the source does not answer since "+s.SourceAway.Format(time.DateTime))
 	}
+	if s.Full {
+		words = append(words, "the destination is full")
+	}
 	if s.Phase == Moving {
 		words = append(words, fmt.Sprintf("%d folders and %d files (%s) wait", s.FoldersWaiting, s.FilesWaiting, size(s.BytesWaiting)))
 		if p.BytesPerSecond+p.FilesPerSecond > 0 {

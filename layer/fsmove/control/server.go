@@ -17,9 +17,9 @@ import (
 // Move is what is asked.
 type Move interface {
 	Status() Status
-	Pause(paused bool) error                      // everything that no client waits for
-	Finish(ctx context.Context, how Verify) error // returns when the destination is in place
-	Abort(ctx context.Context) error              // returns when nothing is left of the move
+	Pause(paused bool) error                       // everything that no client waits for
+	Finish(ctx context.Context, how Consent) error // returns when the destination is in place
+	Abort(ctx context.Context) error               // returns when nothing is left of the move
 }
 
 // Verify is how much of source and destination is compared before the end.
@@ -31,6 +31,17 @@ const (
 	Quick Verify = "quick" // metadata
 	None  Verify = "none"
 )
+
+// Consent is what who ends a move wants, and can do without.
+type Consent struct {
+	Verify  Verify
+	Skipped bool // that something of the source is not at the destination
+}
+
+func consent(r *http.Request) Consent {
+	q := r.URL.Query()
+	return Consent{Verify(q.Get("verify")), q.Get("skipped") == "true"}
+}
 
 // ErrTaken says that a move at this mount point is running.
 var ErrTaken = errors.New("a move at this mount point is running; usui fsmove status tells how it is")
@@ -65,7 +76,7 @@ func serve(l net.Listener, m Move, logger *slog.Logger) *http.Server {
 	for path, do := range map[string]func(r *http.Request) error{
 		"POST /pause":  func(*http.Request) error { return m.Pause(true) },
 		"POST /resume": func(*http.Request) error { return m.Pause(false) },
-		"POST /finish": func(r *http.Request) error { return m.Finish(r.Context(), Verify(r.URL.Query().Get("verify"))) },
+		"POST /finish": func(r *http.Request) error { return m.Finish(r.Context(), consent(r)) },
 		"POST /abort":  func(r *http.Request) error { return m.Abort(r.Context()) },
 	} {
 		mux.HandleFunc(path, func(w http.ResponseWriter, r *http.Request) {

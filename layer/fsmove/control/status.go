@@ -35,6 +35,7 @@ type Status struct {
 	Passed         uint64 `json:"opens_passed"`     // opens for which the kernel reads and writes itself
 	Carried        uint64 `json:"accesses_carried"` // reads and writes that came here
 
+	Full       bool       `json:"destination_full"` // or was a moment ago
 	SourceAway *time.Time `json:"source_away_since,omitempty"`
 	Failures   []Failure  `json:"failures"` // what could not be had yet; it is tried again
 	MoreFailed int        `json:"more_failures"`

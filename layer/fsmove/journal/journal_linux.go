@@ -108,6 +108,28 @@ func (j *Journal) handles(kind byte) iter.Seq2[tree.Handle, error] {
 	}
 }
 
+// FileRecord is a file with its record.
+type FileRecord struct {
+	Handle tree.Handle
+	File
+}
+
+// FileRecords are the files that have a record, as Folders.
+func (j *Journal) FileRecords() iter.Seq2[FileRecord, error] {
+	return func(yield func(FileRecord, error) bool) {
+		for i, err := range j.all(fileKey) {
+			var r FileRecord
+			if err == nil {
+				r.Handle = tree.Handle(i.Key()[1:])
+				err = read(i.Key(), i.Value(), &r.File)
+			}
+			if !yield(r, err) || err != nil {
+				return
+			}
+		}
+	}
+}
+
 // Losses are what will be missing, by path, as Folders.
 func (j *Journal) Losses() iter.Seq2[Loss, error] {
 	return func(yield func(Loss, error) bool) {

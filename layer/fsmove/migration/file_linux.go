@@ -303,14 +303,33 @@ func (f *File) Full() bool {
 
 // finishCuts finishes what a crash interrupted.
 func (m *Migration) finishCuts() error {
-	for h, err := range m.journal.Files() {
+	for rec, err := range m.journal.FileRecords() {
+		if err == nil && rec.Cut {
+			err = m.finishCutOf(rec.Handle)
+		}
 		if err != nil {
 			return err
 		}
-		if err := m.finishCutOf(h); err != nil {
+	}
+	return nil
+}
+
+// countWaiting counts what is still to come.
+func (m *Migration) countWaiting() error {
+	var w Waiting
+	for _, err := range m.journal.Folders() {
+		if err != nil {
 			return err
 		}
+		w.Folders++
 	}
+	for rec, err := range m.journal.FileRecords() {
+		if err != nil {
+			return err
+		}
+		w.add(Waiting{Files: 1, Bytes: uint64(rec.Size)})
+	}
+	m.count(func(s *Stats) { s.Waiting = w })
 	return nil
 }
 

@@ -179,11 +179,21 @@ func (m *Migration) forget(files []*File, gone []tree.Handle) error {
 		return nil
 	}
 	c := m.journal.Change()
+	var less Waiting
 	for _, f := range files {
 		c.DropFile(f.handle)
+		less.add(Waiting{Files: 1, Bytes: uint64(f.rec.Size)})
 	}
 	for _, h := range gone {
-		c.DropFile(h)
+		rec, ok, err := m.journal.File(h)
+		if err != nil {
+			c.Drop()
+			return err
+		}
+		if ok {
+			c.DropFile(h)
+			less.add(Waiting{Files: 1, Bytes: uint64(rec.Size)})
+		}
 	}
 	m.step("settled")
 	if err := c.Apply(); err != nil {
@@ -199,6 +209,7 @@ func (m *Migration) forget(files []*File, gone []tree.Handle) error {
 	m.step("forgotten")
 	m.mu.Lock()
 	defer m.mu.Unlock()
+	m.stats.Waiting.add(Waiting{Files: -less.Files, Bytes: -less.Bytes})
 	for _, f := range files {
 		delete(m.failures, f.handle)
 	}

@@ -100,7 +100,8 @@ func (m *Migration) list(ctx context.Context, h tree.Handle) error {
 		return err
 	}
 	m.step("listed")
-	m.count(func(s *Stats) { s.FoldersListed++; s.EntriesMade += w.made; s.Lost += w.lost })
+	w.waits.Folders-- // itself
+	m.count(func(s *Stats) { s.FoldersListed++; s.EntriesMade += w.made; s.Lost += w.lost; s.Waiting.add(w.waits) })
 	return w.forgetLinks()
 }
 
@@ -139,6 +140,7 @@ type maker struct {
 	complete []journal.Inode                 // all of whose names have been met
 	made     uint64
 	lost     uint64
+	waits    Waiting
 	alone    bool // holds Migration.linking
 }
 
@@ -235,8 +237,11 @@ func (w *maker) record(e *found) error {
 	switch m := &e.meta; {
 	case m.Type() == unix.S_IFDIR:
 		w.change.SetFolder(h, journal.Folder{Path: e.path, Top: e.top, Ino: e.ino})
+		w.waits.Folders++
 	case m.Type() == unix.S_IFREG && m.Size > 0:
 		w.change.SetFile(h, journal.File{Path: e.path, Limit: m.Size, Ino: m.Ino, Size: m.Size, Mtime: m.Mtime, Ctime: m.Ctime})
+		w.waits.Files++
+		w.waits.Bytes += uint64(m.Size)
 	}
 	return nil
 }

@@ -12,7 +12,20 @@ import (
 
 // Skipped are the things of the source that the destination will not have, by path: an entry that could not be made there, or one of its attributes. A caller asks its user
 // before it finishes a migration that has any.
-func (m *Migration) Skipped() iter.Seq2[journal.Loss, error] { return m.journal.Losses() }
+func (m *Migration) Skipped() iter.Seq2[journal.Loss, error] {
+	return func(yield func(journal.Loss, error) bool) {
+		m.gate.RLock()
+		defer m.gate.RUnlock()
+		if m.finished {
+			return
+		}
+		for l, err := range m.journal.Losses() {
+			if !yield(l, err) {
+				return
+			}
+		}
+	}
+}
 
 // lose says that the destination will not have something.
 func (w *maker) lose(path string, why error) {

@@ -128,7 +128,10 @@ func New(cfg Config) (_ *Migration, err error) {
 	if m.src, err = openSource(cfg, &h.Root); err != nil {
 		return nil, err
 	}
-	return m, m.finishCuts()
+	if err := m.finishCuts(); err != nil {
+		return nil, err
+	}
+	return m, m.countWaiting()
 }
 
 // step tells tests of a step.
@@ -245,6 +248,7 @@ func (m *Migration) begin() error {
 	}
 	c.SetHeader(journal.Header{Source: m.src.path, Root: m.src.known})
 	c.SetFolder(h, journal.Folder{Ino: meta.Ino})
+	m.count(func(s *Stats) { s.Waiting.Folders++ })
 	return c.Apply()
 }
 

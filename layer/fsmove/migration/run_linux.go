@@ -124,6 +124,7 @@ func (m *Migration) listAll(ctx context.Context, group []tree.Handle) (did bool,
 	for i, err := range each(ctx, len(group), func(i int) error { return m.List(ctx, group[i]) }) {
 		if errors.Is(err, tree.ErrGone) {
 			c.DropFolder(group[i])
+			m.count(func(s *Stats) { s.Waiting.Folders-- })
 			err = nil
 		}
 		did, noRoom = did || err == nil, noRoom || NoRoom(err)

@@ -8,6 +8,7 @@ type Stats struct {
 	EntriesMade   uint64
 	FilesFilled   uint64
 	BytesFetched  uint64
+	Waiting       Waiting   // what is known to be still to come
 	Lost          uint64    // entries and attributes that Skipped tells
 	Failing       int       // what Failures tells
 	NoRoom        bool      // the destination is full, or was a moment ago
@@ -32,4 +33,16 @@ func (m *Migration) count(f func(*Stats)) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	f(&m.stats)
+}
+
+// Waiting is what is known to be still to come. What lies in folders that have not been listed is not known. A difference of two is one, too, modulo 2^64.
+type Waiting struct {
+	Folders, Files uint64
+	Bytes          uint64 // of those files, however much of them has arrived
+}
+
+func (w *Waiting) add(d Waiting) {
+	w.Folders += d.Folders
+	w.Files += d.Files
+	w.Bytes += d.Bytes
 }
