@@ -18,7 +18,7 @@ type disk struct {
 }
 
 // makeDisk makes one and mounts it.
-func makeDisk(t *testing.T, megabytes int64) *disk {
+func makeDisk(t *testing.T, megabytes int64, options ...string) *disk {
 	t.Helper()
 	need.Root(t)
 	need.Loop(t)
@@ -35,7 +35,7 @@ func makeDisk(t *testing.T, megabytes int64) *disk {
 		t.Fatal(err)
 	}
 	// Reserved blocks are for root, which everybody is here.
-	if out, err := exec.Command(mkfs, "-q", "-m", "0", "-b", "4096", "-I", "256", d.file).CombinedOutput(); err != nil {
+	if out, err := exec.Command(mkfs, append(append([]string{"-q", "-m", "0", "-b", "4096", "-I", "256"}, options...), d.file)...).CombinedOutput(); err != nil {
 		t.Fatalf("%v: %s", err, out)
 	}
 	d.mount(t)
