@@ -299,7 +299,9 @@ func goOn(t *testing.T, src, dst string) {
 	if lost := skipped(t, m); len(lost) != 0 {
 		t.Errorf("left out: %q", lost)
 	}
+	arrived := imageOf(t, dst)
 	if err := m.Finish(); err != nil {
 		t.Fatal(err)
 	}
+	same(t, imageOf(t, dst), arrived)
 }
