@@ -130,6 +130,23 @@ func (j *Journal) FileRecords() iter.Seq2[FileRecord, error] {
 	}
 }
 
+// Links are the inodes of the source that have a record, as Folders.
+func (j *Journal) Links() iter.Seq2[Inode, error] {
+	return func(yield func(Inode, error) bool) {
+		for i, err := range j.all(linkKey) {
+			var of Inode
+			if err == nil && len(i.Key()) < 9 {
+				err = fmt.Errorf("%w: a key of %d bytes", ErrDamaged, len(i.Key()))
+			} else if err == nil {
+				of = Inode{string(i.Key()[9:]), binary.BigEndian.Uint64(i.Key()[1:])}
+			}
+			if !yield(of, err) || err != nil {
+				return
+			}
+		}
+	}
+}
+
 // Losses are what will be missing, by path, as Folders.
 func (j *Journal) Losses() iter.Seq2[Loss, error] {
 	return func(yield func(Loss, error) bool) {

@@ -88,6 +88,11 @@ func TestRecordsOutliveTheProcess(t *testing.T) {
 			t.Errorf("another link: %t, %v", ok, err)
 		}
 	}
+	for i, err := range j.Links() {
+		if want := (Inode{"a", 7}); err != nil || i != want {
+			t.Errorf("an inode with a record: %v, %v; want %v", i, err, want)
+		}
+	}
 	var lost []Loss
 	for l, err := range j.Losses() {
 		if err != nil {

@@ -16,7 +16,7 @@ import (
 )
 
 // eat takes all room that a file system has, and returns what gives it back.
-func eat(t *testing.T, dir string) (giveBack func()) {
+func eat(t *testing.T, dir string) (giveBack func(bytes int64)) {
 	t.Helper()
 	path := filepath.Join(dir, "eaten")
 	f, err := os.Create(path)
@@ -37,12 +37,20 @@ func eat(t *testing.T, dir string) (giveBack func()) {
 	if err := f.Sync(); err != nil {
 		t.Fatal(err)
 	}
-	return func() {
-		if err := os.Remove(path); err != nil {
+	return func(bytes int64) {
+		size = max(0, size-bytes)
+		fd, err := unix.Open(path, unix.O_WRONLY, 0)
+		if err == nil {
+			err = errors.Join(unix.Ftruncate(fd, size), unix.Fsync(fd), unix.Close(fd)) // what is free is so once that is durable
+		}
+		if err != nil {
 			t.Fatal(err)
 		}
 	}
 }
+
+// all is more than any disk has.
+const all = 1 << 60
 
 // TestADestinationWithoutRoom has another's file take all of it, between a listing and what comes after it.
 func TestADestinationWithoutRoom(t *testing.T) {
@@ -76,8 +84,8 @@ func TestADestinationWithoutRoom(t *testing.T) {
 	if err := m.List(t.Context(), many); !errors.Is(err, unix.ENOSPC) {
 		t.Errorf("without room List = %v, want %v", err, unix.ENOSPC)
 	}
-	if all, err := os.ReadDir(filepath.Join(dst, "many")); err != nil || len(all) != 0 {
-		t.Errorf("a listing without room has left %d entries, %v", len(all), err)
+	if left, err := os.ReadDir(filepath.Join(dst, "many")); err != nil || len(left) != 0 {
+		t.Errorf("a listing without room has left %d entries, %v", len(left), err)
 	}
 	if err := shorter.Truncate(t.Context(), 5000); err != nil { // lives on what was kept back
 		t.Error(err)
@@ -98,7 +106,7 @@ func TestADestinationWithoutRoom(t *testing.T) {
 	if s := m.Stats(); !s.NoRoom {
 		t.Errorf("without room it says %+v", s)
 	}
-	giveBack()
+	giveBack(all)
 	if err := <-done; err != nil {
 		t.Fatal(err)
 	}
@@ -108,6 +116,50 @@ func TestADestinationWithoutRoom(t *testing.T) {
 	same(t, got, want)
 	if s := m.Stats(); s.NoRoom || s.Failing != 0 {
 		t.Errorf("at the end it says %+v", s)
+	}
+}
+
+// TestRoomThatEndsInAWrite has some for a part of it: what is said to be written is, and nothing else is changed.
+func TestRoomThatEndsInAWrite(t *testing.T) {
+	umask(t)
+	disk := makeDisk(t, 128)
+	src, dst := t.TempDir(), filepath.Join(disk.at, "dst")
+	content := pattern(8<<20, 1)
+	if err := errors.Join(os.Mkdir(dst, 0o700), os.WriteFile(filepath.Join(src, "file"), content, 0o644)); err != nil {
+		t.Fatal(err)
+	}
+	m := begin(t, src, dst)
+	f := use(t, m, handle(t, m, "file"))
+	if err := f.WillWrite(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	giveBack := eat(t, disk.at)
+	wrote := 0
+	for _, off := range []int64{100, 3<<20 + 5000, 6 << 20} {
+		giveBack(300 << 10)
+		p := pattern(1<<20+77, 9)
+		n, err := f.Write(t.Context(), p, off)
+		if n == len(p) || err != nil && !errors.Is(err, unix.ENOSPC) {
+			t.Fatalf("with little room Write = %d, %v", n, err)
+		}
+		copy(content[off:], p[:n])
+		wrote += n
+		got := make([]byte, len(content))
+		if k, err := f.Read(t.Context(), got, 0); k != len(got) || err != nil || !bytes.Equal(got, content) {
+			t.Errorf("after a write of %d bytes at %d Read = %d, %v, and it is as expected: %t", n, off, k, err, bytes.Equal(got, content))
+		}
+	}
+	if wrote == 0 {
+		t.Error("nothing was written")
+	}
+	f.Release()
+	giveBack(all)
+	m = killed(t, m, src, dst)
+	if err := m.Run(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if got, err := os.ReadFile(filepath.Join(dst, "file")); err != nil || !bytes.Equal(got, content) {
+		t.Errorf("at the end it has %d bytes, %v, and is as expected: %t", len(got), err, bytes.Equal(got, content))
 	}
 }
 
@@ -128,7 +180,7 @@ func TestAProcessThatIsStartedWithoutRoom(t *testing.T) {
 	}
 	giveBack := eat(t, disk.at)
 	m = begin(t, src, dst)
-	giveBack()
+	giveBack(all)
 	if err := m.Run(t.Context()); err != nil {
 		t.Fatal(err)
 	}

@@ -10,6 +10,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"usui/layer/fsmove/journal"
+	"usui/layer/fsmove/tree"
 )
 
 // hidden is the name of an inode in the linksFolder.
@@ -93,9 +94,33 @@ func (w *maker) keep(i journal.Inode, e *found) error {
 	return nil
 }
 
+// dropHidden removes the names in the linksFolder that a crash has left: all names of their inodes have been met, or none, for their listings are begun again.
+func (m *Migration) dropHidden() error {
+	known := map[string]bool{}
+	for i, err := range m.journal.Links() {
+		if err != nil {
+			return err
+		}
+		known[hidden(i)] = true
+	}
+	fd, err := unix.Openat(m.links, ".", unix.O_RDONLY|unix.O_DIRECTORY|unix.O_CLOEXEC, 0) // which is moved
+	if err != nil {
+		return os.NewSyscallError("openat", err)
+	}
+	defer unix.Close(fd)
+	all, err := names(fd)
+	for _, name := range all {
+		if err == nil && !known[name] {
+			err = tree.Remove(m.links, name)
+		}
+	}
+	return err
+}
+
 // forgetLinks removes the names that are of no use any more.
 func (w *maker) forgetLinks() error {
 	for _, i := range w.complete {
+		w.m.step("names met")
 		if err := unix.Unlinkat(w.m.links, hidden(i), 0); err != nil && !errors.Is(err, unix.ENOENT) {
 			return &os.PathError{Op: "remove", Path: hidden(i), Err: err}
 		}

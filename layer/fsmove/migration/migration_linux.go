@@ -128,6 +128,9 @@ func New(cfg Config) (_ *Migration, err error) {
 	if m.src, err = openSource(cfg, &h.Root); err != nil {
 		return nil, err
 	}
+	if err := m.dropHidden(); err != nil {
+		return nil, err
+	}
 	if err := m.finishCuts(); err != nil {
 		return nil, err
 	}
@@ -335,16 +338,45 @@ func (m *Migration) end() error {
 	if err := unix.Renameat(m.dst.Fd(), StateFolder, m.dst.Fd(), endedFolder); err != nil {
 		return &os.LinkError{Op: "rename", Old: StateFolder, New: endedFolder, Err: err}
 	}
+	if err := tree.SetTimes(m.dst.Fd(), "", top.Atime, top.Mtime); err != nil {
+		return err
+	}
 	m.step("end begun")
 	if err := unix.Fsync(m.dst.Fd()); err != nil {
 		return os.NewSyscallError("fsync", err)
 	}
 	m.step("end durable")
-	err = errors.Join(m.removeEnded(), tree.SetTimes(m.dst.Fd(), "", top.Atime, top.Mtime))
+	err = m.removeEnded()
 	m.step("ended")
 	return err
 }
 
+// removeEnded removes the state of a migration that has ended. The last of it is the only change of the top.
 func (m *Migration) removeEnded() error {
-	return os.RemoveAll(fmt.Sprintf("/proc/self/fd/%d/%s", m.dst.Fd(), endedFolder))
+	fd, err := m.dst.At(endedFolder, unix.O_RDONLY|unix.O_DIRECTORY)
+	if err != nil {
+		return err
+	}
+	defer unix.Close(fd)
+	all, err := names(fd)
+	for _, name := range all {
+		if err == nil {
+			err = os.RemoveAll(tree.Through(fd) + "/" + name)
+		}
+	}
+	if err != nil {
+		return err
+	}
+	m.step("state removed")
+	top, err := tree.Stat(m.dst.Fd(), "")
+	if err != nil {
+		return err
+	}
+	if err := unix.Unlinkat(m.dst.Fd(), endedFolder, unix.AT_REMOVEDIR); err != nil {
+		return &os.PathError{Op: "remove", Path: endedFolder, Err: err}
+	}
+	if err := tree.SetTimes(m.dst.Fd(), "", top.Atime, top.Mtime); err != nil {
+		return err
+	}
+	return os.NewSyscallError("fsync", unix.Fsync(m.dst.Fd()))
 }

@@ -11,6 +11,7 @@ type Stats struct {
 	Waiting       Waiting   // what is known to be still to come
 	Lost          uint64    // entries and attributes that Skipped tells
 	Failing       int       // what Failures tells
+	Calls         int       // to the source that have not returned
 	NoRoom        bool      // the destination is full, or was a moment ago
 	Away          time.Time // since when the source is not there; zero if it is
 }
@@ -24,7 +25,7 @@ func (m *Migration) Stats() Stats {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	s := m.stats
-	s.Failing, s.Away = len(m.failures), away
+	s.Failing, s.Away, s.Calls = len(m.failures), away, len(m.src.slots)
 	return s
 }
 

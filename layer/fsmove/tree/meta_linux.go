@@ -158,17 +158,26 @@ func RemoveXattr(dir int, name, attribute string) error {
 	return named("lremovexattr "+attribute, name, f(through(dir, name), attribute))
 }
 
+// XattrNames are the names of all attributes, as [ListXattrs].
+func XattrNames(dir int, name string) (all []string, err error) {
+	p, err := grow(func(p []byte) (int, error) { return ListXattrs(dir, name, p) })
+	if err != nil || len(p) == 0 {
+		return nil, err
+	}
+	return strings.Split(string(bytes.TrimSuffix(p, []byte{0})), "\x00"), nil
+}
+
 // readXattrs reads all attributes that may be read and are portable. A file system without any has none.
 func readXattrs(dir int, name string) (all []Xattr, err error) {
-	names, err := grow(func(p []byte) (int, error) { return ListXattrs(dir, name, p) })
-	if errors.Is(err, unix.ENOTSUP) || err == nil && len(names) == 0 {
+	names, err := XattrNames(dir, name)
+	if errors.Is(err, unix.ENOTSUP) {
 		return nil, nil
 	}
 	if err != nil {
 		return nil, err
 	}
-	for n := range bytes.SplitSeq(bytes.TrimSuffix(names, []byte{0}), []byte{0}) {
-		x := Xattr{Name: string(n)}
+	for _, n := range names {
+		x := Xattr{Name: n}
 		if !portable(x.Name) {
 			continue
 		}
