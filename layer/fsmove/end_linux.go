@@ -30,7 +30,11 @@ func (v *Move) Finish(ctx context.Context, how control.Consent) error {
 		return errEnds
 	default:
 	}
-	if n, more := v.skipped(); len(n) > 0 && !how.Skipped {
+	n, more, err := v.skipped()
+	if err != nil {
+		return err
+	}
+	if len(n) > 0 && !how.Skipped {
 		return fmt.Errorf("%d things of the source were skipped, the first is %q (%s): usui fsmove status %s tells them, and --accept-skipped does without", len(n)+more, n[0].Path, n[0].Reason, v.cfg.MountPoint)
 	}
 	if err := v.verify(ctx, how.Verify); err != nil {

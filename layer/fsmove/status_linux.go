@@ -1,6 +1,7 @@
 package fsmove
 
 import (
+	"fmt"
 	"net/http"
 	"os"
 	"time"
@@ -38,24 +39,27 @@ func (v *Move) Status() control.Status {
 		s.Failures = append(s.Failures, control.Failure{Path: f.Path, Reason: f.Err.Error(), Since: f.Since, Tries: uint64(f.Count)})
 	}
 	s.MoreFailed = len(failures) - len(s.Failures)
-	s.Skipped, s.MoreSkip = v.skipped()
+	var err error
+	if s.Skipped, s.MoreSkip, err = v.skipped(); err != nil {
+		s.Note = fmt.Sprint("what was skipped cannot be told: ", err)
+	}
 	return s
 }
 
 // skipped are the first of what the destination will not have, and how many more there are.
-func (v *Move) skipped() (all []control.Failure, more int) {
+func (v *Move) skipped() (all []control.Failure, more int, err error) {
 	all = []control.Failure{}
 	for l, err := range v.migration.Skipped() {
 		switch {
 		case err != nil:
-			return append(all, control.Failure{Reason: err.Error()}), more
+			return all, more, err
 		case len(all) < mostTold:
 			all = append(all, control.Failure{Path: l.Path, Reason: l.What})
 		default:
 			more++
 		}
 	}
-	return all, more
+	return all, more, nil
 }
 
 // gauges are metrics of which the last value counts.

@@ -15,11 +15,12 @@ import (
 
 // Kinds of keys: the first byte.
 const (
-	headerKey = 'h'
-	folderKey = 'd'
-	fileKey   = 'f'
-	linkKey   = 'l'
-	lossKey   = 's'
+	headerKey   = 'h'
+	folderKey   = 'd'
+	fileKey     = 'f'
+	linkKey     = 'l'
+	lossKey     = 's'
+	settingsKey = 'c'
 )
 
 // Journal is open records.

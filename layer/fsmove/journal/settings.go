@@ -8,8 +8,6 @@ type Settings struct {
 	GivenUp    bool // all that has arrived is to go
 }
 
-const settingsKey = 's'
-
 // Settings are those of the migration, zero if none were set.
 func (j *Journal) Settings() (s Settings, err error) {
 	_, err = j.get([]byte{settingsKey}, &s)
