@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
+	"runtime"
 	"time"
 
 	"usui/internal/cli"
@@ -183,6 +184,7 @@ func (o *options) work(ctx context.Context, env *cli.Env, args []string) error {
 	}
 	ctx, stop := context.WithCancel(ctx)
 	defer stop()
+	addProcessors()
 	if cfg.Seat, err = keeper.Inherit(stop); err != nil {
 		return err
 	}
@@ -194,6 +196,14 @@ func (o *options) work(ctx context.Context, env *cli.Env, args []string) error {
 		return err
 	}
 	return o.watch(ctx, env, v)
+}
+
+// addProcessors has Go use more processors than it needs. While none is idle, Go's monitor looks every 20 microseconds whether one whose thread waits in the kernel can be had,
+// and threads that come back from there wait for one. A user's GOMAXPROCS stays.
+func addProcessors() {
+	if os.Getenv("GOMAXPROCS") == "" {
+		runtime.GOMAXPROCS(2*runtime.GOMAXPROCS(0) + 4)
+	}
 }
 
 // watch runs a move, and tells how far it is.

@@ -11,7 +11,6 @@ import (
 	"github.com/hanwen/go-fuse/v2/fuse"
 	"golang.org/x/sys/unix"
 
-	"usui/host/eventfd"
 	"usui/layer/fsmove/keeper"
 	"usui/layer/fsmove/migration"
 )
@@ -29,28 +28,21 @@ type Mount struct {
 	seat     *keeper.Seat
 	dev      int            // the seat's
 	answered *atomic.Uint64 // the seat's
-	wake     *eventfd.FD    // ends Serve
 	path     string
-	placing  sync.Mutex // held while it is mounted, and taken away
-	released bool       // guarded by placing; Serve has ended, and nothing is mounted
-	replies  sync.Pool
-	running  sync.WaitGroup // requests
+	placing  sync.Mutex     // held while it is mounted, and taken away
+	released bool           // guarded by placing; Serve has ended, and nothing is mounted
+	running  sync.WaitGroup // readers
+	idle     atomic.Int32   // readers that wait for a request
+	failed   atomic.Value   // of error; why a reader ended that should not have
 }
 
 // New mounts the destination of a migration on a directory, for all users, or goes on with the mount of a process that sat on the seat before. Nobody is answered before Serve. The
 // seat is the mount's from then on.
 func New(m *migration.Migration, seat *keeper.Seat, path string, logger *slog.Logger) (*Mount, error) {
-	wake, err := eventfd.New()
-	if err != nil {
-		return nil, errors.Join(err, seat.Close())
-	}
-	d := &Mount{wake: wake, seat: seat, dev: seat.Device, answered: seat.Table.Work(), path: path}
+	var err error
+	d := &Mount{seat: seat, dev: seat.Device, answered: seat.Table.Work(), path: path}
 	if d.fs, err = newFileSystem(m, seat, logger); err != nil {
 		return nil, errors.Join(err, d.release())
-	}
-	d.replies.New = func() any {
-		p := make([]byte, bufferBytes)
-		return &p
 	}
 	d.protocol = fuse.NewProtocolServer(d.fs, &fuse.MountOptions{
 		MaxWrite: maxWrite, MaxBackground: 64, EnableAcl: true, EnableSymlinkCaching: true,
@@ -78,6 +70,9 @@ func (d *Mount) mount() error {
 	if err := unix.Mount("usui", d.path, FileSystem, 0, options); err != nil {
 		return &os.PathError{Op: "mount", Path: d.path, Err: err}
 	}
+	if err := d.note(); err != nil {
+		return errors.Join(err, d.Close())
+	}
 	d.seat.Table.State().Store(keeper.Mounted)
 	return nil
 }
@@ -90,64 +85,74 @@ func (d *Mount) release() error {
 	d.placing.Lock()
 	defer d.placing.Unlock()
 	d.released = true
-	err := d.wake.Close()
 	if d.fs != nil {
 		d.fs.closeAll()
 	}
-	return errors.Join(d.seat.Close(), err)
+	return d.seat.Close()
 }
 
-// Serve answers until the mount is gone and nobody has a file of it open, or Abort is called. It holds a thread, and not Go's poller: that may itself wait for a file of a mount, for
-// which the kernel asks here whether it is ready.
-func (d *Mount) Serve() (err error) {
-	defer func() {
-		d.running.Wait()
-		err = errors.Join(err, d.release())
-	}()
-	p := make([]byte, bufferBytes)
-	for {
-		n, err := unix.Read(d.dev, p)
-		switch {
-		case errors.Is(err, unix.EAGAIN):
-			if aborted, err := d.await(); err != nil || aborted {
-				return err
+// Serve answers until the mount is gone and nobody has a file of it open, or Abort is called.
+func (d *Mount) Serve() error {
+	d.read()
+	d.running.Wait()
+	failed, _ := d.failed.Load().(error)
+	return errors.Join(failed, d.release())
+}
+
+// maxIdle is how many readers wait for requests at most. The kernel wakes one for each.
+const maxIdle = 4
+
+// read has one more thread read requests and answer them, each at its own: to hand a request over takes longer than most take to answer. There is always one that waits for the
+// next, however long an answer takes. Go's poller is not asked: it may itself wait for a file of a mount, for which the kernel asks here whether it is ready.
+func (d *Mount) read() {
+	d.idle.Add(1)
+	d.running.Go(func() { // until the connection ends, or there are too many
+		// A process that is killed while the kernel copies to or from memory that is not there yet gives the client EIO: so all of it is there.
+		request, reply := present(bufferBytes), present(bufferBytes)
+		for {
+			n, err := unix.Read(d.dev, request)
+			switch {
+			case errors.Is(err, unix.ENODEV):
+				return
+			case errors.Is(err, unix.ENOENT), errors.Is(err, unix.EINTR): // a request was interrupted before it was read
+				continue
+			case err != nil:
+				d.failed.Store(error(&os.PathError{Op: "read", Path: "/dev/fuse", Err: err}))
+				return
 			}
-			continue
-		case errors.Is(err, unix.ENODEV):
-			return nil
-		case errors.Is(err, unix.ENOENT), errors.Is(err, unix.EINTR): // a request was interrupted before it was read
-			continue
-		case err != nil:
-			return &os.PathError{Op: "read", Path: "/dev/fuse", Err: err}
+			if d.idle.Add(-1) == 0 {
+				d.read()
+			}
+			d.answer(request[:n], reply)
+			if d.idle.Add(1) > maxIdle {
+				d.idle.Add(-1)
+				return
+			}
 		}
-		request := append([]byte(nil), p[:n]...)
-		d.running.Go(func() { d.answer(request) }) // ends with the request
-	}
+	})
 }
 
-// await waits for a request, and says whether Abort was called.
-func (d *Mount) await() (aborted bool, err error) {
-	both := []unix.PollFd{{Fd: int32(d.dev), Events: unix.POLLIN}, {Fd: int32(d.wake.Fd()), Events: unix.POLLIN}}
-	if _, err := unix.Poll(both, -1); err != nil && !errors.Is(err, unix.EINTR) {
-		return false, os.NewSyscallError("poll", err)
+// present is memory of which each page is there.
+func present(n int) []byte {
+	p := make([]byte, n)
+	for i := 0; i < n; i += os.Getpagesize() {
+		p[i] = 1
 	}
-	return both[1].Revents != 0, nil
+	return p
 }
 
-// answer does what a request asks for.
-func (d *Mount) answer(request []byte) {
-	p := d.replies.Get().(*[]byte)
-	defer d.replies.Put(p)
+// answer does what a request asks for. reply is room for what there is to be said.
+func (d *Mount) answer(request, reply []byte) {
 	if err := d.remember(request); err != nil {
 		d.fs.logger.Error("BUG: how the connection began is not kept", "err", err)
 	}
-	n, status := d.protocol.HandleRequest([][]byte{request}, [][]byte{*p})
+	n, status := d.protocol.HandleRequest([][]byte{request}, [][]byte{reply})
 	if !status.Ok() {
 		d.fs.logger.Error("a request of the kernel was not understood", "err", status)
 		return
 	}
 	if n > 0 { // else it wants no reply
-		d.reply((*p)[:n])
+		d.reply(reply[:n])
 	}
 }
 
@@ -244,9 +249,14 @@ func (d *Mount) Close() error {
 
 // Abort unmounts what is mounted and ends Serve: who has a file open gets ENOTCONN.
 func (d *Mount) Abort() error {
-	err := d.Close()
-	if woken := d.wake.Signal(); !errors.Is(woken, os.ErrClosed) { // else Serve has ended with the mount
-		err = errors.Join(err, woken)
+	connection, err := d.connection()
+	if err := errors.Join(err, d.Close()); err != nil {
+		return err
 	}
-	return err
+	d.placing.Lock()
+	defer d.placing.Unlock()
+	if d.released {
+		return nil
+	}
+	return abort(connection)
 }

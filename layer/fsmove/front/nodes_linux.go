@@ -28,6 +28,8 @@ type node struct {
 	passed  bool      // guarded by io; the kernel reads and writes for them
 	backing int32     // guarded by io; its number for the file, if passed
 	passing live.Slot // guarded by io; says so
+
+	writers atomic.Int32 // handles for which the kernel writes itself
 }
 
 // opened is an open file or folder.
@@ -105,19 +107,19 @@ func (s *fileSystem) know(dir int, name string, out *fuse.EntryOut) error {
 	if id == s.top {
 		return unix.ELOOP // the top is nobody's entry
 	}
-	listed, err := s.lookedUp(id, h)
+	n, err := s.lookedUp(id, h)
 	if err != nil {
 		return err
 	}
 	*out = fuse.EntryOut{NodeId: id, Generation: generation(h)}
 	out.SetEntryTimeout(forever)
-	out.SetAttrTimeout(stays(&m, listed))
+	out.SetAttrTimeout(s.stays(&m, n))
 	fill(&out.Attr, &m)
 	return nil
 }
 
-// lookedUp counts that the kernel is told of a node, and says whether it is a folder that is listed.
-func (s *fileSystem) lookedUp(id uint64, h tree.Handle) (listed bool, err error) {
+// lookedUp counts that the kernel is told of a node.
+func (s *fileSystem) lookedUp(id uint64, h tree.Handle) (*node, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	n := s.nodes[id]
@@ -128,7 +130,7 @@ func (s *fileSystem) lookedUp(id uint64, h tree.Handle) (listed bool, err error)
 		}
 		slot, err := s.seat.Table.Put(live.Record{Kind: nodeRecord, Key: id, Count: before, Data: []byte(h)})
 		if err != nil {
-			return false, err
+			return nil, err
 		}
 		if n == nil {
 			n = &node{}
@@ -139,7 +141,7 @@ func (s *fileSystem) lookedUp(id uint64, h tree.Handle) (listed bool, err error)
 		n.handle, n.listed, n.slot, n.lookups = h, false, slot, s.seat.Table.Count(slot)
 	}
 	n.lookups.Add(1)
-	return n.listed, nil
+	return n, nil
 }
 
 // stat says what is known of an inode. As long as a file is being fetched, that changes nothing that clients see.
@@ -176,11 +178,17 @@ func fill(a *fuse.Attr, m *tree.Meta) {
 
 // stays is how long the kernel may believe what it was told of an inode, beside what it changes itself. A listing, or a client's look into a folder, brings the folder's subfolders and
 // an inode's further names; and who writes by a mapping of a file that passes is not seen here.
-func stays(m *tree.Meta, listed bool) time.Duration {
+func (s *fileSystem) stays(m *tree.Meta, n *node) time.Duration {
 	switch {
-	case m.Type() == unix.S_IFDIR && !listed, m.Type() != unix.S_IFDIR && m.Links > 1:
+	case n == nil, m.Type() != unix.S_IFDIR && m.Links > 1:
 		return 0
-	case m.Type() == unix.S_IFREG:
+	case m.Type() == unix.S_IFDIR:
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		if !n.listed {
+			return 0
+		}
+	case n.writers.Load() > 0:
 		return time.Second
 	}
 	return forever
@@ -198,9 +206,8 @@ func (s *fileSystem) attributes(id uint64, fd int, out *fuse.AttrOut) error {
 	}
 	s.mu.Lock()
 	n := s.nodes[id]
-	listed := n != nil && n.listed
 	s.mu.Unlock()
-	out.SetTimeout(stays(&m, listed))
+	out.SetTimeout(s.stays(&m, n))
 	fill(&out.Attr, &m)
 	return nil
 }

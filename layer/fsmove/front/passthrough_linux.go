@@ -1,6 +1,9 @@
 package front
 
 import (
+	"encoding/binary"
+	"errors"
+	"math"
 	"slices"
 
 	"github.com/hanwen/go-fuse/v2/fuse"
@@ -44,6 +47,10 @@ func (s *fileSystem) enter(o *opened, out *fuse.OpenOut) fuse.Status {
 		s.count.passed.Add(1)
 		// Without FOPEN_KEEP_CACHE the kernel drops what it cached of the file before it passed.
 		out.OpenFlags, out.BackingID = fuse.FOPEN_PASSTHROUGH, n.backing
+		if o.writes() {
+			n.writers.Add(1)
+			s.unbelieve(o.id)
+		}
 	}
 	return fuse.OK
 }
@@ -96,6 +103,23 @@ func (s *fileSystem) unpass(n *node) {
 	}
 }
 
+// writes says that a file was opened to be written to.
+func (o *opened) writes() bool { return o.flags&unix.O_ACCMODE != unix.O_RDONLY }
+
+// unbelieve has the kernel ask anew what it was told of an inode (FUSE_NOTIFY_INVAL_INODE of linux/fuse.h).
+func (s *fileSystem) unbelieve(id uint64) {
+	const headBytes, bodyBytes, notifyInvalInode = 16, 24, 2
+	p := binary.NativeEndian.AppendUint32(nil, headBytes+bodyBytes)
+	p = binary.NativeEndian.AppendUint32(p, notifyInvalInode)
+	p = binary.NativeEndian.AppendUint64(p, 0)
+	p = binary.NativeEndian.AppendUint64(p, id)
+	p = binary.NativeEndian.AppendUint64(p, math.MaxUint64) // an offset of -1: what is cached of its content stays
+	p = binary.NativeEndian.AppendUint64(p, 0)
+	if _, err := unix.Write(s.seat.Device, p); err != nil && !errors.Is(err, unix.ENOENT) && !errors.Is(err, unix.ENODEV) { // the kernel does not know it any more
+		s.logger.Error("BUG: the kernel does not take a notice", "node", id, "err", err)
+	}
+}
+
 // leave ends a handle.
 func (s *fileSystem) leave(o *opened) {
 	n := o.node
@@ -106,6 +130,10 @@ func (s *fileSystem) leave(o *opened) {
 		if err := s.seat.Drop(o.fh); err != nil {
 			s.logger.Error("an open file", "err", err)
 		}
+	}
+	if n.passed && o.writes() {
+		n.writers.Add(-1)
+		s.unbelieve(o.id)
 	}
 	if len(n.opened) == 0 && n.passed {
 		s.seat.Table.Drop(n.passing) // first: a file that the kernel knows in vain does no harm

@@ -14,11 +14,12 @@ import (
 
 // Kinds of records in the seat's table.
 const (
-	nodeRecord     = 1 // a node: counts its look-ups, and has its handle
-	fileRecord     = 2 // an open file: has its node, its flags, and the request that opened it
-	folderRecord   = 3 // likewise, of a folder
-	passRecord     = 4 // a file that the kernel reads and writes itself, by its node: counts nothing, but has the kernel's number there
-	exchangeRecord = 5 // a request to exchange two names: has the handle of what the first one was
+	nodeRecord       = 1 // a node: counts its look-ups, and has its handle
+	fileRecord       = 2 // an open file: has its node, its flags, and the request that opened it
+	folderRecord     = 3 // likewise, of a folder
+	passRecord       = 4 // a file that the kernel reads and writes itself, by its node: counts nothing, but has the kernel's number there
+	connectionRecord = 6 // the connection, by its number
+	exchangeRecord   = 5 // a request to exchange two names: has the handle of what the first one was
 )
 
 // resent is FUSE_UNIQUE_RESEND of linux/fuse.h: the kernel has sent a request before, to a process that has not answered.
@@ -74,6 +75,11 @@ func (s *fileSystem) restore() error {
 		n := s.nodes[r.Key]
 		if n != nil && len(n.opened) > 0 {
 			n.passed, n.backing, n.passing = true, int32(r.Count), slot
+			for _, o := range n.opened {
+				if o.writes() {
+					n.writers.Add(1)
+				}
+			}
 			continue
 		}
 		s.seat.Table.Drop(slot)
