@@ -3,14 +3,10 @@ package migration
 import (
 	"context"
 	"errors"
-	"fmt"
 	"log/slog"
-	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
-
-	"golang.org/x/sys/unix"
 
 	"usui/layer/fsmove/journal"
 	"usui/layer/fsmove/tree"
@@ -79,40 +75,6 @@ func openSource(cfg Config, known *journal.Root) (*source, error) {
 	}
 	s.lost(nil, time.Now(), err)
 	return s, nil
-}
-
-// open opens the source's root and says what it can be known by.
-func (s *source) open() (*tree.Root, journal.Root, error) {
-	r, err := tree.Open(s.path)
-	if err != nil {
-		return nil, journal.Root{}, err
-	}
-	var fs unix.Statfs_t
-	m, err := tree.Stat(r.Fd(), "")
-	if err == nil {
-		err = unix.Fstatfs(r.Fd(), &fs)
-	}
-	if err != nil {
-		return nil, journal.Root{}, errors.Join(err, r.Close())
-	}
-	return r, journal.Root{FS: uint64(uint32(fs.Fsid.Val[0])) | uint64(uint32(fs.Fsid.Val[1]))<<32, Ino: m.Ino, Mtime: m.Mtime, Ctime: m.Ctime}, nil
-}
-
-// isKnown says nil if a root is the source's, and not that of what is there when the source is not mounted. Some file systems have another number after each mount, and some none.
-func (s *source) isKnown(now journal.Root) error {
-	if now.Ino == s.known.Ino && (now.FS != 0 && now.FS == s.known.FS || now.Mtime.Equal(s.known.Mtime) && now.Ctime.Equal(s.known.Ctime)) {
-		return nil
-	}
-	return fmt.Errorf("%s is not the directory that the migration began with: is it mounted?", s.path)
-}
-
-// isDead says that an error may be one of a file system that is away.
-func isDead(err error) bool {
-	var errno unix.Errno
-	return errors.As(err, &errno) && slices.Contains([]unix.Errno{
-		unix.ENOTCONN, unix.ESTALE, unix.EIO, unix.ETIMEDOUT, unix.EHOSTDOWN, unix.EHOSTUNREACH, unix.ENETDOWN, unix.ENETUNREACH, unix.ECONNRESET, unix.ECONNABORTED,
-		unix.ECONNREFUSED, unix.ENOLINK, unix.ENODEV, unix.ENXIO, unix.ESHUTDOWN, unix.EREMOTEIO,
-	}, errno)
 }
 
 // do has f call the source. If its caller does not wait to the end, do says false, and what f has is given to drop afterwards. The error is errCalling if the source is away.
