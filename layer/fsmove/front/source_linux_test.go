@@ -11,6 +11,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -234,6 +235,47 @@ func TestASourceThatIsAwayIsWaitedFor(t *testing.T) {
 	}
 	if !m.Stats().Away.IsZero() {
 		t.Error("the source is back, and counts as away")
+	}
+}
+
+// TestASourceThatComesAndGoes has a server crash again and again while everything is read and moved.
+func TestASourceThatComesAndGoes(t *testing.T) {
+	dir := t.TempDir()
+	want := map[string][]byte{}
+	for i := range 60 {
+		name := fmt.Sprintf("d%d/f%d", i%4, i)
+		want[name] = content(i*20_000+1, byte(i))
+		if err := errors.Join(os.MkdirAll(filepath.Join(dir, filepath.Dir(name)), 0o755), os.WriteFile(filepath.Join(dir, name), want[name], 0o644)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	s := serve(t, dir)
+	m, dst := awayFrom(t, s, 0)
+	for range 6 {
+		ctx, stop := context.WithCancel(t.Context())
+		var all sync.WaitGroup
+		all.Go(func() { // until stop, or until everything has arrived
+			if err := m.Run(ctx); err != nil && !errors.Is(err, context.Canceled) {
+				t.Error(err)
+			}
+		})
+		for tick := time.NewTicker(time.Millisecond); m.Stats().Calls == 0 && m.Stats().Away.IsZero() && m.Stats().FilesFilled < 60; <-tick.C {
+		}
+		s.stop(t)
+		stop()
+		all.Wait()
+		s.start(t)
+	}
+	if err := m.Run(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	for name, p := range want {
+		if got, err := os.ReadFile(filepath.Join(dst, name)); err != nil || !bytes.Equal(got, p) {
+			t.Errorf("%s has %d bytes, %v; want %d", name, len(got), err, len(p))
+		}
+	}
+	for loss, err := range m.Skipped() {
+		t.Errorf("left out: %q, %v", loss, err)
 	}
 }
 

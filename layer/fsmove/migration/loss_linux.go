@@ -11,7 +11,7 @@ import (
 )
 
 // Skipped are the things of the source that the destination will not have, by path: an entry that could not be made there, or one of its attributes. A caller asks its user
-// before it finishes a migration that has any.
+// before it finishes a migration that has any: Finish takes them away.
 func (m *Migration) Skipped() iter.Seq2[journal.Loss, error] { return m.journal.Losses() }
 
 // lose says that the destination will not have something.

@@ -36,6 +36,38 @@ func (s *source) isKnown(now journal.Root) error {
 	return fmt.Errorf("%s is not the directory that the migration began with: is it mounted?", s.path)
 }
 
+// renew takes the root that is at the path now instead of one of which calls fail, if it is another mount of the source, and says whether it has.
+func (s *source) renew(old *root) bool {
+	r, now, err := s.open()
+	if err != nil {
+		return false
+	}
+	was, err1 := tree.MountOf(old.Fd())
+	is, err2 := tree.MountOf(r.Fd())
+	if err1 != nil || err2 != nil || was == is || s.isKnown(now) != nil {
+		_ = r.Close() // nothing was written
+		return false
+	}
+	s.mu.Lock()
+	current := s.root == old
+	if current {
+		s.root = &root{r, 1}
+	}
+	s.mu.Unlock()
+	if !current { // somebody else was faster
+		_ = r.Close() // nothing was written
+		return true
+	}
+	s.put(old)
+	s.logger.Info("the source is mounted anew", "path", s.path)
+	return true
+}
+
+// unsure is an error of one file that may be one of the whole source: a file system whose disk is gone tells of its root from memory.
+type unsure struct{ error }
+
+func (e unsure) Unwrap() error { return e.error }
+
 // isDead says that an error may be one of a file system that is away.
 func isDead(err error) bool {
 	var errno unix.Errno

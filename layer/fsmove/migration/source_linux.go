@@ -31,6 +31,7 @@ type source struct {
 	path    string
 	known   journal.Root
 	timeout time.Duration // 0 for none
+	patient time.Duration // how long an error of one file counts as one of the source
 	logger  *slog.Logger
 	slots   chan struct{} // one for each call that the kernel has
 	ended   chan struct{} // closed by close
@@ -52,7 +53,10 @@ type root struct {
 
 // openSource opens a source. If it is to be known, and is not there, it counts as away.
 func openSource(cfg Config, known *journal.Root) (*source, error) {
-	s := &source{path: cfg.Source, timeout: cfg.Timeout, logger: cfg.Logger, slots: make(chan struct{}, maxCalls), ended: make(chan struct{})}
+	s := &source{path: cfg.Source, timeout: cfg.Timeout, patient: patience, logger: cfg.Logger, slots: make(chan struct{}, maxCalls), ended: make(chan struct{})}
+	if s.timeout > 0 {
+		s.patient = min(s.patient, s.timeout)
+	}
 	if known != nil {
 		s.known = *known
 	}
@@ -108,6 +112,10 @@ func (s *source) do(ctx context.Context, f func(r *root) error, drop func()) (do
 			if gone := tree.Alive(r.Fd()); isDead(gone) {
 				s.lost(r, began, err)
 				err = errCalling
+			} else if s.renew(r) {
+				err = errCalling
+			} else {
+				err = unsure{err}
 			}
 		}
 		s.put(r)
@@ -244,16 +252,47 @@ func (s *source) wait(ctx context.Context) error {
 	}
 }
 
-// insist calls f again after each time that the source was away, for which it waits without what f holds.
+// insist calls f again after each time that the source was away, for which it waits without what f holds. An error of one file may be that, too, for a while.
 func (s *source) insist(ctx context.Context, f func() error) error {
+	var since time.Time
 	for {
 		err := f()
-		if !errors.Is(err, errCalling) {
+		switch {
+		case errors.Is(err, errCalling):
+			err = s.wait(ctx)
+		case errors.As(err, new(unsure)) && ctx.Value(atOnce{}) == nil:
+			if since.IsZero() {
+				since = time.Now()
+			}
+			if time.Since(since) >= s.patient {
+				return err
+			}
+			err = pause(ctx, min(betweenTries, s.patient))
+		default:
 			return err
 		}
-		if err := s.wait(ctx); err != nil {
+		if err != nil {
 			return err
 		}
+	}
+}
+
+// How long who asks for one file waits until it is that file's error, and how often it tries.
+const (
+	patience     = time.Minute
+	betweenTries = time.Second
+)
+
+// atOnce is a value of a context: whoever has it comes again, and does not wait.
+type atOnce struct{}
+
+// pause waits, or says why ctx has ended.
+func pause(ctx context.Context, d time.Duration) error {
+	select {
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	case <-time.After(d):
+		return nil
 	}
 }
 
