@@ -99,9 +99,21 @@ func (s *server) stop(t *testing.T) {
 	}
 }
 
-func (s *server) signal(t *testing.T, sig os.Signal) {
+// hang has the server answer nothing any more, until goOn.
+func (s *server) hang(t *testing.T) {
 	t.Helper()
-	if err := s.Process.Signal(sig); err != nil {
+	if err := s.Process.Signal(unix.SIGSTOP); err != nil {
+		t.Fatal(err)
+	}
+	var status unix.WaitStatus
+	if _, err := unix.Wait4(s.Process.Pid, &status, unix.WUNTRACED, nil); err != nil || !status.Stopped() { // the last of its threads has stopped
+		t.Fatalf("the server is to be stopped: %v, %#x", err, status)
+	}
+}
+
+func (s *server) goOn(t *testing.T) {
+	t.Helper()
+	if err := s.Process.Signal(unix.SIGCONT); err != nil {
 		t.Fatal(err)
 	}
 }
@@ -283,7 +295,7 @@ func TestASourceThatComesAndGoes(t *testing.T) {
 func TestWhoWaitsTooLongGetsAnError(t *testing.T) {
 	for what, cut := range map[string]func(*server, *testing.T){
 		"dead":  (*server).crash,
-		"hangs": func(s *server, t *testing.T) { s.signal(t, unix.SIGSTOP) },
+		"hangs": (*server).hang,
 	} {
 		t.Run(what, func(t *testing.T) {
 			dir := t.TempDir()
@@ -307,7 +319,7 @@ func TestWhoWaitsTooLongGetsAnError(t *testing.T) {
 				t.Errorf("what was fetched before the source went: %v", err)
 			}
 			if what == "hangs" {
-				s.signal(t, unix.SIGCONT)
+				s.goOn(t)
 			} else {
 				s.stop(t)
 				s.start(t)
@@ -330,7 +342,7 @@ func TestACallThatHangsIsLeft(t *testing.T) {
 	s := serve(t, dir)
 	m, _ := awayFrom(t, s, 0)
 	f := entry(t, m, "file")
-	s.signal(t, unix.SIGSTOP)
+	s.hang(t)
 	ctx, stop := context.WithCancel(t.Context())
 	first := reading(ctx, f, 0, data[:1000])
 	stop()
@@ -338,7 +350,7 @@ func TestACallThatHangsIsLeft(t *testing.T) {
 		t.Errorf("Read that is interrupted = %v, want %v", err, context.Canceled)
 	}
 	second := reading(t.Context(), f, 0, data)
-	s.signal(t, unix.SIGCONT)
+	s.goOn(t)
 	if err := <-second; err != nil {
 		t.Errorf("when the source is back: %v", err)
 	}
@@ -355,7 +367,7 @@ func TestAClientThatIsKilledIsGone(t *testing.T) {
 	if _, err := os.Stat(filepath.Join(v.at, "file")); err != nil {
 		t.Fatal(err)
 	}
-	s.signal(t, unix.SIGSTOP)
+	s.hang(t)
 	client := exec.Command("cat", filepath.Join(v.at, "file"))
 	if err := client.Start(); err != nil {
 		t.Fatal(err)
@@ -366,7 +378,7 @@ func TestAClientThatIsKilledIsGone(t *testing.T) {
 		t.Fatal(err)
 	}
 	client.Wait() // says that it was killed
-	s.signal(t, unix.SIGCONT)
+	s.goOn(t)
 }
 
 // TestAProcessMayBeStartedWithoutItsSource has what was copied before.

@@ -33,6 +33,13 @@ func (m *Migration) Failures() []Failure {
 	return all
 }
 
+// succeeded says that something has come, by whomever.
+func (m *Migration) succeeded(h tree.Handle) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	delete(m.failures, h)
+}
+
 // tried says what came of a try. That ctx has ended is no failure. One too many to be remembered is not told of.
 func (m *Migration) tried(ctx context.Context, h tree.Handle, err error, path func() string) {
 	m.mu.Lock()

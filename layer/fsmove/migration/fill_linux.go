@@ -197,10 +197,8 @@ func (m *Migration) forget(files []*File, gone []tree.Handle) error {
 		}
 	}
 	m.step("forgotten")
-	m.mu.Lock()
-	defer m.mu.Unlock()
 	for _, f := range files {
-		delete(m.failures, f.handle)
+		m.succeeded(f.handle)
 	}
 	return nil
 }

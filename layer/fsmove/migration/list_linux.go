@@ -101,6 +101,7 @@ func (m *Migration) list(ctx context.Context, h tree.Handle) error {
 	}
 	m.step("listed")
 	m.count(func(s *Stats) { s.FoldersListed++; s.EntriesMade += w.made; s.Lost += w.lost })
+	m.succeeded(h)
 	return w.forgetLinks()
 }
 

@@ -72,6 +72,12 @@ func TestAFolderThatIsNotMountedIsNotEmpty(t *testing.T) {
 	}
 	runUntilItFails(t, m, "inner", ErrChanged)
 	inner.mount(t)
+	if err := m.List(t.Context(), h); err != nil {
+		t.Errorf("List when it is mounted again = %v", err)
+	}
+	if left := m.Failures(); len(left) != 0 { // a client has had it
+		t.Errorf("failures: %v", left)
+	}
 	if err := m.Run(t.Context()); err != nil {
 		t.Fatal(err)
 	}
