@@ -27,18 +27,29 @@ everything has arrived, DST itself takes the mount's place, with no moment betwe
 SRC is any directory, of a local disk or of another server (NFS, CIFS, sshfs). It is never written, and nobody else may write it from now on: what has
 changed since it was listed is an error. DST is an empty directory of ext4 or xfs.
 
+While SRC is away, clients that need something of it wait; --timeout says for how long, before they get an error. What DST cannot hold, such as a name or an
+attribute, is left out and told of, and the mount stays where it is; with --leave-out the command ends without it.
+
 After SIGINT, SIGTERM or a crash the same command goes on; clients have to open their files again. It takes root.`,
-	Setup: func(f *flag.FlagSet) cli.Run { return start },
+	Setup: func(f *flag.FlagSet) cli.Run {
+		timeout := f.Duration("timeout", 0, "how long clients wait for a source that is away; 0 is for ever")
+		leaveOut := f.Bool("leave-out", false, "end without what the destination cannot hold")
+		return func(ctx context.Context, env *cli.Env, args []string) error {
+			return start(ctx, env, args, Config{Timeout: *timeout, LeaveOut: *leaveOut})
+		}
+	},
 }
 
 // reportEvery is how often a move tells how far it is.
 const reportEvery = 10 * time.Second
 
-func start(ctx context.Context, env *cli.Env, args []string) error {
+func start(ctx context.Context, env *cli.Env, args []string, cfg Config) error {
 	if len(args) != 3 {
 		return cli.UsageError("%d arguments: say SRC, DST and MOUNTPOINT, as in: /mnt/old /srv/new /export", len(args))
 	}
-	v, err := New(Config{Source: args[0], Destination: args[1], MountPoint: args[2], Logger: slog.New(slog.NewTextHandler(env.Stderr, nil))})
+	cfg.Source, cfg.Destination, cfg.MountPoint = args[0], args[1], args[2]
+	cfg.Logger = slog.New(slog.NewTextHandler(env.Stderr, nil))
+	v, err := New(cfg)
 	if err != nil {
 		return err
 	}

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"path/filepath"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -17,13 +18,17 @@ import (
 type Config struct {
 	Source, Destination string // directories
 	MountPoint          string // the directory at which clients find the tree from now on
-	Logger              *slog.Logger
+	// LeaveOut has the move end though the destination refused something: without that, clients are served until ctx ends, and can bring the missing things.
+	LeaveOut bool
+	Timeout  time.Duration // how long clients wait for a source that is away; 0 is for ever
+	Logger   *slog.Logger
 }
 
 // Move is a tree that is used while it is on its way.
 type Move struct {
 	migration *migration.Migration
 	mount     *front.Mount
+	leaveOut  bool
 	logger    *slog.Logger
 }
 
@@ -44,8 +49,8 @@ func New(cfg Config) (_ *Move, err error) {
 		return nil, err
 	}
 	unix.Umask(0)
-	v := &Move{logger: cfg.Logger}
-	if v.migration, err = migration.New(migration.Config{Source: cfg.Source, Destination: cfg.Destination, Logger: cfg.Logger}); err != nil {
+	v := &Move{leaveOut: cfg.LeaveOut, logger: cfg.Logger}
+	if v.migration, err = migration.New(migration.Config{Source: cfg.Source, Destination: cfg.Destination, Timeout: cfg.Timeout, Logger: cfg.Logger}); err != nil {
 		return nil, err
 	}
 	if v.mount, err = front.New(v.migration, cfg.MountPoint, cfg.Logger); err != nil {
@@ -70,7 +75,8 @@ func apart(cfg Config) error {
 
 // Run serves clients and fetches what they do not ask for, once. When everything has arrived the destination itself takes the mount's place, and Run returns nil once nobody has a
 // file open that was opened before, or ctx ends. When ctx ends before that, the mount goes with all that is open in it, and another New goes on. What cannot be moved is tried
-// again until ctx ends. That the journal cannot be read or written is its error, and has clients served until ctx ends.
+// again until ctx ends. That the journal cannot be read or written, or that something was left out, is its
+// error, and has clients served until ctx ends.
 func (v *Move) Run(ctx context.Context) (err error) {
 	served, arrived := make(chan error, 1), make(chan error, 1)
 	moving, stop := context.WithCancel(ctx)
@@ -87,6 +93,9 @@ func (v *Move) Run(ctx context.Context) (err error) {
 	}
 	if err == nil {
 		err = ctx.Err()
+	}
+	if err == nil && !v.leaveOut {
+		err = v.migration.Complete()
 	}
 	if err != nil && ctx.Err() == nil { // clients have nothing to do with that
 		v.logger.Error("nothing more is moved: clients go on, and to start again tries again", "err", err)

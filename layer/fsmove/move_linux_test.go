@@ -30,6 +30,9 @@ import (
 // moveEnv has the child move: source, destination and mount point, with colons between them.
 const moveEnv = "USUI_FSMOVE_MOVE"
 
+// leaveOutEnv has it end without what is left out.
+const leaveOutEnv = "USUI_FSMOVE_LEAVE_OUT"
+
 // TestMain lets this binary be the process that moves.
 func TestMain(m *testing.M) {
 	if paths := os.Getenv(moveEnv); paths != "" {
@@ -43,7 +46,7 @@ func TestMain(m *testing.M) {
 }
 
 func move(paths []string) error {
-	v, err := New(Config{Source: paths[0], Destination: paths[1], MountPoint: paths[2], Logger: slog.New(slog.NewTextHandler(os.Stderr, nil))})
+	v, err := New(Config{Source: paths[0], Destination: paths[1], MountPoint: paths[2], LeaveOut: os.Getenv(leaveOutEnv) != "", Logger: slog.New(slog.NewTextHandler(os.Stderr, nil))})
 	if err != nil {
 		return err
 	}
@@ -67,7 +70,7 @@ type mover struct {
 
 // Write takes what it logs.
 func (v *mover) Write(p []byte) (int, error) {
-	if bytes.Contains(p, []byte("could not be moved")) {
+	if bytes.Contains(p, []byte("could not be moved")) || bytes.Contains(p, []byte("nothing more is moved")) {
 		v.once.Do(func() { close(v.stuck) })
 	}
 	return os.Stderr.Write(p)
@@ -303,6 +306,38 @@ func TestClientsGoOnWhenSomethingCannotBeMoved(t *testing.T) {
 	if err := v.Wait(); err == nil {
 		t.Error("the process says that everything was moved")
 	}
+}
+
+// TestAMoveEndsWithoutSomethingOnlyIfThatIsWanted has a name at the top that is a file system's own.
+func TestAMoveEndsWithoutSomethingOnlyIfThatIsWanted(t *testing.T) {
+	src, dst, at := paths(t)
+	want := sow(t, src, 20, 20_000)
+	if err := errors.Join(os.Mkdir(filepath.Join(src, "lost+found"), 0o755), os.WriteFile(filepath.Join(src, "lost+found/found"), nil, 0o644)); err != nil {
+		t.Fatal(err)
+	}
+	v := startMove(t, src, dst, at)
+	v.run(t)
+	<-v.stuck
+	look(t, at, want)
+	if !isFUSE(t, at) {
+		t.Error("the move ended without something")
+	}
+	if err := v.Process.Signal(os.Interrupt); err != nil {
+		t.Fatal(err)
+	}
+	if err := v.Wait(); err == nil {
+		t.Error("the process says that everything was moved")
+	}
+	t.Setenv(leaveOutEnv, "1")
+	v = startMove(t, src, dst, at)
+	v.run(t)
+	if err := v.Wait(); err != nil {
+		t.Error(err)
+	}
+	if isFUSE(t, at) {
+		t.Error("the move did not end without something")
+	}
+	look(t, at, want)
 }
 
 // TestAMoveThatIsInterruptedLeavesNoMount interrupts one of which a client has a file open: before everything has arrived, or when nothing but that file keeps it.

@@ -2,6 +2,7 @@ package migration
 
 import (
 	"errors"
+	"fmt"
 	"iter"
 	"slices"
 
@@ -13,6 +14,27 @@ import (
 // Skipped are the things of the source that the destination will not have, by path: an entry that could not be made there, or one of its attributes. A caller asks its user
 // before it finishes a migration that has any: Finish takes them away.
 func (m *Migration) Skipped() iter.Seq2[journal.Loss, error] { return m.journal.Losses() }
+
+// ErrLeftOut says that the destination is without something of the source.
+var ErrLeftOut = errors.New("not everything of the source is at the destination")
+
+// Complete says ErrLeftOut if Skipped tells of anything, with how much, and the first of it.
+func (m *Migration) Complete() error {
+	var first journal.Loss
+	n := 0
+	for l, err := range m.Skipped() {
+		if err != nil {
+			return err
+		}
+		if n++; n == 1 {
+			first = l
+		}
+	}
+	if n == 0 {
+		return nil
+	}
+	return fmt.Errorf("%w: %d things were left out, the first is %q: %s", ErrLeftOut, n, first.Path, first.What)
+}
 
 // lose says that the destination will not have something.
 func (w *maker) lose(path string, why error) {

@@ -47,6 +47,9 @@ func TestWhatTheDestinationRefusesIsReported(t *testing.T) {
 	if len(lost) != len(want) {
 		t.Errorf("left out: %q, want %q", lost, want)
 	}
+	if err := m.Complete(); !errors.Is(err, ErrLeftOut) || !strings.Contains(err.Error(), "4 things") {
+		t.Errorf("Complete = %v, want %v, with how many", err, ErrLeftOut)
+	}
 	for _, name := range []string{"folder/ordinary", "folder/attribute"} {
 		if got, err := os.ReadFile(filepath.Join(dst.at, name)); err != nil || string(got) != "content" {
 			t.Errorf("%s has %q, %v", name, got, err)
