@@ -381,8 +381,13 @@ func TestAClientThatIsKilledIsGone(t *testing.T) {
 	s.goOn(t)
 }
 
-// TestAProcessMayBeStartedWithoutItsSource has what was copied before.
+// TestAProcessMayBeStartedWithoutItsSource has what was copied before, with a source that is not mounted, and one that hangs.
 func TestAProcessMayBeStartedWithoutItsSource(t *testing.T) {
+	t.Run("not mounted", func(t *testing.T) { startedWithout(t, (*server).stop, (*server).start) })
+	t.Run("hangs", func(t *testing.T) { startedWithout(t, (*server).hang, (*server).goOn) })
+}
+
+func startedWithout(t *testing.T, cut, mend func(*server, *testing.T)) {
 	dir := t.TempDir()
 	data := content(2<<20, 1)
 	if err := os.WriteFile(filepath.Join(dir, "file"), data, 0o644); err != nil {
@@ -397,20 +402,20 @@ func TestAProcessMayBeStartedWithoutItsSource(t *testing.T) {
 	if err := m.Close(); err != nil {
 		t.Fatal(err)
 	}
-	s.stop(t)
-	m, err := migration.New(migration.Config{Source: s.at, Destination: dst, Logger: slog.New(slog.NewTextHandler(t.Output(), nil))})
+	cut(s, t)
+	m, err := migration.New(migration.Config{Source: s.at, Destination: dst, Timeout: 100 * time.Millisecond, Logger: slog.New(slog.NewTextHandler(t.Output(), nil))})
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer m.Close() // nothing depends on it
 	if m.Stats().Away.IsZero() {
-		t.Error("an empty directory is taken for the source")
+		t.Error("what does not answer, or is empty, is taken for the source")
 	}
 	f = entry(t, m, "file")
 	if err := <-reading(t.Context(), f, 0, data[:1000]); err != nil {
 		t.Errorf("what was fetched before: %v", err)
 	}
-	s.start(t)
+	mend(s, t)
 	if err := m.Run(t.Context()); err != nil {
 		t.Fatal(err)
 	}

@@ -19,7 +19,12 @@ type SourceError struct {
 	Err  error
 }
 
-func (e *SourceError) Error() string { return fmt.Sprintf("%q of the source: %v", e.Path, e.Err) }
+func (e *SourceError) Error() string {
+	if e.Path == "" { // it is about all of it
+		return e.Err.Error()
+	}
+	return fmt.Sprintf("%q of the source: %v", e.Path, e.Err)
+}
 
 func (e *SourceError) Unwrap() error { return e.Err }
 

@@ -1,6 +1,7 @@
 package migration
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"log/slog"
@@ -51,33 +52,31 @@ type root struct {
 	users int // guarded by source.mu; one is that of source.root
 }
 
-// openSource opens a source. If it is to be known, and is not there, it counts as away.
+// startPatience is how long a process that goes on waits for the source before it does without, if a call to that does not return.
+const startPatience = 5 * time.Second
+
+// openSource opens a source. If it is to be known, and is not there, or does not answer, it counts as away.
 func openSource(cfg Config, known *journal.Root) (*source, error) {
 	s := &source{path: cfg.Source, timeout: cfg.Timeout, patient: patience, logger: cfg.Logger, slots: make(chan struct{}, maxCalls), ended: make(chan struct{})}
 	if s.timeout > 0 {
 		s.patient = min(s.patient, s.timeout)
 	}
-	if known != nil {
-		s.known = *known
-	}
-	r, now, err := s.open()
-	switch {
-	case err == nil && known == nil:
-		s.known = now
-	case err == nil:
-		err = s.isKnown(now)
-	}
-	if err == nil {
-		s.root = &root{r, 1}
+	if known == nil {
+		r, now, err := s.open()
+		if err != nil {
+			return nil, err
+		}
+		s.root, s.known = &root{r, 1}, now
 		return s, nil
 	}
-	if r != nil {
-		err = errors.Join(err, r.Close())
+	s.known, s.away, s.back = *known, time.Now(), make(chan struct{})
+	tried := make(chan struct{})
+	go s.look(0, tried) // until it is there, or close
+	select {
+	case <-tried:
+	case <-time.After(min(startPatience, cmp.Or(s.timeout, startPatience))):
+		s.logger.Error("the source does not answer: who needs it waits", "path", s.path)
 	}
-	if known == nil {
-		return nil, err
-	}
-	s.lost(nil, time.Now(), err)
 	return s, nil
 }
 
@@ -178,13 +177,13 @@ func (s *source) lost(r *root, since time.Time, why error) {
 	if r != nil {
 		s.put(r)
 	}
-	go s.look() // until it is back, or close
+	go s.look(firstTry, nil) // until it is back, or close
 }
 
-// look opens the source anew until it is there.
-func (s *source) look() {
+// look opens the source until it is there, after a pause, and closes tried, if it is not nil, after the first time.
+func (s *source) look(pause time.Duration, tried chan<- struct{}) {
 	last := ""
-	for pause := firstTry; ; pause = min(2*pause, lastTry) {
+	for {
 		select {
 		case <-s.ended:
 			return
@@ -192,24 +191,29 @@ func (s *source) look() {
 		}
 		r, now, err := s.open()
 		if err == nil {
-			err = s.isKnown(now)
+			if err = s.isKnown(now); err != nil {
+				_ = r.Close() // nothing was written
+			}
 		}
 		if err == nil {
-			s.found(&root{r, 1})
+			s.found(&root{r, 1}, tried == nil)
+		} else if err.Error() != last {
+			last = err.Error()
+			s.logger.Warn("the source is away: who needs it waits", "err", err)
+		}
+		if tried != nil {
+			close(tried)
+			tried = nil
+		}
+		if err == nil {
 			return
 		}
-		if r != nil {
-			_ = r.Close() // nothing was written
-		}
-		if err.Error() != last {
-			last = err.Error()
-			s.logger.Warn("the source is still away", "err", err)
-		}
+		pause = max(firstTry, min(2*pause, lastTry))
 	}
 }
 
-// found says that the source is back.
-func (s *source) found(r *root) {
+// found says that the source is there, and the log that it is again.
+func (s *source) found(r *root, again bool) {
 	s.mu.Lock()
 	select {
 	case <-s.ended:
@@ -223,7 +227,9 @@ func (s *source) found(r *root) {
 	close(s.back)
 	s.back = nil
 	s.mu.Unlock()
-	s.logger.Info("the source is back", "path", s.path, "away", time.Since(away))
+	if again {
+		s.logger.Info("the source is back", "path", s.path, "away", time.Since(away))
+	}
 }
 
 // wait returns nil when the source is there. Whoever has waited for longer than the timeout since it went gets ErrAway.
