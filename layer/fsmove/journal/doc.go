@@ -21,6 +21,6 @@
 //
 // # Limits
 //
-// A change that waits for room cannot be interrupted, and Close waits with it. A disk that has no room for what was written, and says so only when that is synced, ends the process; ext4 and xfs do
+// A change that waits for room cannot be interrupted, and Open and Close wait likewise. A disk that has no room for what was written, and says so only when that is synced, ends the process; ext4 and xfs do
 // not. One process at a time. A record of a file is some 100 bytes and its path.
 package journal

@@ -41,7 +41,7 @@
 // # Limits
 //
 // The destination needs handles and tells of holes ([New] tries both). A source that is itself several file systems is followed across their mounts; if one
-// of them alone is away, what is in it is an error, and is not waited for. An error of one file, such as a disk's, is the client's at once, while the root answers. A file whose call to the source hangs waits
+// of them alone is away, what is in it is an error, and is not waited for. An error of one file, such as a disk's, is the client's after a minute, while the root answers; until then it is tried again. A file whose call to the source hangs waits
 // as a whole until Config.Timeout, or its client's interrupt; each such call holds a thread, 64 at most. A file system that numbers its root's inode or its times anew with each mount, and has no
 // number of its own, is not known again. What a listing leaves out stays out, if the cause goes later, too.
 package migration
