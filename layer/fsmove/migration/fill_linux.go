@@ -207,11 +207,9 @@ func (m *Migration) forget(files []*File, gone []tree.Handle) error {
 		}
 	}
 	m.step("forgotten")
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	m.stats.Waiting.add(Waiting{Files: -less.Files, Bytes: -less.Bytes})
+	m.count(func(s *Stats) { s.Waiting.add(Waiting{Files: -less.Files, Bytes: -less.Bytes}) })
 	for _, f := range files {
-		delete(m.failures, f.handle)
+		m.succeeded(f.handle)
 	}
 	return nil
 }

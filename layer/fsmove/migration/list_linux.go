@@ -102,6 +102,7 @@ func (m *Migration) list(ctx context.Context, h tree.Handle) error {
 	m.step("listed")
 	w.waits.Folders-- // itself
 	m.count(func(s *Stats) { s.FoldersListed++; s.EntriesMade += w.made; s.Lost += w.lost; s.Waiting.add(w.waits) })
+	m.succeeded(h)
 	return w.forgetLinks()
 }
 

@@ -21,7 +21,8 @@ const (
 // Run lists all folders and fills all files. It returns nil once everything is at the destination. What cannot be had is tried again, and is told by Failures meanwhile. An error
 // is that of ctx, or that the journal cannot be read or written.
 func (m *Migration) Run(ctx context.Context) error {
-	for pause := firstPause; ; {
+	ctx = context.WithValue(ctx, atOnce{}, true)
+	for next := firstPause; ; {
 		more, did, err := m.pass(ctx)
 		if err := cmp.Or(context.Cause(ctx), err); err != nil {
 			return err
@@ -30,16 +31,14 @@ func (m *Migration) Run(ctx context.Context) error {
 			return nil
 		}
 		if did {
-			pause = firstPause
+			next = firstPause
 			continue
 		}
 		m.step("pause")
-		select {
-		case <-ctx.Done():
-			return context.Cause(ctx)
-		case <-time.After(pause):
+		if err := pause(ctx, next); err != nil {
+			return err
 		}
-		pause = min(2*pause, lastPause)
+		next = min(2*next, lastPause)
 	}
 }
 
