@@ -2,7 +2,7 @@
 //
 // # Place
 //
-// A layer that stands on the host and needs no machine. It is a program of its own, usui-fsmove. Its parts, each of which imports only those after it: fsmove (the command), front (the mount), migration (lists and fetches), journal
+// A layer that stands on the host and needs no machine. It is a program of its own, usui-fsmove. Its parts, each of which imports only those after it: fsmove (the command), front (the mount), migration (lists and fetches), pace (gives way to clients), journal
 // (what is not finished), tree (directory trees).
 //
 // # Idea
@@ -18,7 +18,7 @@
 // # Limits
 //
 // A client that has a file open when the mount is exchanged keeps the old way to it, with the kernel's cache of that: what others write to the file by the new one
-// it may not see. A process that is killed cuts its clients off until it is started again. Everything beside what clients ask for is fetched at full speed, however busy
-// source and destination are. What cannot be moved keeps the mount where it is: clients go on. A destination that fills up while the journal is
+// it may not see. A process that is killed cuts its clients off until it is started again. What clients read by the kernel itself, of files that pass, does not slow down what is
+// fetched beside them. What cannot be moved keeps the mount where it is: clients go on. A destination that fills up while the journal is
 // written ends the process. An inode with as many names as a file system allows cannot be listed. Requests that wait for a source wait for ever.
 package fsmove

@@ -111,6 +111,7 @@ func (d *Mount) await() (aborted bool, err error) {
 func (d *Mount) answer(request []byte) {
 	p := d.replies.Get().(*[]byte)
 	defer d.replies.Put(p)
+	defer d.fs.tell(request)()
 	n, status := d.protocol.HandleRequest([][]byte{request}, [][]byte{*p})
 	if !status.Ok() {
 		d.fs.logger.Error("a request of the kernel was not understood", "err", status)

@@ -16,10 +16,11 @@ func access(flags uint32) int {
 
 // Open implements [fuse.RawFileSystem].
 func (s *fileSystem) Open(_ <-chan struct{}, in *fuse.OpenIn, out *fuse.OpenOut) fuse.Status {
-	return s.openFile(in.NodeId, in.Flags, out)
+	return s.openFile(in.Unique, in.NodeId, in.Flags, out)
 }
 
-func (s *fileSystem) openFile(id uint64, flags uint32, out *fuse.OpenOut) fuse.Status {
+// openFile opens a node for a request of that number.
+func (s *fileSystem) openFile(unique, id uint64, flags uint32, out *fuse.OpenOut) fuse.Status {
 	h, err := s.handleOf(id)
 	if err != nil {
 		return s.status(err)
@@ -27,6 +28,9 @@ func (s *fileSystem) openFile(id uint64, flags uint32, out *fuse.OpenOut) fuse.S
 	file, err := s.m.Use(h)
 	if err != nil {
 		return s.status(err)
+	}
+	if file != nil && !file.Full() {
+		s.fetches(unique)
 	}
 	o := &opened{id: id, file: file, fd: -1, sync: flags&unix.O_DSYNC != 0}
 	if err = prepare(file, flags); err == nil {
@@ -72,6 +76,7 @@ func (s *fileSystem) Read(_ <-chan struct{}, in *fuse.ReadIn, p []byte) (fuse.Re
 	if o.file == nil || o.file.Full() {
 		n, err = unix.Pread(o.fd, p, int64(in.Offset))
 	} else {
+		s.fetches(in.Unique)
 		n, err = o.file.Read(p, int64(in.Offset))
 	}
 	if err != nil {
@@ -91,6 +96,7 @@ func (s *fileSystem) Write(_ <-chan struct{}, in *fuse.WriteIn, p []byte) (uint3
 	if o.file == nil || o.file.Full() {
 		n, err = unix.Pwrite(o.fd, p, int64(in.Offset))
 	} else {
+		s.fetches(in.Unique)
 		n, err = o.file.Write(p, int64(in.Offset))
 		if err == nil && o.sync { // which went by another descriptor
 			err = unix.Fdatasync(o.fd)

@@ -102,7 +102,7 @@ func (s *fileSystem) Create(_ <-chan struct{}, in *fuse.CreateIn, name string, o
 		_ = unix.Close(fd) // nothing was written
 	case status == fuse.Status(unix.EEXIST) && in.Flags&unix.O_EXCL == 0: // somebody else was faster
 		if status = s.in(in.NodeId, func(dir int) error { return s.know(dir, name, &out.EntryOut) }); status.Ok() {
-			status = s.openFile(out.NodeId, in.Flags, &out.OpenOut)
+			status = s.openFile(in.Unique, out.NodeId, in.Flags, &out.OpenOut)
 		}
 	}
 	return status

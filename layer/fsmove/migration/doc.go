@@ -2,7 +2,7 @@
 //
 // # Place
 //
-// Part of layer/fsmove, on packages tree and journal. Package front is what its users come through.
+// Part of layer/fsmove, on packages tree, journal and pace. Package front is what its users come through.
 //
 // # Idea
 //
@@ -17,6 +17,9 @@
 // A file system may tell of room that was reserved, or that a failed write took, as data: so nobody reserves any in a file with holes, and what a failed write took is made a hole again.
 //
 // A source is never written, and nobody else may write it: what has changed since it was listed is an error, and never mixed with what was fetched before.
+//
+// What Run does beside clients asks package pace before each piece of at most 256 KiB, and holds no lock between two: a client waits for one piece at most, and for no sync of
+// content. Before each piece comes what clients are at: first the rest of files that they use in part, then subfolders of where they looked.
 //
 // # Invariants
 //

@@ -35,6 +35,7 @@ type File struct {
 	rec      journal.File // guarded by mu
 	recorded bool         // guarded by mu; rec is in the journal
 	full     bool         // guarded by mu; nothing is to be fetched
+	hot      bool         // guarded by mu; the rest comes next
 	src, dst int          // guarded by mu; descriptors, -1 until they are needed
 	buf      []byte       // guarded by mu
 }
@@ -111,6 +112,7 @@ func (f *File) same() error {
 func (f *File) Read(p []byte, off int64) (int, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
+	f.heat()
 	missing := f.ready(off, off+int64(len(p)))
 	if missing != nil && !NoRoom(missing) {
 		return 0, missing
@@ -126,6 +128,14 @@ func (f *File) Read(p []byte, off int64) (int, error) {
 		return n, f.overlay(p[:n], off)
 	}
 	return n, nil
+}
+
+// heat has the rest of the file come next: a client uses it in part. f.mu is held.
+func (f *File) heat() {
+	if !f.hot && !f.full && f.recorded {
+		f.hot = true
+		f.m.hot.addFile(f.handle)
+	}
 }
 
 // NoRoom says that an error is that the destination is full.
@@ -174,6 +184,7 @@ func (f *File) record(rec journal.File) error {
 func (f *File) Write(p []byte, off int64) (int, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
+	f.heat()
 	if len(p) == 0 {
 		return 0, nil
 	}

@@ -153,30 +153,40 @@ func writeAll(fd int, p []byte, off int64) error {
 	return nil
 }
 
-// fillBytes is how much of a file is filled before others may use it.
-const fillBytes = 4 << 20
+// Fill has all of the file at the destination, for a client. It is durable once the migration has settled it.
+func (f *File) Fill(ctx context.Context) error { return f.fillAll(ctx, atOnce) }
 
-// Fill has all of the file at the destination. It is durable once the migration has settled it.
-func (f *File) Fill(ctx context.Context) error {
-	for off := int64(0); ; off += fillBytes {
-		if done, err := f.fillFrom(off); done || err != nil {
+// atOnce is what is asked before each piece for a client.
+func atOnce(ctx context.Context, _ int64) error { return ctx.Err() }
+
+// fillAll has all of the file at the destination. It asks before each piece, and others use the file between two.
+func (f *File) fillAll(ctx context.Context, ask func(context.Context, int64) error) error {
+	for off := int64(0); !f.Full(); {
+		if err := ask(ctx, min(fetchBytes, f.Size()-off)); err != nil {
 			return err
 		}
-		if err := ctx.Err(); err != nil {
+		next, err := f.fillFrom(off)
+		if err != nil {
 			return err
 		}
+		off = next
 	}
+	return nil
 }
 
-// fillFrom fills a part, and says whether nothing is missing: holes do not come back while a file has a record.
-func (f *File) fillFrom(off int64) (done bool, err error) {
+// fillFrom fills a piece, and says where the next one is. After the last nothing is missing: holes do not come back while a file has a record.
+func (f *File) fillFrom(off int64) (next int64, err error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if f.full || !f.recorded {
-		return true, nil
+		f.full = true
+		return off, nil
 	}
-	if err := f.ready(off, off+fillBytes); err != nil || off+fillBytes < f.rec.Limit {
-		return false, err
+	if err := f.ready(off, off+fetchBytes); err != nil {
+		return off, err
+	}
+	if next, err = f.nextPiece(off + fetchBytes); err != nil || next < f.rec.Limit {
+		return next, err
 	}
 	if f.src >= 0 {
 		_ = unix.Close(f.src)
@@ -184,40 +194,75 @@ func (f *File) fillFrom(off int64) (done bool, err error) {
 	}
 	f.full, f.buf = true, nil
 	f.m.count(func(s *Stats) { s.FilesFilled++ })
-	return true, nil
+	return next, nil
+}
+
+// nextPiece is the first piece from an offset on that has something to fetch, for all that is known: behind what is here, and behind a hole of the source. f.mu is held.
+func (f *File) nextPiece(off int64) (int64, error) {
+	if off >= f.rec.Limit {
+		return off, nil
+	}
+	if err := f.open(); err != nil {
+		return off, err
+	}
+	missing, err := unix.Seek(f.dst, off, unix.SEEK_HOLE)
+	if err != nil {
+		return off, os.NewSyscallError("lseek", err)
+	}
+	if off = max(off, missing&^(fetchBytes-1)); off >= f.rec.Limit || f.src < 0 {
+		return off, nil
+	}
+	data, _, err := f.sourceData(off, f.rec.Limit)
+	if err != nil || data == off {
+		return off, err
+	}
+	if data == f.rec.Limit {
+		return data, f.same()
+	}
+	return max(off, data&^(fetchBytes-1)), nil
 }
 
 // Settle fills the file, makes it durable, and forgets that it was ever anything but an ordinary one. After that it may have holes of its own.
 func (f *File) Settle(ctx context.Context) error {
-	if err := f.endure(ctx); err != nil {
+	if err := f.endure(ctx, atOnce); err != nil {
 		return err
 	}
 	return f.m.forget([]*File{f}, nil)
 }
 
-// endure fills the file and makes it durable.
-func (f *File) endure(ctx context.Context) error {
-	if err := f.Fill(ctx); err != nil {
+// endure fills the file and makes it durable. It asks before each piece. Clients use the file while it is synced, by a descriptor that keeps nobody from executing it.
+func (f *File) endure(ctx context.Context, ask func(context.Context, int64) error) error {
+	if err := f.fillAll(ctx, ask); err != nil {
 		return err
 	}
+	if recorded, err := f.finishTimes(); err != nil || !recorded {
+		return err
+	}
+	fd, err := f.m.dst.Open(f.handle, unix.O_RDONLY)
+	if err != nil {
+		return err
+	}
+	return errors.Join(os.NewSyscallError("fsync", unix.Fsync(fd)), os.NewSyscallError("close", unix.Close(fd)))
+}
+
+// finishTimes gives a file its times that no client has changed: a process that was killed while it filled may have left others. It says whether the file has a record.
+func (f *File) finishTimes() (bool, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if !f.recorded {
-		return nil
+		return false, nil
 	}
 	if err := f.open(); err != nil {
-		return err
+		return false, err
 	}
-	if !f.rec.Written { // a process that was killed while it filled may have left other times
-		now, err := tree.Stat(f.dst, "")
-		if err != nil {
-			return err
-		}
-		if err := tree.SetTimes(f.dst, "", now.Atime, f.rec.Mtime); err != nil {
-			return err
-		}
+	if f.rec.Written {
+		return true, nil
 	}
-	return os.NewSyscallError("fsync", unix.Fsync(f.dst))
+	now, err := tree.Stat(f.dst, "")
+	if err != nil {
+		return false, err
+	}
+	return true, tree.SetTimes(f.dst, "", now.Atime, f.rec.Mtime)
 }
 
 // forget takes the records of files away that endure, and of such that are gone. Clients change neither meanwhile.

@@ -19,8 +19,11 @@ type listing struct {
 }
 
 // List has all entries of a folder of the destination, before anybody looks for one. It is quick for a folder that has been listed, and for one that never had
-// to be.
-func (m *Migration) List(h tree.Handle) error {
+// to be. The subfolders of what is listed for a client are the next that is.
+func (m *Migration) List(h tree.Handle) error { return m.listFor(h, true) }
+
+// listFor lists a folder for a client, or beside clients.
+func (m *Migration) listFor(h tree.Handle, client bool) error {
 	m.gate.RLock()
 	defer m.gate.RUnlock()
 	if m.finished {
@@ -29,6 +32,9 @@ func (m *Migration) List(h tree.Handle) error {
 	m.mu.Lock()
 	if l := m.listings[h]; l != nil {
 		m.mu.Unlock()
+		if client {
+			m.hot.asks.Add(1)
+		}
 		<-l.done
 		return l.err
 	}
@@ -41,14 +47,17 @@ func (m *Migration) List(h tree.Handle) error {
 		m.mu.Unlock()
 		close(l.done)
 	}()
-	l.err = m.list(h)
+	l.err = m.list(h, client)
 	return l.err
 }
 
-func (m *Migration) list(h tree.Handle) error {
+func (m *Migration) list(h tree.Handle, client bool) error {
 	rec, ok, err := m.journal.Folder(h)
 	if err != nil || !ok {
 		return err
+	}
+	if client {
+		m.hot.asks.Add(1)
 	}
 	src, err := m.src.At(rec.Path, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_NOATIME)
 	if err != nil {
@@ -78,6 +87,11 @@ func (m *Migration) list(h tree.Handle) error {
 		return err
 	}
 	m.count(func(s *Stats) { s.FoldersListed++; s.EntriesMade += w.made })
+	if client {
+		m.hot.addFolders(w.folders)
+	} else {
+		m.pacer.Spend(int64(w.made) * entryBytes)
+	}
 	return w.forgetLinks()
 }
 
@@ -123,6 +137,7 @@ type maker struct {
 	change   *journal.Change
 	met      map[inode]*journal.Link // with several names
 	complete []inode                 // all of whose names have been met
+	folders  []tree.Handle
 	made     uint64
 	alone    bool // holds Migration.linking
 }
@@ -205,6 +220,7 @@ func (w *maker) entry(name string) error {
 	switch {
 	case meta.Type() == unix.S_IFDIR:
 		w.change.SetFolder(h, journal.Folder{Path: path})
+		w.folders = append(w.folders, h)
 	case meta.Type() == unix.S_IFREG && meta.Size > 0:
 		w.change.SetFile(h, journal.File{Path: path, Limit: meta.Size, Ino: meta.Ino, Size: meta.Size, Mtime: meta.Mtime, Ctime: meta.Ctime})
 	}

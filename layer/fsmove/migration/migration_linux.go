@@ -12,6 +12,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"usui/layer/fsmove/journal"
+	"usui/layer/fsmove/pace"
 	"usui/layer/fsmove/tree"
 )
 
@@ -38,6 +39,8 @@ type Migration struct {
 	block    int64 // of the destination: holes begin and end at multiples
 	state    int   // descriptor of the StateFolder, which is locked
 	links    int   // that of the linksFolder
+	pacer    *pace.Pacer
+	hot      hot
 
 	gate     sync.RWMutex // held shared while the journal is asked for what a client needs
 	finished bool         // guarded by gate; everything has arrived, and the state is gone
@@ -52,11 +55,15 @@ type Migration struct {
 type Config struct {
 	Source, Destination string // directories
 	Logger              *slog.Logger
+	Pacer               *pace.Pacer // of what is done beside clients; nil for one of its own
 }
 
 // New begins a migration, or goes on with the one that was begun in this destination. A new one wants an empty destination.
 func New(cfg Config) (_ *Migration, err error) {
 	m := &Migration{logger: cfg.Logger, state: -1, links: -1, files: map[tree.Handle]*File{}, listings: map[tree.Handle]*listing{}}
+	if m.pacer = cfg.Pacer; m.pacer == nil {
+		m.pacer = pace.New()
+	}
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, m.Close())

@@ -31,7 +31,7 @@ func (m *Migration) pass(ctx context.Context) (more bool, err error) {
 	if more && err == nil {
 		return true, nil
 	}
-	filled, failed := groups(ctx, m.journal.Files(), func(group []tree.Handle) error { return m.fillAll(ctx, group) })
+	filled, failed := groups(ctx, m.journal.Files(), func(group []tree.Handle) error { return m.fillGroup(ctx, group, m.mayGoOn) })
 	return more || filled, cmp.Or(err, failed)
 }
 
@@ -83,7 +83,12 @@ func each(ctx context.Context, n int, f func(i int) error) []error {
 func (m *Migration) listAll(ctx context.Context, group []tree.Handle) error {
 	c := m.journal.Change()
 	var failed error
-	for i, err := range each(ctx, len(group), func(i int) error { return m.List(group[i]) }) {
+	for i, err := range each(ctx, len(group), func(i int) error {
+		if err := m.mayGoOn(ctx, listBytes); err != nil {
+			return err
+		}
+		return m.listFor(group[i], false)
+	}) {
 		if errors.Is(err, tree.ErrGone) {
 			c.DropFolder(group[i])
 		} else {
@@ -93,8 +98,8 @@ func (m *Migration) listAll(ctx context.Context, group []tree.Handle) error {
 	return errors.Join(failed, c.Apply())
 }
 
-// fillAll finishes files, and forgets those that are gone.
-func (m *Migration) fillAll(ctx context.Context, group []tree.Handle) error {
+// fillGroup finishes files, and forgets those that are gone. It asks before each piece.
+func (m *Migration) fillGroup(ctx context.Context, group []tree.Handle, ask func(context.Context, int64) error) error {
 	files := make([]*File, 0, len(group))
 	defer func() {
 		for _, f := range files {
@@ -113,7 +118,7 @@ func (m *Migration) fillAll(ctx context.Context, group []tree.Handle) error {
 	var gone []tree.Handle
 	var done []*File
 	var failed error
-	for i, err := range each(ctx, len(files), func(i int) error { return files[i].endure(ctx) }) {
+	for i, err := range each(ctx, len(files), func(i int) error { return files[i].endure(ctx, ask) }) {
 		switch {
 		case err == nil:
 			done = append(done, files[i])
