@@ -15,8 +15,8 @@ const (
 	enough     = 20                     // requests have a 95th percentile
 	most       = 1024                   // requests of a window are looked at, the last ones
 
-	leastPiece = 16 << 10 // bytes that a piece counts as
-	guess      = 8 << 20  // bytes a second that are possible, as long as nothing else is known
+	leastPiece = 16 << 10  // bytes that a piece counts as
+	guess      = 117 << 20 // bytes a second that are possible, as long as the background never had full speed: a link of a gigabit
 )
 
 // Pacer is what one background and its clients share. The zero value is not one: see [New].
@@ -35,6 +35,7 @@ type Pacer struct {
 	granted float64   // guarded by mu; bytes since the window began
 	rate    float64   // guarded by mu; bytes a second beside clients, 0 before there was any
 	fastest float64   // guarded by mu; bytes a second, that were seen
+	known   bool      // guarded by mu; at full speed
 
 	samples  latencies     // guarded by mu; of the window, or of the hold
 	began    time.Time     // guarded by mu; the window
@@ -141,7 +142,7 @@ func (p *Pacer) Begin() Request {
 			p.rate = p.top() / 4
 		}
 		p.rate = max(p.rate, p.floor())
-		p.hold(now)
+		p.measure(now)
 	}
 	p.running++
 	return Request{p, now}

@@ -80,11 +80,16 @@ func TestTheRateFollowsWhatClientsNotice(t *testing.T) {
 		fastest := p.Stats().Fastest
 
 		before := done()
-		client(p, 40*time.Millisecond, constant(time.Millisecond))
-		if got := done() - before; got > piece {
-			t.Errorf("%d bytes while the baseline is measured, want a piece at most", got)
+		client(p, 1020*time.Millisecond, constant(2*time.Millisecond))
+		if got, want := done()-before, fastest/4; got < want-2*piece || got > want+2*piece {
+			t.Errorf("%d bytes in the first second with clients, want %d", got, want)
 		}
-		client(p, 260*time.Millisecond, constant(time.Millisecond))
+		before = done()
+		client(p, 240*time.Millisecond, constant(time.Millisecond))
+		if got := done() - before; got > 2*piece {
+			t.Errorf("%d bytes while the baseline is measured, want two pieces at most", got)
+		}
+		client(p, 60*time.Millisecond, constant(time.Millisecond))
 		s := p.Stats()
 		if s.Baseline != time.Millisecond || s.Rate != fastest/4 || !s.Clients {
 			t.Errorf("with clients at first: %+v, want the baseline 1 ms and a quarter of %d", s, fastest)
@@ -149,12 +154,26 @@ func TestTheRateSettlesAtTheFloor(t *testing.T) {
 	})
 }
 
+// TestClientsFromTheBeginningDoNotStopIt has clients that notice everything, and a background that never had full speed.
+func TestClientsFromTheBeginningDoNotStopIt(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		p := New()
+		done := background(t, p, time.Millisecond)
+		client(p, 20*time.Second, hurt(p))
+		before := done()
+		client(p, 10*time.Second, hurt(p))
+		if got, want := done()-before, int64(9*guess/50); got < want {
+			t.Errorf("%d bytes in 10 s, want %d at least", got, want)
+		}
+	})
+}
+
 func TestWhoWaitsForTheSourceIsNoEvidence(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		p := New()
 		background(t, p, 10*time.Millisecond)
 		time.Sleep(2 * time.Second)
-		client(p, time.Second, constant(time.Millisecond))
+		client(p, 1500*time.Millisecond, constant(time.Millisecond))
 		before := p.Stats().Rate
 		for range 30 {
 			r := p.Begin()

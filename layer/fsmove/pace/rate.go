@@ -66,8 +66,11 @@ func (p *Pacer) release(now time.Time) {
 
 // measure ends a window, and keeps its speed if there was none as fast. p.mu is held.
 func (p *Pacer) measure(now time.Time) {
-	if took := now.Sub(p.began); took >= window { // a shorter one may be one piece that was granted at once
+	if took := now.Sub(p.began); took >= window && p.granted > 0 { // a shorter one may be one piece that was granted at once
 		p.fastest = max(p.fastest, p.granted/took.Seconds())
+		if _, bounded := p.speed(now); !bounded {
+			p.known = true
+		}
 	}
 	p.began, p.granted = now, 0
 }
@@ -93,8 +96,8 @@ func (p *Pacer) judge(now time.Time) {
 
 // top is the fastest that is possible, as far as is known. p.mu is held.
 func (p *Pacer) top() float64 {
-	if p.fastest == 0 {
-		return guess
+	if !p.known {
+		return max(guess, p.fastest)
 	}
 	return p.fastest
 }
