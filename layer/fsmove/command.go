@@ -9,10 +9,11 @@ import (
 	"time"
 
 	"usui/internal/cli"
+	"usui/layer/fsmove/compare"
 )
 
 // Commands are those of the program usui-fsmove.
-func Commands() []cli.Command { return []cli.Command{startCommand} }
+func Commands() []cli.Command { return []cli.Command{startCommand, compare.Command} }
 
 var startCommand = cli.Command{
 	Name:  "start",
