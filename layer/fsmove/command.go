@@ -10,10 +10,11 @@ import (
 
 	"usui/internal/cli"
 	"usui/layer/fsmove/compare"
+	"usui/layer/fsmove/survey"
 )
 
 // Commands are those of the program usui-fsmove.
-func Commands() []cli.Command { return []cli.Command{startCommand, compare.Command} }
+func Commands() []cli.Command { return []cli.Command{survey.Command, startCommand, compare.Command} }
 
 var startCommand = cli.Command{
 	Name:  "start",
