@@ -77,7 +77,7 @@ func (w *walker) name(path, name string) {
 		if form {
 			what = whatForm
 		}
-		w.s.findings.add(Know, what, path)
+		w.s.findings.addWith(Know, what, path, with)
 	}
 	if illegal(name) != "" {
 		w.s.findings.add(Know, whatWindows, path)

@@ -143,6 +143,11 @@ func TestEverythingIsFound(t *testing.T) {
 			t.Errorf("%q: %q, %q, want %q, one of %q", tt.what, class, all, tt.class, tt.paths)
 		}
 	}
+	for _, f := range r.Findings {
+		if (f.What == whatCase || f.What == whatForm) && (len(f.With) != 1 || f.With[0] == f.Paths[0]) {
+			t.Errorf("%+v, want one name and what it is one with", f)
+		}
+	}
 	if !r.Movable() || !r.Destination.Tried {
 		t.Errorf("it cannot be moved, or the destination was not tried: %+v, %+v", r.Findings, r.Destination)
 	}

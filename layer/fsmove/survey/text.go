@@ -56,7 +56,11 @@ func (p *printer) finding(f *Finding, paths int) {
 			p.line("      ... (--json lists more)")
 			return
 		}
-		p.line("      %q", path)
+		if i < len(f.With) {
+			p.line("      %q and %q", path, f.With[i])
+		} else {
+			p.line("      %q", path)
+		}
 	}
 }
 

@@ -28,6 +28,7 @@ type survey struct {
 	pending     int              // guarded by mu; those, and those under way
 	linked      map[inode]*names // guarded by mu; inodes with names that were not met yet
 	begun       bool             // there is a move to the destination
+	full        uint64           // guarded by mu; files with content
 	nanoseconds bool             // guarded by mu until the walk is over; there are parts of a second in times
 	report      Report           // guarded by mu until the walk is over
 	sample      []string         // guarded by mu until then; files with content, any of them as likely as another
@@ -188,7 +189,7 @@ func (s *survey) unreadable(path string, err error) {
 }
 
 // sampleMost is how many files may be read to see how quick the source is.
-const sampleMost = 256
+const sampleMost = 4096
 
 // count counts an entry, and says whether it is the first name of its inode.
 func (s *survey) count(path string, depth int, m *tree.Meta) (first bool) {
@@ -225,12 +226,15 @@ func (s *survey) countFile(path string, m *tree.Meta) {
 	if m.Blocks*512+4096 <= m.Size {
 		src.Sparse++
 	}
+	if m.Size > 0 {
+		s.full++
+	}
 	switch {
 	case m.Size == 0:
 	case len(s.sample) < sampleMost:
 		s.sample = append(s.sample, path)
 	default:
-		if i := rand.Uint64N(src.Files); i < sampleMost {
+		if i := rand.Uint64N(s.full); i < sampleMost {
 			s.sample[i] = path
 		}
 	}
