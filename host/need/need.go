@@ -26,6 +26,9 @@ func HardwareKVM(t testing.TB) { t.Helper(); fact(t, "hardware-kvm") }
 // FUSE skips the test unless /dev/fuse opens.
 func FUSE(t testing.TB) { t.Helper(); fact(t, "fuse") }
 
+// Loop skips the test unless files can be made block devices.
+func Loop(t testing.TB) { t.Helper(); fact(t, "loop") }
+
 // Tun skips the test unless it may make tun and tap interfaces.
 func Tun(t testing.TB) { t.Helper(); fact(t, "tun") }
 

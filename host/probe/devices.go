@@ -45,6 +45,9 @@ func (h Host) iommu() Fact {
 
 func (h Host) fuse() Fact { return h.deviceFact("fuse", "/dev/fuse", "fuse") }
 
+// loop opens the node that gives out loop devices; to use one takes root besides.
+func (h Host) loop() Fact { return h.deviceFact("loop", "/dev/loop-control", "loop") }
+
 // fusePassthrough goes by the kernel's configuration: asking FUSE itself takes a mounted file system.
 func (h Host) fusePassthrough() Fact {
 	f := Fact{Name: "fuse-passthrough", How: "CONFIG_FUSE_PASSTHROUGH (Linux 6.9)"}

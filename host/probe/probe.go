@@ -58,6 +58,7 @@ func (h Host) finders() []found {
 		{"iommu", h.iommu},
 		{"fuse", h.fuse},
 		{"fuse-passthrough", h.fusePassthrough},
+		{"loop", h.loop},
 		{"pmem", h.pmem},
 		{"bpf", h.bpf},
 		{"btf", h.btf},

@@ -46,6 +46,8 @@ func TestFactsOfFiles(t *testing.T) {
 		{"tun, weak user", map[string]string{"dev/net/tun": "-> /dev/null", "proc/self/status": "CapEff:\t0000000000000400\n"}, Host.tun, false, "lacks CAP_NET_ADMIN"},
 		{"tun", map[string]string{"dev/net/tun": "-> /dev/null", "proc/self/status": "Name:\tx\nCapEff:\t0000000000001000\n"}, Host.tun, true, "opens"},
 		{"vhost", map[string]string{"dev/vhost-net": "-> /dev/null"}, func(h Host) Fact { return h.vhost("net") }, true, "opens"},
+		{"loop", map[string]string{"dev/loop-control": "-> /dev/null"}, Host.loop, true, "opens"},
+		{"no loop", nil, Host.loop, false, "/dev/loop-control is absent"},
 		{"no IOMMU", nil, Host.iommu, false, "no IOMMU groups"},
 		{"empty IOMMU group", map[string]string{"sys/kernel/iommu_groups/0/type": "x"}, Host.iommu, false, "0 groups"},
 		{"IOMMU", map[string]string{"sys/kernel/iommu_groups/0/devices/0000:00:01.0/x": ""}, Host.iommu, true, "1 groups"},

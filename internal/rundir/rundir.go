@@ -34,6 +34,12 @@ func Dir() string {
 	return filepath.Join(os.TempDir(), fmt.Sprintf("usui-%d", os.Getuid()))
 }
 
+// Folder is where the sockets of one kind of process are.
+type Folder string
+
+// Of is the folder of another kind of process than machines, beside [Dir]. It need not be there.
+func Of(kind string) Folder { return Folder(Dir() + "-" + kind) }
+
 // nameRule is what a name may be: it is a file's name, and stands in messages and in labels.
 var nameRule = regexp.MustCompile(`^[A-Za-z0-9_][A-Za-z0-9._-]{0,63}$`)
 
@@ -49,9 +55,11 @@ func CheckName(name string) error {
 var ErrTaken = errors.New("a running machine has this name")
 
 // Listen makes the socket of a machine. Closing the listener removes it.
-func Listen(name string) (net.Listener, error) { return listen(Dir(), name) }
+func Listen(name string) (net.Listener, error) { return Folder(Dir()).Listen(name) }
 
-func listen(dir, name string) (_ net.Listener, err error) {
+// Listen is as the function of that name.
+func (f Folder) Listen(name string) (_ net.Listener, err error) {
+	dir := string(f)
 	if err := CheckName(name); err != nil {
 		return nil, err
 	}
@@ -130,10 +138,11 @@ func (l *listener) Close() error {
 }
 
 // Names lists the machines, sorted. One that was killed may be among them.
-func Names() ([]string, error) { return names(Dir()) }
+func Names() ([]string, error) { return Folder(Dir()).Names() }
 
-func names(dir string) ([]string, error) {
-	entries, err := os.ReadDir(dir)
+// Names is as the function of that name.
+func (f Folder) Names() ([]string, error) {
+	entries, err := os.ReadDir(string(f))
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, nil
 	}
@@ -147,11 +156,14 @@ func names(dir string) ([]string, error) {
 }
 
 // Client is an HTTP client of one machine: whatever the host in a URL, it speaks to the machine. Its requests have no time-out of their own.
-func Client(name string) (*http.Client, error) {
+func Client(name string) (*http.Client, error) { return Folder(Dir()).Client(name) }
+
+// Client is as the function of that name.
+func (f Folder) Client(name string) (*http.Client, error) {
 	if err := CheckName(name); err != nil {
 		return nil, err
 	}
-	path := filepath.Join(Dir(), name+suffix)
+	path := filepath.Join(string(f), name+suffix)
 	var dialer net.Dialer
 	return &http.Client{Transport: &http.Transport{
 		DialContext:        func(ctx context.Context, _, _ string) (net.Conn, error) { return dialer.DialContext(ctx, "unix", path) },

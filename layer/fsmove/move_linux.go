@@ -5,26 +5,53 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net/http"
 	"path/filepath"
+	"sync"
+	"sync/atomic"
+	"time"
 
 	"golang.org/x/sys/unix"
 
+	"usui/internal/metrics/scrape"
+	"usui/layer/fsmove/control"
 	"usui/layer/fsmove/front"
+	"usui/layer/fsmove/keeper"
 	"usui/layer/fsmove/migration"
+	"usui/layer/fsmove/tree"
 )
 
 // Config is what is moved, and where.
 type Config struct {
 	Source, Destination string // directories
 	MountPoint          string // the directory at which clients find the tree from now on
-	Logger              *slog.Logger
+	// Finish says that the destination takes the mount's place as soon as everything has arrived, with what it says. Nil: when somebody asks for that.
+	Finish  *control.Consent
+	Timeout time.Duration // how long clients wait for a source that is away before they get an error; 0 is for ever
+	Metrics string        // is served to Prometheus there; may be empty
+	Seat    *keeper.Seat  // outlives this process; nil: nothing does
+	Ready   func()        // is called when the move can be asked; may be nil
+	Logger  *slog.Logger
 }
 
 // Move is a tree that is used while it is on its way.
 type Move struct {
+	cfg       Config
 	migration *migration.Migration
 	mount     *front.Mount
+	server    *http.Server // nil before Run
+	metrics   *http.Server // nil if nobody wants any
 	logger    *slog.Logger
+	started   time.Time
+
+	arrived   chan struct{} // closed when everything has
+	exchanged chan struct{} // closed when the destination is in place
+	ended     chan struct{} // closed when nobody is served any more, and nothing is fetched
+	ending    sync.Mutex    // held by who ends the move, one way or the other
+	leaving   atomic.Bool   // the mount is about to go, as it is to
+
+	mu    sync.Mutex
+	phase string // guarded by mu
 }
 
 // ErrUnmounted says that somebody else has taken the mount away.
@@ -32,26 +59,42 @@ var ErrUnmounted = errors.New("the mount was taken away before everything had ar
 
 // New begins a move or goes on with one, and mounts it. The process's umask is 0 from then on: what clients make has the permissions that they say.
 func New(cfg Config) (_ *Move, err error) {
-	for _, path := range []*string{&cfg.Source, &cfg.Destination, &cfg.MountPoint} {
-		if *path, err = filepath.Abs(*path); err != nil {
+	if cfg.Seat == nil {
+		if err := cfg.Resolve(); err != nil {
 			return nil, err
 		}
-		if *path, err = filepath.EvalSymlinks(*path); err != nil {
+		if cfg.Seat, err = keeper.New(cfg.Source, cfg.Destination); err != nil {
 			return nil, err
 		}
-	}
-	if err := apart(cfg); err != nil {
-		return nil, err
 	}
 	unix.Umask(0)
-	v := &Move{logger: cfg.Logger}
-	if v.migration, err = migration.New(migration.Config{Source: cfg.Source, Destination: cfg.Destination, Logger: cfg.Logger}); err != nil {
-		return nil, err
+	v := &Move{
+		cfg: cfg, logger: cfg.Logger, started: time.Now(), phase: control.Moving,
+		arrived: make(chan struct{}), exchanged: make(chan struct{}), ended: make(chan struct{}),
 	}
-	if v.mount, err = front.New(v.migration, cfg.MountPoint, cfg.Logger); err != nil {
+	if err := v.open(); err != nil {
+		return nil, errors.Join(err, cfg.Seat.Close())
+	}
+	if v.mount, err = front.New(v.migration, cfg.Seat, cfg.MountPoint, cfg.Logger); err != nil {
 		return nil, errors.Join(err, v.migration.Close())
 	}
 	return v, nil
+}
+
+// Resolve makes paths absolute and free of links, so that they mean the same for ever. A mount that a process left which nobody kept is taken away.
+func (c *Config) Resolve() (err error) {
+	for _, path := range []*string{&c.Source, &c.Destination, &c.MountPoint} {
+		if err := front.TakeAway(*path, c.Logger); err != nil {
+			return err
+		}
+		if *path, err = filepath.Abs(*path); err != nil {
+			return err
+		}
+		if *path, err = filepath.EvalSymlinks(*path); err != nil {
+			return err
+		}
+	}
+	return apart(*c)
 }
 
 // apart refuses directories in each other: a tree that has its own copy or mount in it has no end. The mount may hide the source or the destination.
@@ -68,56 +111,124 @@ func apart(cfg Config) error {
 	return nil
 }
 
-// Run serves clients and fetches what they do not ask for, once. When everything has arrived the destination itself takes the mount's place, and Run returns nil once nobody has a
-// file open that was opened before, or ctx ends. When ctx ends before that, the mount goes with all that is open in it, and another New goes on. What cannot be moved is its error, and has
-// clients served until ctx ends.
-func (v *Move) Run(ctx context.Context) (err error) {
-	served, arrived := make(chan error, 1), make(chan error, 1)
-	moving, stop := context.WithCancel(ctx)
-	defer stop()
-	go func() { served <- v.mount.Serve() }()          // until the mount is gone
-	go func() { arrived <- v.migration.Run(moving) }() // until moving ends
-	defer func() { err = errors.Join(err, v.migration.Close()) }()
-	select {
-	case err := <-served:
-		stop()
-		<-arrived
-		return errors.Join(err, ErrUnmounted)
-	case err = <-arrived:
-	}
-	if err == nil {
-		err = ctx.Err()
-	}
-	if err != nil && ctx.Err() == nil { // clients have nothing to do with that
-		v.logger.Error("not everything can be moved: clients go on, and to start again tries again", "err", err)
-		select {
-		case gone := <-served:
-			return errors.Join(err, gone, ErrUnmounted)
-		case <-ctx.Done():
-		}
-	}
-	if err == nil {
-		if err = v.exchange(); err == nil {
-			select {
-			case err := <-served:
-				return err
-			case <-ctx.Done():
-			}
-		}
-	}
-	return errors.Join(err, v.mount.Abort(), <-served)
-}
-
-// exchange ends the move. Between its two steps a crash leaves a destination that is in its place and still has the migration's folder: to start again removes that.
-func (v *Move) exchange() error {
-	if err := v.mount.Exchange(); err != nil {
+// open opens the migration. A process before this one may have ended it, and left clients with files open.
+func (v *Move) open() (err error) {
+	cfg := migration.Config{Source: v.cfg.Source, Destination: v.cfg.Destination, Timeout: v.cfg.Timeout, Logger: v.logger}
+	seat := v.cfg.Seat
+	if cfg.DestinationRoot, err = tree.From(seat.Destination, v.cfg.Destination); err != nil {
 		return err
 	}
-	return v.migration.Finish()
+	if seat.Table.State().Load() == keeper.Gone {
+		begun, err := migration.Begun(cfg.DestinationRoot)
+		if err != nil || !begun {
+			v.migration = migration.Ended(cfg.DestinationRoot, v.logger)
+			return err
+		}
+	}
+	if in, err := filepath.Rel(v.cfg.MountPoint, v.cfg.Source); err == nil && filepath.IsLocal(in) { // the mount hides it
+		cfg.SourceFd = seat.Source
+	}
+	if v.migration, err = migration.New(cfg); err != nil {
+		return err
+	}
+	if err := v.migration.SetMountPoint(v.cfg.MountPoint); err != nil {
+		return errors.Join(err, v.migration.Close())
+	}
+	return nil
 }
 
-// Stats is what was done so far.
-func (v *Move) Stats() migration.Stats { return v.migration.Stats() }
+// Run serves clients and fetches what they do not ask for, once, and lets the move be asked and told by package control. It returns nil when the destination has taken the mount's place
+// and nobody has a file open that was opened before, when the move is given up, and when ctx ends. In that last case the mount goes with all that is open in it, and another New goes on.
+func (v *Move) Run(ctx context.Context) (err error) {
+	served, over := make(chan error, 1), make(chan error, 1)
+	moving, stop := context.WithCancel(ctx)
+	defer stop()
+	go func() { served <- v.mount.Serve() }() // until the mount is gone
+	go func() { over <- v.migrate(moving) }() // until moving ends
+	if v.mount.Exchanging() {                 // so it was verified
+		v.cfg.Finish = &control.Consent{Verify: control.None, Skipped: true}
+	}
+	if v.cfg.Finish != nil {
+		go v.finishAlone(moving) // until moving ends
+	}
+	if err = v.listen(); err != nil {
+		stop()
+		return errors.Join(err, v.mount.Abort(), <-served, <-over, v.migration.Close())
+	}
+	if v.cfg.Ready != nil {
+		v.cfg.Ready()
+	}
+	select {
+	case err = <-served:
+		if !v.leaving.Load() {
+			err = errors.Join(err, ErrUnmounted)
+		}
+	case <-ctx.Done():
+		err = errors.Join(v.mount.Abort(), <-served)
+	}
+	stop()
+	err = errors.Join(err, <-over)
+	close(v.ended)
+	v.ending.Lock() // who ends the move has answered
+	defer v.ending.Unlock()
+	return errors.Join(err, v.shutdown(), v.migration.Close())
+}
+
+// listen begins to answer those who ask.
+func (v *Move) listen() (err error) {
+	if v.server, err = control.Serve(v, v.cfg.MountPoint, v.logger); err != nil || v.cfg.Metrics == "" {
+		return err
+	}
+	l, err := scrape.Listen(v.cfg.Metrics)
+	if err != nil {
+		return errors.Join(err, v.server.Close())
+	}
+	v.metrics = scrape.Serve(l, http.HandlerFunc(v.serveMetrics), v.logger)
+	return nil
+}
+
+// shutdown ends the servers once whoever asks has got an answer.
+func (v *Move) shutdown() error {
+	ctx, stop := context.WithTimeout(context.Background(), shutdownTime)
+	defer stop()
+	err := v.server.Shutdown(ctx)
+	if v.metrics != nil {
+		err = errors.Join(err, v.metrics.Close())
+	}
+	return errors.Join(err, v.server.Close())
+}
+
+// shutdownTime is how long who waits for an answer may take to read it.
+const shutdownTime = 2 * time.Second
+
+// migrate fetches everything.
+func (v *Move) migrate(ctx context.Context) error {
+	if v.mount.Gone() { // a process before this one has seen to it
+		v.leaving.Store(true)
+		close(v.arrived)
+		close(v.exchanged)
+		v.enter(control.Exchanged)
+		return v.migration.Finish()
+	}
+	err := v.migration.Run(ctx)
+	switch {
+	case err == nil:
+		v.enter(control.Arrived)
+		close(v.arrived)
+	case ctx.Err() != nil:
+		err = nil
+	default: // clients have nothing to do with that
+		v.logger.Error("nothing more is moved: clients go on, and to start again tries again", "err", err)
+	}
+	return err
+}
+
+// enter is the beginning of a phase.
+func (v *Move) enter(phase string) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	v.phase = phase
+}
 
 // Close ends a move that was not run.
 func (v *Move) Close() error {

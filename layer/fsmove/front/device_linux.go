@@ -6,11 +6,12 @@ import (
 	"log/slog"
 	"os"
 	"sync"
+	"sync/atomic"
 
 	"github.com/hanwen/go-fuse/v2/fuse"
 	"golang.org/x/sys/unix"
 
-	"usui/host/eventfd"
+	"usui/layer/fsmove/keeper"
 	"usui/layer/fsmove/migration"
 )
 
@@ -24,29 +25,24 @@ const (
 type Mount struct {
 	fs       *fileSystem
 	protocol *fuse.ProtocolServer
-	dev      int
-	wake     *eventfd.FD // ends Serve
+	seat     *keeper.Seat
+	dev      int            // the seat's
+	answered *atomic.Uint64 // the seat's
 	path     string
-	gone     bool // is not mounted at path any more
-	replies  sync.Pool
-	running  sync.WaitGroup // requests
+	placing  sync.Mutex     // held while it is mounted, and taken away
+	released bool           // guarded by placing; Serve has ended, and nothing is mounted
+	running  sync.WaitGroup // readers
+	idle     atomic.Int32   // readers that wait for a request
+	failed   atomic.Value   // of error; why a reader ended that should not have
 }
 
-// New mounts the destination of a migration on a directory, for all users. Nobody is answered before Serve.
-func New(m *migration.Migration, path string, logger *slog.Logger) (*Mount, error) {
-	fd, err := unix.Open("/dev/fuse", unix.O_RDWR|unix.O_CLOEXEC|unix.O_NONBLOCK, 0)
-	if err != nil {
-		return nil, &os.PathError{Op: "open", Path: "/dev/fuse", Err: err}
-	}
-	wake, err := eventfd.New()
-	if err != nil {
-		return nil, errors.Join(err, os.NewSyscallError("close", unix.Close(fd)))
-	}
-	d := &Mount{wake: wake, fs: newFileSystem(m, logger), dev: fd, path: path}
-	d.fs.dev = fd
-	d.replies.New = func() any {
-		p := make([]byte, bufferBytes)
-		return &p
+// New mounts the destination of a migration on a directory, for all users, or goes on with the mount of a process that sat on the seat before. Nobody is answered before Serve. The
+// seat is the mount's from then on.
+func New(m *migration.Migration, seat *keeper.Seat, path string, logger *slog.Logger) (*Mount, error) {
+	var err error
+	d := &Mount{seat: seat, dev: seat.Device, answered: seat.Table.Work(), path: path}
+	if d.fs, err = newFileSystem(m, seat, logger); err != nil {
+		return nil, errors.Join(err, d.release())
 	}
 	d.protocol = fuse.NewProtocolServer(d.fs, &fuse.MountOptions{
 		MaxWrite: maxWrite, MaxBackground: 64, EnableAcl: true, EnableSymlinkCaching: true,
@@ -58,76 +54,135 @@ func New(m *migration.Migration, path string, logger *slog.Logger) (*Mount, erro
 			return fuse.EIO
 		},
 	})
-	options := fmt.Sprintf("fd=%d,rootmode=40000,user_id=0,group_id=0,default_permissions,allow_other,max_read=%d", fd, maxWrite)
-	if err := unix.Mount("usui", path, "fuse.usui-fsmove", 0, options); err != nil {
-		return nil, errors.Join(&os.PathError{Op: "mount", Path: path, Err: err}, d.release())
+	if seat.Table.State().Load() == keeper.Fresh {
+		err = d.mount()
+	} else {
+		err = d.succeed()
+	}
+	if err != nil {
+		return nil, errors.Join(err, d.release())
 	}
 	return d, nil
 }
 
-// release gives the descriptors back. The kernel ends the connection with the last one.
+func (d *Mount) mount() error {
+	options := fmt.Sprintf("fd=%d,rootmode=40000,user_id=0,group_id=0,default_permissions,allow_other,max_read=%d", d.dev, maxWrite)
+	if err := unix.Mount("usui", d.path, FileSystem, 0, options); err != nil {
+		return &os.PathError{Op: "mount", Path: d.path, Err: err}
+	}
+	if err := d.note(); err != nil {
+		return errors.Join(err, d.Close())
+	}
+	d.seat.Table.State().Store(keeper.Mounted)
+	return nil
+}
+
+// FileSystem is the type of the mount.
+const FileSystem = "fuse.usui-fsmove"
+
+// release gives the descriptors back. The kernel ends the connection with the last one of its device.
 func (d *Mount) release() error {
-	return errors.Join(os.NewSyscallError("close", unix.Close(d.dev)), d.wake.Close())
+	d.placing.Lock()
+	defer d.placing.Unlock()
+	d.released = true
+	if d.fs != nil {
+		d.fs.closeAll()
+	}
+	return d.seat.Close()
 }
 
-// Serve answers until the mount is gone and nobody has a file of it open, or Abort is called. It holds a thread, and not Go's poller: that may itself wait for a file of a mount, for
-// which the kernel asks here whether it is ready.
-func (d *Mount) Serve() (err error) {
-	defer func() {
-		d.running.Wait()
-		err = errors.Join(err, d.release())
-	}()
-	p := make([]byte, bufferBytes)
-	for {
-		n, err := unix.Read(d.dev, p)
-		switch {
-		case errors.Is(err, unix.EAGAIN):
-			if aborted, err := d.await(); err != nil || aborted {
-				return err
+// Serve answers until the mount is gone and nobody has a file of it open, or Abort is called.
+func (d *Mount) Serve() error {
+	d.read()
+	d.running.Wait()
+	failed, _ := d.failed.Load().(error)
+	return errors.Join(failed, d.release())
+}
+
+// maxIdle is how many readers wait for requests at most. The kernel wakes one for each.
+const maxIdle = 4
+
+// read has one more thread read requests and answer them, each at its own: to hand a request over takes longer than most take to answer. There is always one that waits for the
+// next, however long an answer takes. Go's poller is not asked: it may itself wait for a file of a mount, for which the kernel asks here whether it is ready.
+func (d *Mount) read() {
+	d.idle.Add(1)
+	d.running.Go(func() { // until the connection ends, or there are too many
+		// A process that is killed while the kernel copies to or from memory that is not there yet gives the client EIO: so all of it is there.
+		request, reply := present(bufferBytes), present(bufferBytes)
+		for {
+			n, err := unix.Read(d.dev, request)
+			switch {
+			case errors.Is(err, unix.ENODEV):
+				return
+			case errors.Is(err, unix.ENOENT), errors.Is(err, unix.EINTR): // a request was interrupted before it was read
+				continue
+			case err != nil:
+				d.failed.Store(error(&os.PathError{Op: "read", Path: "/dev/fuse", Err: err}))
+				return
 			}
-			continue
-		case errors.Is(err, unix.ENODEV):
-			return nil
-		case errors.Is(err, unix.ENOENT), errors.Is(err, unix.EINTR): // a request was interrupted before it was read
-			continue
-		case err != nil:
-			return &os.PathError{Op: "read", Path: "/dev/fuse", Err: err}
+			if d.idle.Add(-1) == 0 {
+				d.read()
+			}
+			d.answer(request[:n], reply)
+			if d.idle.Add(1) > maxIdle {
+				d.idle.Add(-1)
+				return
+			}
 		}
-		request := append([]byte(nil), p[:n]...)
-		d.running.Go(func() { d.answer(request) }) // ends with the request
-	}
+	})
 }
 
-// await waits for a request, and says whether Abort was called.
-func (d *Mount) await() (aborted bool, err error) {
-	both := []unix.PollFd{{Fd: int32(d.dev), Events: unix.POLLIN}, {Fd: int32(d.wake.Fd()), Events: unix.POLLIN}}
-	if _, err := unix.Poll(both, -1); err != nil && !errors.Is(err, unix.EINTR) {
-		return false, os.NewSyscallError("poll", err)
+// present is memory of which each page is there.
+func present(n int) []byte {
+	p := make([]byte, n)
+	for i := 0; i < n; i += os.Getpagesize() {
+		p[i] = 1
 	}
-	return both[1].Revents != 0, nil
+	return p
 }
 
-// answer does what a request asks for.
-func (d *Mount) answer(request []byte) {
-	p := d.replies.Get().(*[]byte)
-	defer d.replies.Put(p)
+// answer does what a request asks for. reply is room for what there is to be said.
+func (d *Mount) answer(request, reply []byte) {
+	if err := d.remember(request); err != nil {
+		d.fs.logger.Error("BUG: how the connection began is not kept", "err", err)
+	}
 	defer d.fs.tell(request)()
-	n, status := d.protocol.HandleRequest([][]byte{request}, [][]byte{*p})
+	n, status := d.protocol.HandleRequest([][]byte{request}, [][]byte{reply})
 	if !status.Ok() {
 		d.fs.logger.Error("a request of the kernel was not understood", "err", status)
 		return
 	}
-	if n == 0 {
-		return // it wants no reply
+	if n > 0 { // else it wants no reply
+		d.reply(reply[:n])
 	}
-	if _, err := unix.Write(d.dev, (*p)[:n]); err != nil && !errors.Is(err, unix.ENOENT) && !errors.Is(err, unix.ENODEV) { // whoever waited has gone
+}
+
+func (d *Mount) reply(p []byte) {
+	d.answered.Add(1)
+	if _, err := unix.Write(d.dev, p); err != nil && !errors.Is(err, unix.ENOENT) && !errors.Is(err, unix.ENODEV) { // whoever waited has gone
 		d.fs.logger.Error("reply to the kernel", "err", err)
 	}
 }
 
 // Exchange puts the destination itself in the mount's place, with no moment between (MOVE_MOUNT_BENEATH in move_mount(2), Linux 6.5; before that with a moment without a
-// mount). Files that are open stay with the mount that was, and Serve goes on for them.
+// mount). Files that are open stay with the mount that was, and Serve goes on for them. It can be called again after a crash in its middle.
 func (d *Mount) Exchange() error {
+	before, ok := d.enterState(keeper.Exchanging)
+	if !ok {
+		return ErrGone
+	}
+	if d.path == d.fs.dst.Path() { // what the mount hides is what takes its place
+		return d.Close()
+	}
+	if before == keeper.Exchanging { // of a process that was killed: it is done, or was not begun
+		done, err := beneath(d.path, d.fs.dst.Fd())
+		if err != nil {
+			return err
+		}
+		if done {
+			return d.Close()
+		}
+	}
 	fd, err := unix.OpenTree(d.fs.dst.Fd(), "", unix.AT_EMPTY_PATH|unix.OPEN_TREE_CLONE|unix.OPEN_TREE_CLOEXEC|unix.AT_RECURSIVE)
 	if err != nil {
 		return os.NewSyscallError("open_tree", err)
@@ -147,27 +202,62 @@ func (d *Mount) Exchange() error {
 	return os.NewSyscallError("move_mount", unix.MoveMount(fd, "", unix.AT_FDCWD, d.path, unix.MOVE_MOUNT_F_EMPTY_PATH))
 }
 
+// Gone says that the mount has no place any more.
+func (d *Mount) Gone() bool { return d.state() == keeper.Gone }
+
+// Exchanging says that a process before this one was killed when the destination was about to take the mount's place.
+func (d *Mount) Exchanging() bool { return d.state() == keeper.Exchanging }
+
+func (d *Mount) state() uint64 {
+	d.placing.Lock()
+	defer d.placing.Unlock()
+	if d.released {
+		return keeper.Gone
+	}
+	return d.seat.Table.State().Load()
+}
+
+// ErrGone says that somebody else has taken the mount away.
+var ErrGone = errors.New("the mount is not there any more")
+
+// enterState changes the state, and says false if nothing is mounted any more.
+func (d *Mount) enterState(to uint64) (before uint64, ok bool) {
+	d.placing.Lock()
+	defer d.placing.Unlock()
+	if d.released {
+		return 0, false
+	}
+	return d.seat.Table.State().Swap(to), true
+}
+
 // moveMountBeneath is MOVE_MOUNT_BENEATH of linux/mount.h.
 const moveMountBeneath = 0x200
 
 // Close unmounts what is mounted; files that are open stay usable until they are closed.
 func (d *Mount) Close() error {
-	if d.gone {
+	d.placing.Lock()
+	defer d.placing.Unlock()
+	if d.released || d.seat.Table.State().Load() == keeper.Gone {
 		return nil
 	}
-	d.gone = true
 	err := unix.Unmount(d.path, unix.MNT_DETACH)
 	if errors.Is(err, unix.EINVAL) { // somebody else has unmounted it
 		err = nil
 	}
+	d.seat.Table.State().Store(keeper.Gone)
 	return os.NewSyscallError("umount2", err)
 }
 
 // Abort unmounts what is mounted and ends Serve: who has a file open gets ENOTCONN.
 func (d *Mount) Abort() error {
-	err := d.Close()
-	if woken := d.wake.Signal(); !errors.Is(woken, os.ErrClosed) { // else Serve has ended with the mount
-		err = errors.Join(err, woken)
+	connection, err := d.connection()
+	if err := errors.Join(err, d.Close()); err != nil {
+		return err
 	}
-	return err
+	d.placing.Lock()
+	defer d.placing.Unlock()
+	if d.released {
+		return nil
+	}
+	return abort(connection)
 }

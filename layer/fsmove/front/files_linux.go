@@ -15,12 +15,16 @@ func access(flags uint32) int {
 }
 
 // Open implements [fuse.RawFileSystem].
-func (s *fileSystem) Open(_ <-chan struct{}, in *fuse.OpenIn, out *fuse.OpenOut) fuse.Status {
-	return s.openFile(in.Unique, in.NodeId, in.Flags, out)
+func (s *fileSystem) Open(cancel <-chan struct{}, in *fuse.OpenIn, out *fuse.OpenOut) fuse.Status {
+	return s.openFile(until(cancel), &in.InHeader, in.NodeId, in.Flags, out)
 }
 
-// openFile opens a node for a request of that number.
-func (s *fileSystem) openFile(unique, id uint64, flags uint32, out *fuse.OpenOut) fuse.Status {
+func (s *fileSystem) openFile(ctx context.Context, in *fuse.InHeader, id uint64, flags uint32, out *fuse.OpenOut) fuse.Status {
+	if flags&(unix.O_ACCMODE|unix.O_TRUNC) != unix.O_RDONLY {
+		if err := s.m.Touch(); err != nil {
+			return s.status(err)
+		}
+	}
 	h, err := s.handleOf(id)
 	if err != nil {
 		return s.status(err)
@@ -30,43 +34,40 @@ func (s *fileSystem) openFile(unique, id uint64, flags uint32, out *fuse.OpenOut
 		return s.status(err)
 	}
 	if file != nil && !file.Full() {
-		s.fetches(unique)
+		s.fetches(in.Unique)
 	}
-	o := &opened{id: id, file: file, fd: -1, sync: flags&unix.O_DSYNC != 0}
-	if err = prepare(file, flags); err == nil {
-		o.fd, err = s.dst.Open(h, access(flags))
+	o := &opened{id: id, file: file, fd: -1, flags: access(flags), asked: asked(in)}
+	if err = prepare(ctx, file, flags); err == nil {
+		o.fd, err = s.dst.Open(h, o.flags)
 	}
 	if err != nil {
-		if file != nil {
-			file.Release()
-		}
+		o.close()
 		return s.status(err)
 	}
-	s.enter(o, out)
-	return fuse.OK
+	return s.enter(o, out)
 }
 
 // prepare has what a client is going to need at once. file is nil for one that is complete.
-func prepare(file *migration.File, flags uint32) error {
+func prepare(ctx context.Context, file *migration.File, flags uint32) error {
 	if file == nil {
 		return nil
 	}
 	if flags&unix.O_ACCMODE != unix.O_RDONLY {
-		if err := file.WillWrite(); err != nil {
+		if err := file.WillWrite(ctx); err != nil {
 			return err
 		}
 	}
 	if file.Size() > wholeBytes {
 		return nil
 	}
-	if err := file.Fill(context.Background()); err != nil && !migration.NoRoom(err) { // without room it comes from the source each time
+	if err := file.Fill(ctx); err != nil && !migration.NoRoom(err) { // without room it comes from the source each time
 		return err
 	}
 	return nil
 }
 
 // Read implements [fuse.RawFileSystem].
-func (s *fileSystem) Read(_ <-chan struct{}, in *fuse.ReadIn, p []byte) (fuse.ReadResult, fuse.Status) {
+func (s *fileSystem) Read(cancel <-chan struct{}, in *fuse.ReadIn, p []byte) (fuse.ReadResult, fuse.Status) {
 	o, err := s.of(in.Fh)
 	if err != nil {
 		return nil, s.status(err)
@@ -77,7 +78,7 @@ func (s *fileSystem) Read(_ <-chan struct{}, in *fuse.ReadIn, p []byte) (fuse.Re
 		n, err = unix.Pread(o.fd, p, int64(in.Offset))
 	} else {
 		s.fetches(in.Unique)
-		n, err = o.file.Read(p, int64(in.Offset))
+		n, err = o.file.Read(until(cancel), p, int64(in.Offset))
 	}
 	if err != nil {
 		return nil, s.status(err)
@@ -86,7 +87,7 @@ func (s *fileSystem) Read(_ <-chan struct{}, in *fuse.ReadIn, p []byte) (fuse.Re
 }
 
 // Write implements [fuse.RawFileSystem].
-func (s *fileSystem) Write(_ <-chan struct{}, in *fuse.WriteIn, p []byte) (uint32, fuse.Status) {
+func (s *fileSystem) Write(cancel <-chan struct{}, in *fuse.WriteIn, p []byte) (uint32, fuse.Status) {
 	o, err := s.of(in.Fh)
 	if err != nil {
 		return 0, s.status(err)
@@ -97,8 +98,8 @@ func (s *fileSystem) Write(_ <-chan struct{}, in *fuse.WriteIn, p []byte) (uint3
 		n, err = unix.Pwrite(o.fd, p, int64(in.Offset))
 	} else {
 		s.fetches(in.Unique)
-		n, err = o.file.Write(p, int64(in.Offset))
-		if err == nil && o.sync { // which went by another descriptor
+		n, err = o.file.Write(until(cancel), p, int64(in.Offset))
+		if err == nil && o.flags&unix.O_DSYNC != 0 { // which went by another descriptor
 			err = unix.Fdatasync(o.fd)
 		}
 	}
@@ -135,13 +136,13 @@ func (s *fileSystem) Lseek(_ <-chan struct{}, in *fuse.LseekIn, out *fuse.LseekO
 
 // Fallocate implements [fuse.RawFileSystem]. It makes holes, or what a file system tells of as data and was never fetched: so it
 // is for files that have no holes of the migration's.
-func (s *fileSystem) Fallocate(_ <-chan struct{}, in *fuse.FallocateIn) fuse.Status {
+func (s *fileSystem) Fallocate(cancel <-chan struct{}, in *fuse.FallocateIn) fuse.Status {
 	o, err := s.of(in.Fh)
 	if err != nil {
 		return s.status(err)
 	}
 	if o.file != nil {
-		if err := o.file.Settle(context.Background()); err != nil {
+		if err := o.file.Settle(until(cancel)); err != nil {
 			return s.status(err)
 		}
 	}

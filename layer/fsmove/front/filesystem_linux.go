@@ -1,8 +1,10 @@
 package front
 
 import (
+	"context"
 	"errors"
 	"log/slog"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -10,6 +12,7 @@ import (
 	"github.com/hanwen/go-fuse/v2/fuse"
 	"golang.org/x/sys/unix"
 
+	"usui/layer/fsmove/keeper"
 	"usui/layer/fsmove/migration"
 	"usui/layer/fsmove/tree"
 )
@@ -26,8 +29,8 @@ type fileSystem struct {
 	m                  *migration.Migration
 	dst                *tree.Root
 	logger             *slog.Logger
-	top                uint64      // the number of the top's inode; its node's is fuse.FUSE_ROOT_ID
-	dev                int         // the device
+	top                uint64 // the number of the top's inode; its node's is fuse.FUSE_ROOT_ID
+	seat               *keeper.Seat
 	refused            atomic.Bool // by the kernel, to pass anything
 	count              counters
 	fetching           sync.Map // numbers of requests that may have to wait for the source
@@ -36,18 +39,22 @@ type fileSystem struct {
 	nodes    map[uint64]*node   // guarded by mu
 	opened   map[uint64]*opened // guarded by mu
 	lastOpen uint64             // guarded by mu
+	asked    map[uint64]uint64  // guarded by mu; files that a process before this one opened, by the request
 }
 
-func newFileSystem(m *migration.Migration, logger *slog.Logger) *fileSystem {
-	s := &fileSystem{RawFileSystem: fuse.NewDefaultRawFileSystem(), m: m, dst: m.Destination(), logger: logger, nodes: map[uint64]*node{}, opened: map[uint64]*opened{}}
+func newFileSystem(m *migration.Migration, seat *keeper.Seat, logger *slog.Logger) (*fileSystem, error) {
+	s := &fileSystem{
+		RawFileSystem: fuse.NewDefaultRawFileSystem(), m: m, dst: m.Destination(), logger: logger, seat: seat,
+		nodes: map[uint64]*node{}, opened: map[uint64]*opened{}, asked: map[uint64]uint64{},
+	}
 	top, err1 := tree.Stat(s.dst.Fd(), "")
 	h, err2 := tree.HandleOf(s.dst.Fd(), "")
-	if err := errors.Join(err1, err2); err != nil { // both were asked for when the migration began
-		logger.Error("the top of the destination", "err", err)
+	if err := errors.Join(err1, err2); err != nil {
+		return nil, err
 	}
 	s.top = top.Ino
 	s.nodes[fuse.FUSE_ROOT_ID] = &node{handle: h}
-	return s
+	return s, s.restore()
 }
 
 func (s *fileSystem) String() string { return "usui-fsmove" }
@@ -60,6 +67,8 @@ func (s *fileSystem) status(err error) fuse.Status {
 		return fuse.OK
 	case errors.Is(err, tree.ErrGone):
 		return fuse.Status(unix.ESTALE)
+	case errors.Is(err, context.Canceled):
+		return fuse.EINTR
 	case errors.As(err, new(*migration.SourceError)) && !migration.NoRoom(err):
 		s.logger.Error("a client got an error", "err", err)
 		return fuse.EIO
@@ -70,14 +79,50 @@ func (s *fileSystem) status(err error) fuse.Status {
 	return fuse.EIO
 }
 
+// until is a context that ends when the kernel says that nobody waits for a request any more.
+func until(cancel <-chan struct{}) context.Context { return request{context.Background(), cancel} }
+
+// request is the context of one: a goroutine for each would be the price of the ordinary ones.
+type request struct {
+	context.Context
+	cancel <-chan struct{}
+}
+
+func (r request) Done() <-chan struct{} { return r.cancel }
+
+func (r request) Err() error {
+	select {
+	case <-r.cancel:
+		return context.Canceled
+	default:
+		return nil
+	}
+}
+
 // in calls f with a folder.
-func (s *fileSystem) in(id uint64, f func(dir int) error) fuse.Status {
-	dir, err := s.folder(id, unix.O_PATH)
+func (s *fileSystem) in(ctx context.Context, id uint64, f func(dir int) error) fuse.Status {
+	dir, err := s.folder(ctx, id, unix.O_PATH)
 	if err != nil {
 		return s.status(err)
 	}
 	defer unix.Close(dir)
 	return s.status(f(dir))
+}
+
+// change calls f with a folder whose names it changes.
+func (s *fileSystem) change(ctx context.Context, id uint64, f func(dir int) error) fuse.Status {
+	if err := s.m.Touch(); err != nil {
+		return s.status(err)
+	}
+	return s.in(ctx, id, f)
+}
+
+// changeAt calls f with a node that it changes.
+func (s *fileSystem) changeAt(id uint64, f func(fd int) error) fuse.Status {
+	if err := s.m.Touch(); err != nil {
+		return s.status(err)
+	}
+	return s.at(id, f)
 }
 
 // at calls f with a node.
@@ -96,11 +141,11 @@ func secret(id uint64, name string) bool {
 }
 
 // Lookup implements [fuse.RawFileSystem].
-func (s *fileSystem) Lookup(_ <-chan struct{}, in *fuse.InHeader, name string, out *fuse.EntryOut) fuse.Status {
+func (s *fileSystem) Lookup(cancel <-chan struct{}, in *fuse.InHeader, name string, out *fuse.EntryOut) fuse.Status {
 	if secret(in.NodeId, name) {
 		return fuse.ENOENT
 	}
-	return s.in(in.NodeId, func(dir int) error { return s.know(dir, name, out) })
+	return s.in(until(cancel), in.NodeId, func(dir int) error { return s.know(dir, name, out) })
 }
 
 // GetAttr implements [fuse.RawFileSystem].
@@ -109,16 +154,17 @@ func (s *fileSystem) GetAttr(_ <-chan struct{}, in *fuse.GetAttrIn, out *fuse.At
 }
 
 // SetAttr implements [fuse.RawFileSystem].
-func (s *fileSystem) SetAttr(_ <-chan struct{}, in *fuse.SetAttrIn, out *fuse.AttrOut) fuse.Status {
+func (s *fileSystem) SetAttr(cancel <-chan struct{}, in *fuse.SetAttrIn, out *fuse.AttrOut) fuse.Status {
 	h, err := s.handleOf(in.NodeId)
 	if err != nil {
 		return s.status(err)
 	}
-	if err := s.m.List(h); err != nil { // which sets a folder's times
+	ctx := until(cancel)
+	if err := s.m.List(ctx, h); err != nil { // which sets a folder's times
 		return s.status(err)
 	}
-	return s.at(in.NodeId, func(fd int) error {
-		if err := s.setAttr(h, fd, &in.SetAttrInCommon); err != nil {
+	return s.changeAt(in.NodeId, func(fd int) error {
+		if err := s.setAttr(ctx, h, fd, &in.SetAttrInCommon); err != nil {
 			return err
 		}
 		return s.attributes(in.NodeId, fd, out)
@@ -126,7 +172,7 @@ func (s *fileSystem) SetAttr(_ <-chan struct{}, in *fuse.SetAttrIn, out *fuse.At
 }
 
 // setAttr does what [fuse.SetAttrIn] says, in the order in which one part changes others: a new owner or size takes set-user-ID away, a new size changes times.
-func (s *fileSystem) setAttr(h tree.Handle, fd int, in *fuse.SetAttrInCommon) error {
+func (s *fileSystem) setAttr(ctx context.Context, h tree.Handle, fd int, in *fuse.SetAttrInCommon) error {
 	uid, newUID := in.GetUID()
 	gid, newGID := in.GetGID()
 	if newUID || newGID {
@@ -142,7 +188,7 @@ func (s *fileSystem) setAttr(h tree.Handle, fd int, in *fuse.SetAttrInCommon) er
 		defer file.Release()
 	}
 	if size, ok := in.GetSize(); ok {
-		if err := s.truncate(h, file, int64(size)); err != nil {
+		if err := s.truncate(ctx, h, file, int64(size)); err != nil {
 			return err
 		}
 	}
@@ -162,7 +208,7 @@ func (s *fileSystem) setAttr(h tree.Handle, fd int, in *fuse.SetAttrInCommon) er
 		return unix.UtimesNanoAt(fd, "", times[:], unix.AT_EMPTY_PATH|unix.AT_SYMLINK_NOFOLLOW)
 	}
 	if file != nil {
-		return file.SetTimes(set)
+		return file.SetTimes(ctx, set)
 	}
 	return set()
 }
@@ -185,9 +231,9 @@ func timespec(in *fuse.SetAttrInCommon, bit, now uint32, sec uint64, nsec uint32
 }
 
 // truncate gives a file another size. file is nil for one that is complete.
-func (s *fileSystem) truncate(h tree.Handle, file *migration.File, size int64) error {
+func (s *fileSystem) truncate(ctx context.Context, h tree.Handle, file *migration.File, size int64) error {
 	if file != nil {
-		return file.Truncate(size)
+		return file.Truncate(ctx, size)
 	}
 	fd, err := s.dst.Open(h, unix.O_WRONLY)
 	if err != nil {
@@ -230,22 +276,44 @@ func (s *fileSystem) GetXAttr(_ <-chan struct{}, in *fuse.InHeader, name string,
 	return n, status
 }
 
-// ListXAttr implements [fuse.RawFileSystem].
+// ListXAttr implements [fuse.RawFileSystem]. Attributes that are for administrators are told to root alone: the kernel does not say what else a caller may do.
 func (s *fileSystem) ListXAttr(_ <-chan struct{}, in *fuse.InHeader, p []byte) (n uint32, status fuse.Status) {
 	status = s.at(in.NodeId, func(fd int) error {
-		size, err := tree.ListXattrs(fd, "", p)
-		n = uint32(max(size, 0))
-		return err
+		all, err := tree.XattrNames(fd, "")
+		if err != nil {
+			return err
+		}
+		var list []byte
+		for _, name := range all {
+			if in.Uid == 0 || !strings.HasPrefix(name, "trusted.") {
+				list = append(append(list, name...), 0)
+			}
+		}
+		n = uint32(len(list))
+		if len(p) > 0 && copy(p, list) < len(list) {
+			return unix.ERANGE
+		}
+		return nil
 	})
 	return n, status
 }
 
 // SetXAttr implements [fuse.RawFileSystem].
 func (s *fileSystem) SetXAttr(_ <-chan struct{}, in *fuse.SetXAttrIn, name string, value []byte) fuse.Status {
-	return s.at(in.NodeId, func(fd int) error { return tree.SetXattr(fd, "", name, value, int(in.Flags)) })
+	return s.changeAt(in.NodeId, func(fd int) error {
+		if err := tree.SetXattr(fd, "", name, value, int(in.Flags)); err != nil && !done(&in.InHeader, err, unix.EEXIST) {
+			return err
+		}
+		return nil
+	})
 }
 
 // RemoveXAttr implements [fuse.RawFileSystem].
 func (s *fileSystem) RemoveXAttr(_ <-chan struct{}, in *fuse.InHeader, name string) fuse.Status {
-	return s.at(in.NodeId, func(fd int) error { return tree.RemoveXattr(fd, "", name) })
+	return s.changeAt(in.NodeId, func(fd int) error {
+		if err := tree.RemoveXattr(fd, "", name); err != nil && !done(in, err, unix.ENODATA) {
+			return err
+		}
+		return nil
+	})
 }

@@ -19,6 +19,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"usui/host/need"
+	"usui/layer/fsmove/keeper"
 	"usui/layer/fsmove/migration"
 	"usui/layer/fsmove/tree"
 )
@@ -44,7 +45,11 @@ func begin(t *testing.T, src string) *move {
 	if v.Migration, err = migration.New(migration.Config{Source: src, Destination: v.dst, Logger: logger}); err != nil {
 		t.Fatal(err)
 	}
-	m, err := New(v.Migration, v.at, logger)
+	seat, err := keeper.New(src, v.dst)
+	if err != nil {
+		t.Fatal(err)
+	}
+	m, err := New(v.Migration, seat, v.at, logger)
 	if err != nil {
 		t.Fatal(err)
 	}

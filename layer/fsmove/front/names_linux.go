@@ -1,6 +1,7 @@
 package front
 
 import (
+	"context"
 	"errors"
 
 	"github.com/hanwen/go-fuse/v2/fuse"
@@ -48,12 +49,12 @@ func (b newborn) adopt(dir int, name string) error {
 }
 
 // born makes an entry of a folder and tells the kernel of it. What cannot be given to its maker is removed.
-func (s *fileSystem) born(id uint64, name string, b newborn, out *fuse.EntryOut, create func(dir int, mode uint32) error) fuse.Status {
-	if secret(id, name) {
+func (s *fileSystem) born(ctx context.Context, in *fuse.InHeader, name string, b newborn, out *fuse.EntryOut, create func(dir int, mode uint32) error) fuse.Status {
+	if secret(in.NodeId, name) {
 		return fuse.EACCES
 	}
-	return s.in(id, func(dir int) error {
-		if err := create(dir, b.permissions(dir)); err != nil {
+	return s.change(ctx, in.NodeId, func(dir int) error {
+		if err := create(dir, b.permissions(dir)); err != nil && !done(in, err, unix.EEXIST) {
 			return err
 		}
 		err := b.adopt(dir, name)
@@ -68,58 +69,62 @@ func (s *fileSystem) born(id uint64, name string, b newborn, out *fuse.EntryOut,
 }
 
 // Mknod implements [fuse.RawFileSystem].
-func (s *fileSystem) Mknod(_ <-chan struct{}, in *fuse.MknodIn, name string, out *fuse.EntryOut) fuse.Status {
-	return s.born(in.NodeId, name, newborn{in.Caller, in.Mode, in.Umask}, out, func(dir int, mode uint32) error {
+func (s *fileSystem) Mknod(cancel <-chan struct{}, in *fuse.MknodIn, name string, out *fuse.EntryOut) fuse.Status {
+	return s.born(until(cancel), &in.InHeader, name, newborn{in.Caller, in.Mode, in.Umask}, out, func(dir int, mode uint32) error {
 		return unix.Mknodat(dir, name, in.Mode&unix.S_IFMT|mode, int(in.Rdev))
 	})
 }
 
 // Mkdir implements [fuse.RawFileSystem].
-func (s *fileSystem) Mkdir(_ <-chan struct{}, in *fuse.MkdirIn, name string, out *fuse.EntryOut) fuse.Status {
-	return s.born(in.NodeId, name, newborn{in.Caller, in.Mode, in.Umask}, out, func(dir int, mode uint32) error {
+func (s *fileSystem) Mkdir(cancel <-chan struct{}, in *fuse.MkdirIn, name string, out *fuse.EntryOut) fuse.Status {
+	return s.born(until(cancel), &in.InHeader, name, newborn{in.Caller, in.Mode, in.Umask}, out, func(dir int, mode uint32) error {
 		return unix.Mkdirat(dir, name, mode)
 	})
 }
 
 // Symlink implements [fuse.RawFileSystem].
-func (s *fileSystem) Symlink(_ <-chan struct{}, in *fuse.InHeader, target, name string, out *fuse.EntryOut) fuse.Status {
-	return s.born(in.NodeId, name, newborn{caller: in.Caller}, out, func(dir int, _ uint32) error {
+func (s *fileSystem) Symlink(cancel <-chan struct{}, in *fuse.InHeader, target, name string, out *fuse.EntryOut) fuse.Status {
+	return s.born(until(cancel), in, name, newborn{caller: in.Caller}, out, func(dir int, _ uint32) error {
 		return unix.Symlinkat(target, dir, name)
 	})
 }
 
 // Create implements [fuse.RawFileSystem].
-func (s *fileSystem) Create(_ <-chan struct{}, in *fuse.CreateIn, name string, out *fuse.CreateOut) fuse.Status {
-	fd := -1
-	status := s.born(in.NodeId, name, newborn{in.Caller, in.Mode, in.Umask}, &out.EntryOut, func(dir int, mode uint32) (err error) {
-		fd, err = unix.Openat(dir, name, access(in.Flags)|unix.O_CREAT|unix.O_EXCL|unix.O_NOFOLLOW|unix.O_CLOEXEC, mode)
+func (s *fileSystem) Create(cancel <-chan struct{}, in *fuse.CreateIn, name string, out *fuse.CreateOut) fuse.Status {
+	o := &opened{fd: -1, flags: access(in.Flags), asked: asked(&in.InHeader)}
+	status := s.born(until(cancel), &in.InHeader, name, newborn{in.Caller, in.Mode, in.Umask}, &out.EntryOut, func(dir int, mode uint32) (err error) {
+		o.fd, err = unix.Openat(dir, name, o.flags|unix.O_CREAT|unix.O_EXCL|unix.O_NOFOLLOW|unix.O_CLOEXEC, mode)
+		if err != nil && done(&in.InHeader, err, unix.EEXIST) {
+			o.fd, err = unix.Openat(dir, name, o.flags|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
+		}
 		return err
 	})
 	switch {
 	case status.Ok():
-		s.enter(&opened{id: out.NodeId, fd: fd}, &out.OpenOut)
-	case fd >= 0:
-		_ = unix.Close(fd) // nothing was written
+		o.id = out.NodeId
+		return s.enter(o, &out.OpenOut)
+	case o.fd >= 0:
+		o.close()
 	case status == fuse.Status(unix.EEXIST) && in.Flags&unix.O_EXCL == 0: // somebody else was faster
-		if status = s.in(in.NodeId, func(dir int) error { return s.know(dir, name, &out.EntryOut) }); status.Ok() {
-			status = s.openFile(in.Unique, out.NodeId, in.Flags, &out.OpenOut)
+		if status = s.in(until(cancel), in.NodeId, func(dir int) error { return s.know(dir, name, &out.EntryOut) }); status.Ok() {
+			status = s.openFile(until(cancel), &in.InHeader, out.NodeId, in.Flags, &out.OpenOut)
 		}
 	}
 	return status
 }
 
 // Link implements [fuse.RawFileSystem].
-func (s *fileSystem) Link(_ <-chan struct{}, in *fuse.LinkIn, name string, out *fuse.EntryOut) fuse.Status {
+func (s *fileSystem) Link(cancel <-chan struct{}, in *fuse.LinkIn, name string, out *fuse.EntryOut) fuse.Status {
 	if secret(in.NodeId, name) {
 		return fuse.EACCES
 	}
-	return s.in(in.NodeId, func(dir int) error {
+	return s.change(until(cancel), in.NodeId, func(dir int) error {
 		fd, err := s.open(in.Oldnodeid, unix.O_PATH)
 		if err != nil {
 			return err
 		}
 		defer unix.Close(fd)
-		if err := unix.Linkat(fd, "", dir, name, unix.AT_EMPTY_PATH); err != nil {
+		if err := unix.Linkat(fd, "", dir, name, unix.AT_EMPTY_PATH); err != nil && !done(&in.InHeader, err, unix.EEXIST) {
 			return err
 		}
 		return s.know(dir, name, out)
@@ -127,61 +132,80 @@ func (s *fileSystem) Link(_ <-chan struct{}, in *fuse.LinkIn, name string, out *
 }
 
 // Unlink implements [fuse.RawFileSystem].
-func (s *fileSystem) Unlink(_ <-chan struct{}, in *fuse.InHeader, name string) fuse.Status {
+func (s *fileSystem) Unlink(cancel <-chan struct{}, in *fuse.InHeader, name string) fuse.Status {
 	if secret(in.NodeId, name) {
 		return fuse.ENOENT
 	}
-	return s.in(in.NodeId, func(dir int) error { return unix.Unlinkat(dir, name, 0) })
+	return s.change(until(cancel), in.NodeId, func(dir int) error {
+		defer s.last(dir, name)()
+		if err := unix.Unlinkat(dir, name, 0); err != nil && !done(in, err, unix.ENOENT) {
+			return err
+		}
+		return nil
+	})
 }
 
 // Rmdir implements [fuse.RawFileSystem].
-func (s *fileSystem) Rmdir(_ <-chan struct{}, in *fuse.InHeader, name string) fuse.Status {
+func (s *fileSystem) Rmdir(cancel <-chan struct{}, in *fuse.InHeader, name string) fuse.Status {
 	if secret(in.NodeId, name) {
 		return fuse.ENOENT
 	}
-	return s.in(in.NodeId, func(dir int) error {
-		if err := s.listIn(dir, name); err != nil {
-			return err
+	return s.change(until(cancel), in.NodeId, func(dir int) error {
+		err := s.listIn(until(cancel), dir, name)
+		if err == nil {
+			err = unix.Unlinkat(dir, name, unix.AT_REMOVEDIR)
 		}
-		return unix.Unlinkat(dir, name, unix.AT_REMOVEDIR)
+		if err != nil && done(in, err, unix.ENOENT) {
+			return nil
+		}
+		return err
 	})
 }
 
 // listIn lists an entry of a folder if it is one, so that it is only empty if it is.
-func (s *fileSystem) listIn(dir int, name string) error {
+func (s *fileSystem) listIn(ctx context.Context, dir int, name string) error {
 	h, err := tree.HandleOf(dir, name)
 	if err != nil {
 		return err
 	}
-	return s.m.List(h)
+	return s.m.List(ctx, h)
 }
 
 // Rename implements [fuse.RawFileSystem].
-func (s *fileSystem) Rename(_ <-chan struct{}, in *fuse.RenameIn, from, to string) fuse.Status {
+func (s *fileSystem) Rename(cancel <-chan struct{}, in *fuse.RenameIn, from, to string) fuse.Status {
 	if secret(in.NodeId, from) || secret(in.Newdir, to) {
 		return fuse.EACCES
 	}
-	return s.in(in.NodeId, func(old int) error {
-		dir, err := s.folder(in.Newdir, unix.O_PATH)
+	return s.change(until(cancel), in.NodeId, func(old int) error {
+		dir, err := s.folder(until(cancel), in.Newdir, unix.O_PATH)
 		if err != nil {
 			return err
 		}
 		defer unix.Close(dir)
-		if err := s.listIn(dir, to); err != nil && !errors.Is(err, unix.ENOENT) {
+		if err := s.listIn(until(cancel), dir, to); err != nil && !errors.Is(err, unix.ENOENT) {
 			return err
 		}
-		return unix.Renameat2(old, from, dir, to, uint(in.Flags))
+		if in.Flags&^unix.RENAME_NOREPLACE != 0 {
+			return s.exchange(in, old, from, dir, to)
+		}
+		defer s.last(dir, to)()
+		if err := unix.Renameat2(old, from, dir, to, uint(in.Flags)); err != nil && !done(&in.InHeader, err, unix.ENOENT) {
+			return err
+		}
+		return nil
 	})
 }
 
 // OpenDir implements [fuse.RawFileSystem].
-func (s *fileSystem) OpenDir(_ <-chan struct{}, in *fuse.OpenIn, out *fuse.OpenOut) fuse.Status {
-	fd, err := s.folder(in.NodeId, unix.O_RDONLY)
+func (s *fileSystem) OpenDir(cancel <-chan struct{}, in *fuse.OpenIn, out *fuse.OpenOut) fuse.Status {
+	fd, err := s.folder(until(cancel), in.NodeId, unix.O_RDONLY)
 	if err != nil {
 		return s.status(err)
 	}
-	*out = fuse.OpenOut{Fh: s.add(&opened{id: in.NodeId, fd: fd}), OpenFlags: fuse.FOPEN_KEEP_CACHE | fuse.FOPEN_CACHE_DIR}
-	return fuse.OK
+	*out = fuse.OpenOut{OpenFlags: fuse.FOPEN_KEEP_CACHE | fuse.FOPEN_CACHE_DIR}
+	o := &opened{id: in.NodeId, fd: fd, flags: unix.O_RDONLY | unix.O_DIRECTORY, asked: asked(&in.InHeader)}
+	s.forgetAsked(o.asked)
+	return s.admit(o, out)
 }
 
 // entries calls f with the entries of a folder that clients see.

@@ -1,37 +1,48 @@
 package front
 
 import (
+	"context"
 	"hash/fnv"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/hanwen/go-fuse/v2/fuse"
 	"golang.org/x/sys/unix"
 
+	"usui/layer/fsmove/live"
 	"usui/layer/fsmove/migration"
 	"usui/layer/fsmove/tree"
 )
 
 // node is an inode that the kernel knows.
 type node struct {
-	handle  tree.Handle // guarded by fileSystem.mu
-	lookups uint64      // likewise
-	listed  bool        // likewise; a folder that need not be listed any more
+	handle  tree.Handle    // guarded by fileSystem.mu
+	lookups *atomic.Uint64 // likewise; in the table
+	slot    live.Slot      // likewise
+	listed  bool           // likewise; a folder that need not be listed any more
 
 	// An inode has one way of input and output at a time: a handle of another is refused by the kernel (fuse_file_io_open).
 	io      sync.Mutex
-	handles int   // guarded by io; of the file
-	passed  bool  // guarded by io; the kernel reads and writes for them
-	backing int32 // guarded by io; its number for the file, if passed
+	opened  []*opened // guarded by io; handles of the file
+	passed  bool      // guarded by io; the kernel reads and writes for them
+	backing int32     // guarded by io; its number for the file, if passed
+	passing live.Slot // guarded by io; says so
+
+	writers atomic.Int32 // handles for which the kernel writes itself
 }
 
 // opened is an open file or folder.
 type opened struct {
-	id   uint64 // of the node
-	node *node  // nil for a folder
-	fd   int
-	file *migration.File // nil for one that was complete
-	sync bool            // each write is durable when it is answered
+	id    uint64          // of the node
+	node  *node           // nil for a folder
+	fd    int             // -1 if a process before this one opened it, and it cannot be opened again
+	file  *migration.File // nil for one that was complete
+	flags int             // it was opened with
+	asked uint64          // by which request of the kernel
+	fh    uint64          // its number, once it is known
+	slot  live.Slot       // of its record, likewise
+	kept  bool            // guarded by node.io; the keeper has a copy of the descriptor
 }
 
 // handleOf is the handle of a node.
@@ -55,7 +66,7 @@ func (s *fileSystem) open(id uint64, flags int) (int, error) {
 }
 
 // folder opens a folder whose names are to be used, which is listed before.
-func (s *fileSystem) folder(id uint64, flags int) (int, error) {
+func (s *fileSystem) folder(ctx context.Context, id uint64, flags int) (int, error) {
 	s.mu.Lock()
 	n := s.nodes[id]
 	if n == nil {
@@ -65,7 +76,7 @@ func (s *fileSystem) folder(id uint64, flags int) (int, error) {
 	h, listed := n.handle, n.listed
 	s.mu.Unlock()
 	if !listed {
-		if err := s.m.List(h); err != nil {
+		if err := s.m.List(ctx, h); err != nil {
 			return -1, err
 		}
 		s.mu.Lock()
@@ -96,23 +107,41 @@ func (s *fileSystem) know(dir int, name string, out *fuse.EntryOut) error {
 	if id == s.top {
 		return unix.ELOOP // the top is nobody's entry
 	}
-	s.mu.Lock()
-	n := s.nodes[id]
-	if n == nil {
-		n = &node{}
-		s.nodes[id] = n
+	n, err := s.lookedUp(id, h)
+	if err != nil {
+		return err
 	}
-	if n.handle != h { // the number has been taken over
-		n.handle, n.listed = h, false
-	}
-	n.lookups++
-	listed := n.listed
-	s.mu.Unlock()
 	*out = fuse.EntryOut{NodeId: id, Generation: generation(h)}
 	out.SetEntryTimeout(forever)
-	out.SetAttrTimeout(stays(&m, listed))
+	out.SetAttrTimeout(s.stays(&m, n))
 	fill(&out.Attr, &m)
 	return nil
+}
+
+// lookedUp counts that the kernel is told of a node.
+func (s *fileSystem) lookedUp(id uint64, h tree.Handle) (*node, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	n := s.nodes[id]
+	if n == nil || n.handle != h { // in the second case the number has been taken over
+		before := uint64(0)
+		if n != nil {
+			before = n.lookups.Load()
+		}
+		slot, err := s.seat.Table.Put(live.Record{Kind: nodeRecord, Key: id, Count: before, Data: []byte(h)})
+		if err != nil {
+			return nil, err
+		}
+		if n == nil {
+			n = &node{}
+			s.nodes[id] = n
+		} else {
+			s.seat.Table.Drop(n.slot)
+		}
+		n.handle, n.listed, n.slot, n.lookups = h, false, slot, s.seat.Table.Count(slot)
+	}
+	n.lookups.Add(1)
+	return n, nil
 }
 
 // stat says what is known of an inode. As long as a file is being fetched, that changes nothing that clients see.
@@ -149,11 +178,17 @@ func fill(a *fuse.Attr, m *tree.Meta) {
 
 // stays is how long the kernel may believe what it was told of an inode, beside what it changes itself. A listing, or a client's look into a folder, brings the folder's subfolders and
 // an inode's further names; and who writes by a mapping of a file that passes is not seen here.
-func stays(m *tree.Meta, listed bool) time.Duration {
+func (s *fileSystem) stays(m *tree.Meta, n *node) time.Duration {
 	switch {
-	case m.Type() == unix.S_IFDIR && !listed, m.Type() != unix.S_IFDIR && m.Links > 1:
+	case n == nil, m.Type() != unix.S_IFDIR && m.Links > 1:
 		return 0
-	case m.Type() == unix.S_IFREG:
+	case m.Type() == unix.S_IFDIR:
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		if !n.listed {
+			return 0
+		}
+	case n.writers.Load() > 0:
 		return time.Second
 	}
 	return forever
@@ -171,9 +206,8 @@ func (s *fileSystem) attributes(id uint64, fd int, out *fuse.AttrOut) error {
 	}
 	s.mu.Lock()
 	n := s.nodes[id]
-	listed := n != nil && n.listed
 	s.mu.Unlock()
-	out.SetTimeout(stays(&m, listed))
+	out.SetTimeout(s.stays(&m, n))
 	fill(&out.Attr, &m)
 	return nil
 }
@@ -186,18 +220,26 @@ func (s *fileSystem) Forget(id, lookups uint64) {
 	if n == nil || id == fuse.FUSE_ROOT_ID {
 		return
 	}
-	if n.lookups -= min(lookups, n.lookups); n.lookups == 0 {
-		delete(s.nodes, id)
+	if left := n.lookups.Load(); left > lookups {
+		n.lookups.Store(left - lookups)
+		return
 	}
+	delete(s.nodes, id)
+	s.seat.Table.Drop(n.slot)
 }
 
-// add makes an open file known by a number.
-func (s *fileSystem) add(o *opened) uint64 {
+// add makes an open file known by a number, which a successor finds.
+func (s *fileSystem) add(o *opened) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.lastOpen++
-	s.opened[s.lastOpen] = o
-	return s.lastOpen
+	var err error
+	if o.slot, err = s.seat.Table.Put(o.record(s.lastOpen)); err != nil {
+		return err
+	}
+	o.fh = s.lastOpen
+	s.opened[o.fh] = o
+	return nil
 }
 
 // of is an open file, by its number.
@@ -215,15 +257,35 @@ func (s *fileSystem) remove(fh uint64) {
 	s.mu.Lock()
 	o := s.opened[fh]
 	delete(s.opened, fh)
+	if o != nil {
+		s.seat.Table.Drop(o.slot)
+	}
 	s.mu.Unlock()
 	if o == nil {
 		return
 	}
-	_ = unix.Close(o.fd) // what was written is looked after by fsync
 	if o.node != nil {
-		s.leave(o.node)
+		s.leave(o)
+	}
+	o.close()
+}
+
+// close closes the descriptors of what is not known any more.
+func (o *opened) close() {
+	if o.fd >= 0 {
+		_ = unix.Close(o.fd) // what was written is looked after by fsync
 	}
 	if o.file != nil {
 		o.file.Release()
 	}
+}
+
+// closeAll closes what is open when nobody asks any more.
+func (s *fileSystem) closeAll() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, o := range s.opened {
+		o.close()
+	}
+	clear(s.opened)
 }

@@ -11,6 +11,8 @@ import (
 // Folder is a directory whose entries are not at the destination yet.
 type Folder struct {
 	Path string // at the source, below its root
+	Top  string // where the file system begins that it is on, also below the source's root: its device's number is another after each mount
+	Ino  uint64 // what it was at the source when it was found, 0 if that was not told
 }
 
 // File is a regular file whose content is not complete at the destination yet.
@@ -28,19 +30,35 @@ type File struct {
 
 // Link is an inode of the source with several names.
 type Link struct {
-	Left uint32 // how many of its names have not been met
+	Left         uint32 // how many of its names have not been met
+	Size         int64  // what it was when its first name was listed
+	Mtime, Ctime time.Time
 }
 
 // Header is the migration.
 type Header struct {
 	Source string // as the user named it
+	Root   Root
+}
+
+// Root is what the source's root is known by when it is opened anew.
+type Root struct {
+	FS           uint64 // the number of its file system, 0 if it tells none
+	Ino          uint64
+	Mtime, Ctime time.Time
+}
+
+// Loss is something of the source that the destination will not have.
+type Loss struct {
+	Path string // at the source, below its root
+	What string // is missing, and why
 }
 
 // ErrDamaged says that a record is not what was written.
 var ErrDamaged = errors.New("the journal is damaged")
 
 // version is the first byte of each record.
-const version = 1
+const version = 2
 
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 
@@ -135,8 +153,8 @@ func (r *reader) end(key []byte) error {
 	return nil
 }
 
-func (f *Folder) write(w *writer) { w.text(f.Path) }
-func (f *Folder) read(r *reader)  { f.Path = r.text() }
+func (f *Folder) write(w *writer) { w.text(f.Path); w.text(f.Top); w.number(f.Ino) }
+func (f *Folder) read(r *reader)  { f.Path, f.Top, f.Ino = r.text(), r.text(), r.number() }
 
 func (f *File) write(w *writer) {
 	w.text(f.Path)
@@ -154,8 +172,29 @@ func (f *File) read(r *reader) {
 	f.Ino, f.Size, f.Mtime, f.Ctime = r.number(), r.signed(), r.time(), r.time()
 }
 
-func (l *Link) write(w *writer) { w.number(uint64(l.Left)) }
-func (l *Link) read(r *reader)  { l.Left = uint32(r.number()) }
+func (l *Link) write(w *writer) {
+	w.number(uint64(l.Left))
+	w.signed(l.Size)
+	w.time(l.Mtime)
+	w.time(l.Ctime)
+}
 
-func (h *Header) write(w *writer) { w.text(h.Source) }
-func (h *Header) read(r *reader)  { h.Source = r.text() }
+func (l *Link) read(r *reader) {
+	l.Left, l.Size, l.Mtime, l.Ctime = uint32(r.number()), r.signed(), r.time(), r.time()
+}
+
+func (h *Header) write(w *writer) {
+	w.text(h.Source)
+	w.number(h.Root.FS)
+	w.number(h.Root.Ino)
+	w.time(h.Root.Mtime)
+	w.time(h.Root.Ctime)
+}
+
+func (h *Header) read(r *reader) {
+	h.Source = r.text()
+	h.Root = Root{r.number(), r.number(), r.time(), r.time()}
+}
+
+func (l *Loss) write(w *writer) { w.text(l.Path); w.text(l.What) }
+func (l *Loss) read(r *reader)  { l.Path, l.What = r.text(), r.text() }

@@ -1,6 +1,7 @@
 package migration
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"os"
@@ -31,13 +32,16 @@ type File struct {
 	handle tree.Handle
 	users  int // guarded by Migration.mu
 
+	io     lock    // held for all that reads and changes content
+	dst    int     // guarded by io; descriptor, -1 until it is needed
+	origin *origin // guarded by io; nil until it is needed, and while a call to the source that nobody waits for has it
+
+	// What follows is changed with both io and mu held, so that either is enough to read it: who only wants to know waits for no source.
 	mu       sync.Mutex
-	rec      journal.File // guarded by mu
-	recorded bool         // guarded by mu; rec is in the journal
-	full     bool         // guarded by mu; nothing is to be fetched
-	hot      bool         // guarded by mu; the rest comes next
-	src, dst int          // guarded by mu; descriptors, -1 until they are needed
-	buf      []byte       // guarded by mu
+	rec      journal.File
+	recorded bool // rec is in the journal
+	full     bool // nothing is to be fetched
+	hot      bool // the rest comes next
 }
 
 // Use returns a file that may not be complete, to be released. It is nil for one that is.
@@ -55,7 +59,7 @@ func (m *Migration) Use(h tree.Handle) (*File, error) {
 		if err != nil || !ok {
 			return nil, err
 		}
-		f = &File{m: m, handle: h, rec: rec, recorded: true, src: -1, dst: -1}
+		f = &File{m: m, handle: h, io: newLock(), rec: rec, recorded: true, dst: -1}
 		m.files[h] = f
 	}
 	f.users++
@@ -70,14 +74,33 @@ func (f *File) Release() {
 		return
 	}
 	delete(f.m.files, f.handle)
-	for _, fd := range []int{f.src, f.dst} {
-		if fd >= 0 {
-			_ = unix.Close(fd) // what was written is looked after by fsync
-		}
+	if f.origin != nil {
+		f.origin.close()
+	}
+	if f.dst >= 0 {
+		_ = unix.Close(f.dst) // what was written is looked after by fsync
 	}
 }
 
-// open opens the file at the destination. f.mu is held.
+// change changes what mu guards. f.io is held.
+func (f *File) change(do func()) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	do()
+}
+
+// insist calls do with f.io held, and again without after the source was away.
+func (f *File) insist(ctx context.Context, do func() error) error {
+	return f.m.src.insist(ctx, func() error {
+		if err := f.io.take(ctx); err != nil {
+			return err
+		}
+		defer f.io.give()
+		return do()
+	})
+}
+
+// open opens the file at the destination. f.io is held.
 func (f *File) open() (err error) {
 	if f.dst < 0 {
 		f.dst, err = f.m.dst.Open(f.handle, unix.O_RDWR)
@@ -85,35 +108,18 @@ func (f *File) open() (err error) {
 	return err
 }
 
-// openSource opens the file at the source. f.mu is held.
-func (f *File) openSource() (err error) {
-	if f.src >= 0 {
-		return nil
-	}
-	if f.src, err = f.m.src.At(f.rec.Path, unix.O_RDONLY|unix.O_NOATIME|unix.O_NONBLOCK); err != nil {
-		return &SourceError{f.rec.Path, err}
-	}
-	return f.same()
-}
-
-// same makes sure that the file of the source is the one that was listed. f.mu is held.
-func (f *File) same() error {
-	s, err := tree.Stat(f.src, "")
-	if err != nil {
-		return &SourceError{f.rec.Path, err}
-	}
-	if s.Ino != f.rec.Ino || s.Size != f.rec.Size || !s.Mtime.Equal(f.rec.Mtime) || !s.Ctime.Equal(f.rec.Ctime) {
-		return &SourceError{f.rec.Path, ErrChanged}
-	}
-	return nil
-}
-
 // Read reads what a client asks for. If the destination has no room for what is missing, that comes from the source each time.
-func (f *File) Read(p []byte, off int64) (int, error) {
-	f.mu.Lock()
-	defer f.mu.Unlock()
+func (f *File) Read(ctx context.Context, p []byte, off int64) (n int, err error) {
+	err = f.insist(ctx, func() (err error) {
+		n, err = f.read(ctx, p, off)
+		return err
+	})
+	return n, err
+}
+
+func (f *File) read(ctx context.Context, p []byte, off int64) (int, error) {
 	f.heat()
-	missing := f.ready(off, off+int64(len(p)))
+	missing := f.ready(ctx, off, off+int64(len(p)))
 	if missing != nil && !NoRoom(missing) {
 		return 0, missing
 	}
@@ -125,15 +131,15 @@ func (f *File) Read(p []byte, off int64) (int, error) {
 		return 0, os.NewSyscallError("pread64", err)
 	}
 	if missing != nil {
-		return n, f.overlay(p[:n], off)
+		return n, f.overlay(ctx, p[:n], off)
 	}
 	return n, nil
 }
 
-// heat has the rest of the file come next: a client uses it in part. f.mu is held.
+// heat has the rest of the file come next: a client uses it in part. f.io is held.
 func (f *File) heat() {
 	if !f.hot && !f.full && f.recorded {
-		f.hot = true
+		f.change(func() { f.hot = true })
 		f.m.hot.addFile(f.handle)
 	}
 }
@@ -141,24 +147,31 @@ func (f *File) heat() {
 // NoRoom says that an error is that the destination is full.
 func NoRoom(err error) bool { return errors.Is(err, unix.ENOSPC) || errors.Is(err, unix.EDQUOT) }
 
-// overlay replaces what was read from holes by what is at the source. f.mu is held.
-func (f *File) overlay(p []byte, off int64) error {
+// overlay replaces what was read from holes by what is at the source. f.io is held.
+func (f *File) overlay(ctx context.Context, p []byte, off int64) error {
 	holes, err := f.holes(off, min(off+int64(len(p)), f.rec.Limit))
 	for _, h := range holes {
 		if err == nil {
-			err = f.fetch(p[h.off-off:h.end-off], h.off)
+			err = f.fetch(ctx, h.off, h.end, func(piece []byte, at int64) error {
+				copy(p[at-off:], piece)
+				return nil
+			})
 		}
 	}
 	return err
 }
 
 // WillWrite says that a client is about to write: from then on the times of the file are its own.
-func (f *File) WillWrite() error { return f.SetTimes(func() error { return nil }) }
+func (f *File) WillWrite(ctx context.Context) error {
+	return f.SetTimes(ctx, func() error { return nil })
+}
 
 // SetTimes has a client set times, which are the file's own from then on. Nothing is fetched meanwhile, for that gives a file the times back that it had before.
-func (f *File) SetTimes(set func() error) error {
-	f.mu.Lock()
-	defer f.mu.Unlock()
+func (f *File) SetTimes(ctx context.Context, set func() error) error {
+	if err := f.io.take(ctx); err != nil {
+		return err
+	}
+	defer f.io.give()
 	if f.recorded && !f.rec.Written {
 		rec := f.rec
 		rec.Written = true
@@ -169,29 +182,35 @@ func (f *File) SetTimes(set func() error) error {
 	return set()
 }
 
-// record changes the record. f.mu is held.
+// record changes the record. f.io is held.
 func (f *File) record(rec journal.File) error {
 	c := f.m.journal.Change()
 	c.SetFile(f.handle, rec)
 	if err := c.Apply(); err != nil {
 		return err
 	}
-	f.rec = rec
+	f.change(func() { f.rec = rec })
 	return nil
 }
 
 // Write writes what a client wants, which has called WillWrite. A block that it covers in part is fetched before.
-func (f *File) Write(p []byte, off int64) (int, error) {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	f.heat()
+func (f *File) Write(ctx context.Context, p []byte, off int64) (n int, err error) {
+	err = f.insist(ctx, func() (err error) {
+		n, err = f.write(ctx, p, off)
+		return err
+	})
+	return n, err
+}
+
+func (f *File) write(ctx context.Context, p []byte, off int64) (int, error) {
 	if len(p) == 0 {
 		return 0, nil
 	}
+	f.heat()
 	end := off + int64(len(p))
 	for _, edge := range []int64{off, end} {
 		if edge%f.m.block != 0 {
-			if err := f.ready(edge, edge+1); err != nil {
+			if err := f.ready(ctx, edge, edge+1); err != nil {
 				return 0, err
 			}
 		}
@@ -204,6 +223,7 @@ func (f *File) Write(p []byte, off int64) (int, error) {
 		return 0, err
 	}
 	n, err := unix.Pwrite(f.dst, p, off)
+	f.m.step("client wrote")
 	n, err = max(n, 0), os.NewSyscallError("pwrite64", err)
 	for _, h := range holes {
 		if at := off + int64(n); n < len(p) && at < h.end { // in whole blocks: what is said to be written is, and the rest is to be fetched
@@ -218,9 +238,11 @@ func (f *File) Write(p []byte, off int64) (int, error) {
 }
 
 // Truncate gives the file another size. What it cuts off is never fetched.
-func (f *File) Truncate(size int64) error {
-	f.mu.Lock()
-	defer f.mu.Unlock()
+func (f *File) Truncate(ctx context.Context, size int64) error {
+	if err := f.io.take(ctx); err != nil {
+		return err
+	}
+	defer f.io.give()
 	if err := f.open(); err != nil {
 		return err
 	}
@@ -237,20 +259,30 @@ func (f *File) Truncate(size int64) error {
 	if err := f.record(rec); err != nil {
 		return err
 	}
+	f.m.step("cut recorded")
 	return f.finishCut()
 }
 
-// finishCut does what the record says was begun. f.mu is held.
+// finishCut does what the record says was begun. f.io is held.
 func (f *File) finishCut() error {
 	if err := unix.Ftruncate(f.dst, f.rec.Limit); err != nil {
 		return os.NewSyscallError("ftruncate", err)
 	}
+	f.m.step("cut")
 	if err := unix.Fsync(f.dst); err != nil { // the journal is another file: its sync says nothing of this one
 		return os.NewSyscallError("fsync", err)
 	}
+	f.m.step("cut durable")
 	rec := f.rec
 	rec.Cut = false
 	return f.record(rec)
+}
+
+// path is where it is at the source.
+func (f *File) path() string {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.rec.Path
 }
 
 // Size is how much of the file was at the source, and has not been cut off.
@@ -282,14 +314,33 @@ func (f *File) Full() bool {
 
 // finishCuts finishes what a crash interrupted.
 func (m *Migration) finishCuts() error {
-	for h, err := range m.journal.Files() {
+	for rec, err := range m.journal.FileRecords() {
+		if err == nil && rec.Cut {
+			err = m.finishCutOf(rec.Handle)
+		}
 		if err != nil {
 			return err
 		}
-		if err := m.finishCutOf(h); err != nil {
+	}
+	return nil
+}
+
+// countWaiting counts what is still to come.
+func (m *Migration) countWaiting() error {
+	var w Waiting
+	for _, err := range m.journal.Folders() {
+		if err != nil {
 			return err
 		}
+		w.Folders++
 	}
+	for rec, err := range m.journal.FileRecords() {
+		if err != nil {
+			return err
+		}
+		w.add(Waiting{Files: 1, Bytes: uint64(rec.Size)})
+	}
+	m.count(func(s *Stats) { s.Waiting = w })
 	return nil
 }
 
@@ -299,8 +350,10 @@ func (m *Migration) finishCutOf(h tree.Handle) error {
 		return err
 	}
 	defer f.Release()
-	f.mu.Lock()
-	defer f.mu.Unlock()
+	if err := f.io.take(context.Background()); err != nil {
+		return err
+	}
+	defer f.io.give()
 	if !f.rec.Cut {
 		return nil
 	}

@@ -1,6 +1,7 @@
 package migration
 
 import (
+	"cmp"
 	"context"
 	"sync"
 	"sync/atomic"
@@ -62,23 +63,49 @@ func (q *hot) take() (h tree.Handle, folder, ok bool) {
 	return "", false, false
 }
 
+// waits counts that a client begins to wait for a listing.
+func (q *hot) waits(ctx context.Context) {
+	if !isBackground(ctx) {
+		q.asks.Add(1)
+	}
+}
+
 // listBytes is what the listing of a folder counts as before it is known what is in it: what one getdents64 reads. entryBytes is what each entry of it counts as: a block.
 const listBytes, entryBytes = 32 << 10, 4 << 10
 
-// mayGoOn does what clients are at, and returns when the background may do a piece of so many bytes. No lock is held, and what it does is no longer than a piece but for what is hot.
-func (m *Migration) mayGoOn(ctx context.Context, bytes int64) error {
-	for {
+// backgroundKey is that of a value in the contexts of what no client waits for.
+type backgroundKey struct{}
+
+const (
+	inTurn = iota // what clients are at goes before it
+	first         // it is what clients are at
+)
+
+func isBackground(ctx context.Context) bool { return ctx.Value(backgroundKey{}) != nil }
+
+// ask returns when what ctx is of may do a piece of so many bytes: a client at once. In the background what clients are at is done before. No lock is held.
+func (m *Migration) ask(ctx context.Context, bytes int64) error {
+	switch ctx.Value(backgroundKey{}) {
+	case inTurn:
+		m.doHot(context.WithValue(ctx, backgroundKey{}, first))
+	case first:
+	default:
+		return context.Cause(ctx)
+	}
+	return cmp.Or(context.Cause(ctx), m.pacer.Wait(ctx, bytes), context.Cause(ctx))
+}
+
+// doHot does what clients are at. What fails here fails once more in its turn, and is told then.
+func (m *Migration) doHot(ctx context.Context) {
+	for ctx.Err() == nil {
 		h, folder, ok := m.hot.take()
-		if !ok || ctx.Err() != nil {
-			return m.pacer.Wait(ctx, bytes)
-		}
-		// What fails here fails once more in its turn, and is told then.
-		if folder {
-			if m.pacer.Wait(ctx, listBytes) == nil {
-				_ = m.listFor(h, false)
-			}
-		} else {
-			_ = m.fillGroup(ctx, []tree.Handle{h}, m.pacer.Wait)
+		switch {
+		case !ok:
+			return
+		case folder:
+			_, _ = m.listAll(ctx, []tree.Handle{h})
+		default:
+			_, _ = m.fillAll(ctx, []tree.Handle{h})
 		}
 	}
 }

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"sync/atomic"
 	"testing"
 
 	"golang.org/x/sys/unix"
@@ -38,35 +39,37 @@ func TestClientsDoNotWaitForTheBackground(t *testing.T) {
 	mustWrite(t, filepath.Join(src, "large"), large)
 	mustWrite(t, filepath.Join(src, "folder/small"), []byte("small"))
 	m := begin(t, src, dst)
-	if err := m.List(handle(t, m)); err != nil {
+	if err := m.List(t.Context(), handle(t, m)); err != nil {
 		t.Fatal(err)
 	}
+	must := func(err error) {
+		if err != nil {
+			t.Error(err)
+		}
+	}
 	f := useOf(t, m, "large")
-	reached, goOn := make(chan struct{}), make(chan struct{})
-	ended := make(chan error, 1)
-	go func() { // until goOn
-		pieces := 0
-		ended <- f.fillAll(t.Context(), func(ctx context.Context, _ int64) error {
-			if pieces++; pieces == 3 {
-				close(reached)
-				<-goOn
-			}
-			return m.pacer.Wait(ctx, fetchBytes)
-		})
+	reached, ended := make(chan struct{}), make(chan error, 1)
+	var pieces atomic.Int64
+	m.hook = func(step string) {
+		if step == "block fetched" && pieces.Add(1) == 2 {
+			must(m.SetPaused(true)) // for what comes next
+			close(reached)
+		}
+	}
+	go func() { // until the pause ends
+		ended <- f.Fill(context.WithValue(t.Context(), backgroundKey{}, first))
 	}()
 	<-reached
 	p := make([]byte, 4096)
-	if n, err := f.Read(p, 8<<20); err != nil || !bytes.Equal(p[:n], large[8<<20:8<<20+4096]) {
+	if n, err := f.Read(t.Context(), p, 8<<20); err != nil || !bytes.Equal(p[:n], large[8<<20:8<<20+4096]) {
 		t.Errorf("a client reads %d bytes, %v", n, err)
 	}
-	if err := m.List(handle(t, m, "folder")); err != nil {
+	if err := m.List(t.Context(), handle(t, m, "folder")); err != nil {
 		t.Errorf("a client's listing: %v", err)
 	}
 	if got, want := m.Stats().BytesFetched, uint64(2*fetchBytes+4096); got != want {
 		t.Errorf("%d bytes are fetched, want %d: two pieces and what the client read", got, want)
 	}
-	m.pacer.Pause()
-	close(goOn)
 	running, stop := context.WithCancel(t.Context())
 	run := make(chan error, 1)
 	go func() { run <- m.Run(running) }() // until stop
@@ -78,7 +81,7 @@ func TestClientsDoNotWaitForTheBackground(t *testing.T) {
 	if err := <-run; !errors.Is(err, context.Canceled) {
 		t.Errorf("Run = %v, want %v", err, context.Canceled)
 	}
-	m.pacer.Resume()
+	must(m.SetPaused(false))
 	if err := <-ended; err != nil {
 		t.Error(err)
 	}
@@ -98,14 +101,14 @@ func TestWhatClientsAreAtComesFirst(t *testing.T) {
 	mustWrite(t, filepath.Join(src, "not"), content)
 	mustWrite(t, filepath.Join(src, "folder/sub/file"), []byte("x"))
 	m := begin(t, src, dst)
-	if err := m.List(handle(t, m)); err != nil {
+	if err := m.List(t.Context(), handle(t, m)); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := useOf(t, m, "read").Read(make([]byte, 10), 1<<20); err != nil {
+	if _, err := useOf(t, m, "read").Read(t.Context(), make([]byte, 10), 1<<20); err != nil {
 		t.Fatal(err)
 	}
 	read, not, folder := handle(t, m, "read"), handle(t, m, "not"), handle(t, m, "folder")
-	if err := m.mayGoOn(t.Context(), 1); err != nil {
+	if err := m.ask(context.WithValue(t.Context(), backgroundKey{}, inTurn), 1); err != nil {
 		t.Fatal(err)
 	}
 	_, hasRead, err1 := m.journal.File(read)
@@ -154,19 +157,24 @@ func TestHolesArePassedOver(t *testing.T) {
 		t.Fatal(err)
 	}
 	m := begin(t, src, dst)
-	if err := m.List(handle(t, m)); err != nil {
+	if err := m.List(t.Context(), handle(t, m)); err != nil {
 		t.Fatal(err)
 	}
 	file, pieces := useOf(t, m, "sparse"), 0
-	if err := file.fillAll(t.Context(), func(context.Context, int64) error { pieces++; return nil }); err != nil {
-		t.Fatal(err)
+	for off := int64(0); !file.Full(); pieces++ {
+		if err := file.insist(t.Context(), func() (err error) {
+			off, err = file.fillFrom(t.Context(), off)
+			return err
+		}); err != nil {
+			t.Fatal(err)
+		}
 	}
 	if pieces > 2*len(offsets)+2 {
 		t.Errorf("%d pieces, want at most %d", pieces, 2*len(offsets)+2)
 	}
 	for _, off := range offsets {
 		p := make([]byte, 4)
-		if _, err := file.Read(p, off); err != nil || string(p) != "data" {
+		if _, err := file.Read(t.Context(), p, off); err != nil || string(p) != "data" {
 			t.Errorf("at %d is %q, %v", off, p, err)
 		}
 	}

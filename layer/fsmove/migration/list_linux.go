@@ -1,10 +1,10 @@
 package migration
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"os"
-	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -14,56 +14,71 @@ import (
 
 // listing is one that is under way.
 type listing struct {
-	done chan struct{} // closed at its end
-	err  error         // valid then
+	done        chan struct{} // closed at its end
+	err         error         // valid then
+	interrupted bool          // likewise; the one who was at it did not want it any more
 }
 
 // List has all entries of a folder of the destination, before anybody looks for one. It is quick for a folder that has been listed, and for one that never had
 // to be. The subfolders of what is listed for a client are the next that is.
-func (m *Migration) List(h tree.Handle) error { return m.listFor(h, true) }
+func (m *Migration) List(ctx context.Context, h tree.Handle) error {
+	return m.src.insist(ctx, func() error { return m.listOnce(ctx, h) })
+}
 
-// listFor lists a folder for a client, or beside clients.
-func (m *Migration) listFor(h tree.Handle, client bool) error {
+func (m *Migration) listOnce(ctx context.Context, h tree.Handle) error {
 	m.gate.RLock()
 	defer m.gate.RUnlock()
 	if m.finished {
 		return nil
 	}
-	m.mu.Lock()
-	if l := m.listings[h]; l != nil {
-		m.mu.Unlock()
-		if client {
-			m.hot.asks.Add(1)
-		}
-		<-l.done
-		return l.err
+	l, other, err := m.startListing(ctx, h)
+	if other || err != nil {
+		return err
 	}
-	l := &listing{done: make(chan struct{}), err: errors.New("BUG: the listing panicked")}
-	m.listings[h] = l
-	m.mu.Unlock()
 	defer func() {
 		m.mu.Lock()
 		delete(m.listings, h)
 		m.mu.Unlock()
 		close(l.done)
 	}()
-	l.err = m.list(h, client)
+	l.err = m.list(ctx, h)
+	l.interrupted = l.err != nil && ctx.Err() != nil
 	return l.err
 }
 
-func (m *Migration) list(h tree.Handle, client bool) error {
+// startListing says that a folder is being listed. If somebody else is at it, the error is that of the other.
+func (m *Migration) startListing(ctx context.Context, h tree.Handle) (_ *listing, other bool, err error) {
+	for {
+		m.mu.Lock()
+		l := m.listings[h]
+		if l == nil {
+			l = &listing{done: make(chan struct{}), err: errors.New("BUG: the listing panicked")}
+			m.listings[h] = l
+			m.mu.Unlock()
+			return l, false, nil
+		}
+		m.mu.Unlock()
+		m.hot.waits(ctx)
+		select {
+		case <-l.done:
+		case <-ctx.Done():
+			return nil, true, context.Cause(ctx)
+		}
+		if !l.interrupted {
+			return nil, true, l.err
+		}
+	}
+}
+
+func (m *Migration) list(ctx context.Context, h tree.Handle) error {
 	rec, ok, err := m.journal.Folder(h)
 	if err != nil || !ok {
 		return err
 	}
-	if client {
-		m.hot.asks.Add(1)
+	m.hot.waits(ctx)
+	if m.journal.Short() { // what would be made has records
+		return fmt.Errorf("list %q: no room for the journal: %w", rec.Path, unix.ENOSPC)
 	}
-	src, err := m.src.At(rec.Path, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_NOATIME)
-	if err != nil {
-		return &SourceError{rec.Path, err}
-	}
-	defer unix.Close(src)
 	dst, err := m.dst.Open(h, unix.O_RDONLY|unix.O_DIRECTORY)
 	if err != nil {
 		return err
@@ -72,25 +87,27 @@ func (m *Migration) list(h tree.Handle, client bool) error {
 	if err := wipe(dst, rec.Path == ""); err != nil {
 		return err
 	}
-	times, err := tree.Stat(src, "")
-	if err != nil {
-		return &SourceError{rec.Path, err}
-	}
-	w := &maker{m: m, src: src, dst: dst, path: rec.Path, change: m.journal.Change(), met: map[inode]*journal.Link{}}
+	w := &maker{m: m, src: &folder{rec: rec, fd: -1}, dst: dst, change: m.journal.Change(), met: map[journal.Inode]*journal.Link{}}
 	defer w.unlock()
-	if err := w.make(times.Atime, times.Mtime); err != nil {
+	if err := w.make(ctx); err != nil {
 		w.change.Drop()
+		if NoRoom(err) { // which is better left to others
+			err = errors.Join(err, wipe(dst, rec.Path == ""))
+		}
 		return err
 	}
 	w.change.DropFolder(h)
+	m.step("entries durable")
 	if err := w.change.Apply(); err != nil {
 		return err
 	}
-	m.count(func(s *Stats) { s.FoldersListed++; s.EntriesMade += w.made })
-	if client {
-		m.hot.addFolders(w.folders)
-	} else {
+	m.step("listed")
+	w.waits.Folders-- // itself
+	m.count(func(s *Stats) { s.FoldersListed++; s.EntriesMade += w.made; s.Lost += w.lost; s.Waiting.add(w.waits) })
+	if isBackground(ctx) {
 		m.pacer.Spend(int64(w.made) * entryBytes)
+	} else {
+		m.hot.addFolders(w.folders)
 	}
 	return w.forgetLinks()
 }
@@ -120,160 +137,120 @@ func names(dir int) (all []string, err error) {
 	return all, err
 }
 
-// inode is one of the source.
-type inode struct {
-	dev tree.Device
-	ino uint64
-}
-
-// name is that of the inode in the linksFolder.
-func (i inode) name() string { return fmt.Sprintf("%d:%d:%d", i.dev.Major, i.dev.Minor, i.ino) }
-
 // maker makes the entries of a folder.
 type maker struct {
 	m        *Migration
-	src, dst int
-	path     string
+	src      *folder
+	dst      int
 	change   *journal.Change
-	met      map[inode]*journal.Link // with several names
-	complete []inode                 // all of whose names have been met
+	met      map[journal.Inode]*journal.Link // with several names
+	complete []journal.Inode                 // all of whose names have been met
 	folders  []tree.Handle
 	made     uint64
+	lost     uint64
+	waits    Waiting
 	alone    bool // holds Migration.linking
 }
 
-// lock has other listings wait that meet inodes with several names, until this one's change is applied.
-func (w *maker) lock() {
-	if !w.alone {
-		w.alone = true
-		w.m.linking.Lock()
-	}
-}
-
-func (w *maker) unlock() {
-	if w.alone {
-		w.m.linking.Unlock()
-	}
-}
-
 // make makes all entries, durably: the folder's times are the last change to it, so that its fsync covers all before it. The logs of ext4 and xfs are in order.
-func (w *maker) make(atime, mtime time.Time) error {
-	if err := w.all(); err != nil {
-		return &SourceError{w.path, fmt.Errorf("list: %w", err)}
-	}
-	if err := tree.SetTimes(w.dst, "", atime, mtime); err != nil {
+func (w *maker) make(ctx context.Context) error {
+	if err := w.all(ctx); err != nil {
 		return err
 	}
+	if err := tree.SetTimes(w.dst, "", w.src.meta.Atime, w.src.meta.Mtime); err != nil {
+		return err
+	}
+	w.m.step("entries made")
 	return os.NewSyscallError("fsync", unix.Fsync(w.dst))
 }
 
-func (w *maker) all() error {
-	all, err := names(w.src)
-	if err != nil {
-		return err
-	}
-	top := w.path == ""
-	for _, name := range all {
-		if top && spared(name) {
-			w.m.logger.Warn("left out at the top of the source", "name", name)
-			continue
-		}
-		if err := w.entry(name); err != nil {
+func (w *maker) all(ctx context.Context) error {
+	for {
+		src := w.src
+		done, err := w.m.src.do(ctx, src.next, src.close)
+		if err != nil {
+			if done {
+				src.close()
+			}
 			return err
 		}
-		w.made++
+		if len(src.batch) == 0 {
+			break
+		}
+		for i := range src.batch {
+			if err := w.entry(ctx, &src.batch[i]); err != nil {
+				src.close()
+				return err
+			}
+		}
+		w.m.step("entries")
 	}
+	w.src.close()
 	for i, l := range w.met {
 		if l.Left == 0 {
 			w.complete = append(w.complete, i)
-			w.change.DropLink(i.dev, i.ino)
+			w.change.DropLink(i)
 		} else {
-			w.change.SetLink(i.dev, i.ino, *l)
+			w.change.SetLink(i, *l)
 		}
 	}
 	return nil
 }
 
-func (w *maker) entry(name string) error {
-	meta, err := tree.Read(w.src, name)
-	if err != nil {
-		return err
+// entry makes an entry. What cannot be had of it alone is in the report.
+func (w *maker) entry(ctx context.Context, e *found) error {
+	if e.err != nil {
+		w.lose(e.path, e.err)
 	}
-	several := meta.Links > 1 && meta.Type() != unix.S_IFDIR
+	if e.meta.Mode == 0 {
+		return nil
+	}
+	several := e.meta.Links > 1 && e.meta.Type() != unix.S_IFDIR
+	i := journal.Inode{Top: e.top, Ino: e.ino}
+	met := false
 	if several {
-		w.lock()
-		if linked, err := w.link(name, &meta); err != nil || linked {
+		err := w.lock(ctx)
+		if err != nil {
+			return err
+		}
+		linked := false
+		if met, linked, err = w.link(i, e); linked || err != nil {
 			return err
 		}
 	}
-	if err := tree.Make(w.dst, name, &meta); err != nil {
-		return err
+	err := tree.MakeMost(w.dst, e.name, &e.meta, func(_ string, err error) error { return w.forgo(e.path, err) })
+	if excused(err) {
+		w.lose(e.path, err)
+		return nil
 	}
-	h, err := tree.HandleOf(w.dst, name)
+	if err == nil {
+		err = w.record(e)
+	}
 	if err != nil {
 		return err
 	}
-	path := name
-	if w.path != "" {
-		path = w.path + "/" + name
+	w.made++
+	if several && !met {
+		return w.keep(i, e)
 	}
-	switch {
-	case meta.Type() == unix.S_IFDIR:
-		w.change.SetFolder(h, journal.Folder{Path: path})
+	return nil
+}
+
+// record has the journal say what is to be done for an entry that was made.
+func (w *maker) record(e *found) error {
+	h, err := tree.HandleOf(w.dst, e.name)
+	if err != nil {
+		return err
+	}
+	switch m := &e.meta; {
+	case m.Type() == unix.S_IFDIR:
+		w.change.SetFolder(h, journal.Folder{Path: e.path, Top: e.top, Ino: e.ino})
 		w.folders = append(w.folders, h)
-	case meta.Type() == unix.S_IFREG && meta.Size > 0:
-		w.change.SetFile(h, journal.File{Path: path, Limit: meta.Size, Ino: meta.Ino, Size: meta.Size, Mtime: meta.Mtime, Ctime: meta.Ctime})
-	}
-	if several {
-		return w.keep(name, &meta)
-	}
-	return nil
-}
-
-// link gives an inode that was made before one more name, and says false if there is none.
-func (w *maker) link(name string, meta *tree.Meta) (bool, error) {
-	i := inode{meta.Dev, meta.Ino}
-	l := w.met[i]
-	if l == nil {
-		rec, ok, err := w.m.journal.Link(i.dev, i.ino)
-		if err != nil || !ok {
-			return false, err
-		}
-		l = &rec
-		w.met[i] = l
-	}
-	if l.Left == 0 {
-		return false, nil // the source has more names than it said
-	}
-	l.Left--
-	if err := unix.Linkat(w.m.links, i.name(), w.dst, name, 0); err != nil {
-		return false, &os.LinkError{Op: "link", Old: i.name(), New: name, Err: err}
-	}
-	return true, nil
-}
-
-// keep gives an inode a name that stays until all others have been met: clients may remove the first one before.
-func (w *maker) keep(name string, meta *tree.Meta) error {
-	i := inode{meta.Dev, meta.Ino}
-	err := unix.Linkat(w.dst, name, w.m.links, i.name(), 0)
-	if errors.Is(err, unix.EEXIST) { // of a listing that was cut short
-		if err = unix.Unlinkat(w.m.links, i.name(), 0); err == nil {
-			err = unix.Linkat(w.dst, name, w.m.links, i.name(), 0)
-		}
-	}
-	if err != nil {
-		return &os.LinkError{Op: "link", Old: name, New: i.name(), Err: err}
-	}
-	w.met[i] = &journal.Link{Left: meta.Links - 1}
-	return nil
-}
-
-// forgetLinks removes the names that are of no use any more.
-func (w *maker) forgetLinks() error {
-	for _, i := range w.complete {
-		if err := unix.Unlinkat(w.m.links, i.name(), 0); err != nil && !errors.Is(err, unix.ENOENT) {
-			return &os.PathError{Op: "remove", Path: i.name(), Err: err}
-		}
+		w.waits.Folders++
+	case m.Type() == unix.S_IFREG && m.Size > 0:
+		w.change.SetFile(h, journal.File{Path: e.path, Limit: m.Size, Ino: m.Ino, Size: m.Size, Mtime: m.Mtime, Ctime: m.Ctime})
+		w.waits.Files++
+		w.waits.Bytes += uint64(m.Size)
 	}
 	return nil
 }

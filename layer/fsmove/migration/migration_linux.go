@@ -8,6 +8,8 @@ import (
 	"log/slog"
 	"os"
 	"sync"
+	"sync/atomic"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -33,35 +35,48 @@ const (
 
 // Migration is a tree on its way.
 type Migration struct {
-	src, dst *tree.Root
-	journal  *journal.Journal
-	logger   *slog.Logger
-	block    int64 // of the destination: holes begin and end at multiples
-	state    int   // descriptor of the StateFolder, which is locked
-	links    int   // that of the linksFolder
-	pacer    *pace.Pacer
-	hot      hot
+	src     *source
+	dst     *tree.Root
+	journal *journal.Journal
+	logger  *slog.Logger
+	block   int64 // of the destination: holes begin and end at multiples
+	state   int   // descriptor of the StateFolder, which is locked
+	links   int   // that of the linksFolder
 
 	gate     sync.RWMutex // held shared while the journal is asked for what a client needs
 	finished bool         // guarded by gate; everything has arrived, and the state is gone
-	linking  sync.Mutex   // held by the one listing that counts names of inodes with several
+	linking  lock         // held by the one listing that counts names of inodes with several
 	mu       sync.Mutex
 	files    map[tree.Handle]*File    // guarded by mu; in use
 	listings map[tree.Handle]*listing // guarded by mu; under way
 	stats    Stats                    // guarded by mu
+	settings journal.Settings         // guarded by mu
+	setting  sync.Mutex               // held while they change
+	touched  atomic.Bool              // they say that a client has changed something
+	failures map[tree.Handle]*Failure // guarded by mu
+	closed   bool
+	pacer    *pace.Pacer
+	hot      hot
+	hook     func(step string) // called after each step that a crash can come behind; for tests
 }
 
 // Config is what a migration is made of.
 type Config struct {
 	Source, Destination string // directories
-	Logger              *slog.Logger
-	Pacer               *pace.Pacer // of what is done beside clients; nil for one of its own
+	// SourceFd is a descriptor of the source where its path leads elsewhere by now, which stays its caller's. 0: the path does.
+	SourceFd int
+	// DestinationRoot is likewise, and is the migration's from then on.
+	DestinationRoot *tree.Root
+	// Timeout is how long clients wait for a source that is away before they get an error, from when it went; 0 is for ever.
+	Timeout time.Duration
+	Pacer   *pace.Pacer // of what is done beside clients; nil for one of its own
+	Logger  *slog.Logger
 }
 
 // New begins a migration, or goes on with the one that was begun in this destination. A new one wants an empty destination.
 func New(cfg Config) (_ *Migration, err error) {
-	m := &Migration{logger: cfg.Logger, state: -1, links: -1, files: map[tree.Handle]*File{}, listings: map[tree.Handle]*listing{}}
-	if m.pacer = cfg.Pacer; m.pacer == nil {
+	m := &Migration{logger: cfg.Logger, state: -1, links: -1, linking: newLock(), failures: map[tree.Handle]*Failure{}, files: map[tree.Handle]*File{}, listings: map[tree.Handle]*listing{}, pacer: cfg.Pacer}
+	if m.pacer == nil {
 		m.pacer = pace.New()
 	}
 	defer func() {
@@ -69,11 +84,10 @@ func New(cfg Config) (_ *Migration, err error) {
 			err = errors.Join(err, m.Close())
 		}
 	}()
-	if m.src, err = tree.Open(cfg.Source); err != nil {
-		return nil, err
-	}
-	if m.dst, err = tree.Open(cfg.Destination); err != nil {
-		return nil, err
+	if m.dst = cfg.DestinationRoot; m.dst == nil {
+		if m.dst, err = tree.Open(cfg.Destination); err != nil {
+			return nil, err
+		}
 	}
 	var fs unix.Statfs_t
 	if err := unix.Fstatfs(m.dst.Fd(), &fs); err != nil {
@@ -96,6 +110,11 @@ func New(cfg Config) (_ *Migration, err error) {
 		return nil, err
 	}
 	h, ok, err := m.journal.Header()
+	if err == nil {
+		m.settings, err = m.journal.Settings()
+	}
+	m.remember(m.settings)
+	m.touched.Store(m.settings.Changed)
 	switch {
 	case err != nil:
 		return nil, err
@@ -105,11 +124,32 @@ func New(cfg Config) (_ *Migration, err error) {
 		if err := m.tryDestination(); err != nil {
 			return nil, err
 		}
-		return m, m.begin(cfg.Source)
+		if m.src, err = openSource(cfg, nil); err != nil {
+			return nil, err
+		}
+		return m, m.begin()
+	case m.settings.GivenUp:
+		return nil, cmp.Or(m.Wipe(), fmt.Errorf("%s: %w", cfg.Destination, ErrGivenUp))
 	case h.Source != cfg.Source:
 		return nil, fmt.Errorf("%s: its migration is from %s, not from %s", cfg.Destination, h.Source, cfg.Source)
 	}
-	return m, m.finishCuts()
+	if m.src, err = openSource(cfg, &h.Root); err != nil {
+		return nil, err
+	}
+	if err := m.dropHidden(); err != nil {
+		return nil, err
+	}
+	if err := m.finishCuts(); err != nil {
+		return nil, err
+	}
+	return m, m.countWaiting()
+}
+
+// step tells tests of a step.
+func (m *Migration) step(name string) {
+	if m.hook != nil {
+		m.hook(name)
+	}
 }
 
 // look says whether the destination has the state of a migration, and a name of what it has beside that. A migration that had ended, and was killed before it was gone, is an error.
@@ -196,34 +236,48 @@ func (m *Migration) tryDestination() error {
 }
 
 // begin makes the top of the destination that of the source, to be listed.
-func (m *Migration) begin(source string) error {
-	meta, err := tree.Read(m.src.Fd(), "")
-	if err != nil {
-		return err
-	}
-	if err := tree.Set(m.dst.Fd(), "", &meta); err != nil {
-		return err
-	}
-	h, err := tree.HandleOf(m.dst.Fd(), "")
+func (m *Migration) begin() error {
+	meta, err := tree.Read(m.src.root.Fd(), "")
 	if err != nil {
 		return err
 	}
 	c := m.journal.Change()
-	c.SetHeader(journal.Header{Source: source})
-	c.SetFolder(h, journal.Folder{})
+	err = tree.SetMost(m.dst.Fd(), "", &meta, func(_ string, err error) error {
+		if m.attributeRefused(err) {
+			c.AddLoss(journal.Loss{What: err.Error()})
+			return nil
+		}
+		return err
+	})
+	var h tree.Handle
+	if err == nil {
+		h, err = tree.HandleOf(m.dst.Fd(), "")
+	}
+	if err != nil {
+		c.Drop()
+		return err
+	}
+	c.SetHeader(journal.Header{Source: m.src.path, Root: m.src.known})
+	c.SetFolder(h, journal.Folder{Ino: meta.Ino})
+	m.count(func(s *Stats) { s.Waiting.Folders++ })
 	return c.Apply()
 }
 
 // Destination is the tree that the migration makes.
 func (m *Migration) Destination() *tree.Root { return m.dst }
 
-// Close ends the process's part in it; New goes on. No File is in use any more.
+// Close ends the process's part in it; New goes on. A second Close does nothing. No File is in use any more.
 func (m *Migration) Close() error {
+	if m.closed {
+		return nil
+	}
+	m.closed = true
 	err := m.closeState()
-	for _, r := range []*tree.Root{m.dst, m.src} {
-		if r != nil {
-			err = errors.Join(err, r.Close())
-		}
+	if m.dst != nil {
+		err = errors.Join(err, m.dst.Close())
+	}
+	if m.src != nil {
+		m.src.close()
 	}
 	return err
 }
@@ -246,19 +300,45 @@ func (m *Migration) closeState() error {
 // ErrUnfinished says that something has not arrived.
 var ErrUnfinished = errors.New("not everything has arrived")
 
+// ended says that Finish has succeeded, perhaps in another process.
+func (m *Migration) ended() bool {
+	m.gate.RLock()
+	defer m.gate.RUnlock()
+	return m.finished
+}
+
 // Finish ends a migration of which everything has arrived: Run has returned. The StateFolder goes, and the destination is an ordinary tree.
 func (m *Migration) Finish() error {
+	if m.ended() {
+		return nil
+	}
+	if err := m.arrived(); err != nil { // before the gate, which has clients wait
+		return err
+	}
 	m.gate.Lock()
 	defer m.gate.Unlock()
-	for _, all := range []iter.Seq2[tree.Handle, error]{m.journal.Folders(), m.journal.Files()} {
-		for _, err := range all {
-			return cmp.Or(err, ErrUnfinished)
-		}
+	if err := m.arrived(); err != nil {
+		return err
 	}
 	m.finished = true
 	if err := m.closeState(); err != nil {
 		return err
 	}
+	return m.end()
+}
+
+// arrived says ErrUnfinished if not everything has.
+func (m *Migration) arrived() error {
+	for _, all := range []iter.Seq2[tree.Handle, error]{m.journal.Folders(), m.journal.Files()} {
+		for _, err := range all {
+			return cmp.Or(err, ErrUnfinished)
+		}
+	}
+	return nil
+}
+
+// end removes the state, such that a crash leaves all of it or a name that says that everything had arrived.
+func (m *Migration) end() error {
 	top, err := tree.Stat(m.dst.Fd(), "")
 	if err != nil {
 		return err
@@ -266,12 +346,45 @@ func (m *Migration) Finish() error {
 	if err := unix.Renameat(m.dst.Fd(), StateFolder, m.dst.Fd(), endedFolder); err != nil {
 		return &os.LinkError{Op: "rename", Old: StateFolder, New: endedFolder, Err: err}
 	}
+	if err := tree.SetTimes(m.dst.Fd(), "", top.Atime, top.Mtime); err != nil {
+		return err
+	}
+	m.step("end begun")
 	if err := unix.Fsync(m.dst.Fd()); err != nil {
 		return os.NewSyscallError("fsync", err)
 	}
-	return errors.Join(m.removeEnded(), tree.SetTimes(m.dst.Fd(), "", top.Atime, top.Mtime))
+	m.step("end durable")
+	err = m.removeEnded()
+	m.step("ended")
+	return err
 }
 
+// removeEnded removes the state of a migration that has ended. The last of it is the only change of the top.
 func (m *Migration) removeEnded() error {
-	return os.RemoveAll(fmt.Sprintf("/proc/self/fd/%d/%s", m.dst.Fd(), endedFolder))
+	fd, err := m.dst.At(endedFolder, unix.O_RDONLY|unix.O_DIRECTORY)
+	if err != nil {
+		return err
+	}
+	defer unix.Close(fd)
+	all, err := names(fd)
+	for _, name := range all {
+		if err == nil {
+			err = os.RemoveAll(tree.Through(fd) + "/" + name)
+		}
+	}
+	if err != nil {
+		return err
+	}
+	m.step("state removed")
+	top, err := tree.Stat(m.dst.Fd(), "")
+	if err != nil {
+		return err
+	}
+	if err := unix.Unlinkat(m.dst.Fd(), endedFolder, unix.AT_REMOVEDIR); err != nil {
+		return &os.PathError{Op: "remove", Path: endedFolder, Err: err}
+	}
+	if err := tree.SetTimes(m.dst.Fd(), "", top.Atime, top.Mtime); err != nil {
+		return err
+	}
+	return os.NewSyscallError("fsync", unix.Fsync(m.dst.Fd()))
 }

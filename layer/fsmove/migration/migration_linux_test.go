@@ -2,6 +2,7 @@ package migration
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -9,6 +10,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -198,7 +200,7 @@ func handle(t *testing.T, m *Migration, path ...string) tree.Handle {
 	h, err := tree.HandleOf(unix.AT_FDCWD, at)
 	for _, name := range path {
 		if err == nil {
-			err = m.List(h)
+			err = m.List(t.Context(), h)
 		}
 		at = filepath.Join(at, name)
 		if err == nil {
@@ -245,22 +247,22 @@ func inParts(t *testing.T, seed uint64) {
 		switch random.IntN(8) {
 		case 0:
 			to := random.Int64N(2 * size)
-			if err := f.Truncate(to); err != nil {
+			if err := f.Truncate(t.Context(), to); err != nil {
 				t.Fatal(err)
 			}
 			model = append(model[:min(len(model), int(to))], make([]byte, max(0, int(to)-len(model)))...)
 		case 1, 2:
 			p := pattern(n, byte(step))
-			if err := f.WillWrite(); err != nil {
+			if err := f.WillWrite(t.Context()); err != nil {
 				t.Fatal(err)
 			}
-			if k, err := f.Write(p, off); k != n || err != nil {
+			if k, err := f.Write(t.Context(), p, off); k != n || err != nil {
 				t.Fatalf("Write(%d bytes, %d) = %d, %v", n, off, k, err)
 			}
 			model = append(model[:off], append(p, model[min(len(model), int(off)+n):]...)...)
 		default:
 			got := make([]byte, n)
-			k, err := f.Read(got, off)
+			k, err := f.Read(t.Context(), got, off)
 			if want := model[off:min(len(model), int(off)+n)]; err != nil || !bytes.Equal(got[:k], want) {
 				t.Fatalf("step %d: Read(%d bytes, %d) = %d, %v; want the %d of the model", step, n, off, k, err, len(want))
 			}
@@ -278,6 +280,42 @@ func inParts(t *testing.T, seed uint64) {
 	}
 	if f, err := m.Use(h); f != nil || err != nil {
 		t.Errorf("at the end Use = %v, %v; want nil", f, err)
+	}
+}
+
+// runUntilItFails has a migration run until nothing comes any more but a path that cannot be had.
+func runUntilItFails(t *testing.T, m *Migration, path string, want error) {
+	t.Helper()
+	ctx, stop := context.WithCancel(t.Context())
+	defer stop()
+	ended, failure := make(chan error, 1), make(chan struct{}, 1)
+	m.hook = func(step string) {
+		if step == "failed" {
+			select {
+			case failure <- struct{}{}:
+			default:
+			}
+		}
+	}
+	go func() { ended <- m.Run(ctx) }() // until stop
+	for {
+		select {
+		case err := <-ended:
+			t.Fatalf("Run = %v, want it to go on", err)
+		case <-failure:
+		}
+		failed := slices.IndexFunc(m.Failures(), func(f Failure) bool { return f.Path == path && f.Count > 1 })
+		if failed >= 0 {
+			if err := m.Failures()[failed].Err; !errors.Is(err, want) {
+				t.Errorf("the failure of %s is %v, want %v", path, err, want)
+			}
+			stop()
+			if err := <-ended; !errors.Is(err, context.Canceled) {
+				t.Errorf("Run when it is stopped = %v, want %v", err, context.Canceled)
+			}
+			m.hook = nil
+			return
+		}
 	}
 }
 
@@ -305,22 +343,32 @@ func TestASourceThatChangesIsNotMixed(t *testing.T) {
 			}
 			m := begin(t, src, dst)
 			f := use(t, m, handle(t, m, "file"))
-			defer f.Release()
 			p := make([]byte, 4096)
-			if _, err := f.Read(p, 0); err != nil {
+			if _, err := f.Read(t.Context(), p, 0); err != nil {
 				t.Fatal(err)
 			}
 			if err := change(path); err != nil {
 				t.Fatal(err)
 			}
-			if n, err := f.Read(p, 1<<20); !errors.Is(err, ErrChanged) && what != "another" {
+			if n, err := f.Read(t.Context(), p, 1<<20); !errors.Is(err, ErrChanged) && what != "another" {
 				t.Errorf("Read of what changed = %d, %v; want %v", n, err, ErrChanged)
 			}
-			if n, err := f.Read(p, 0); n != len(p) || err != nil || !bytes.Equal(p, pattern(len(p), 3)) {
+			if n, err := f.Read(t.Context(), p, 0); n != len(p) || err != nil || !bytes.Equal(p, pattern(len(p), 3)) {
 				t.Errorf("Read of what was fetched before = %d, %v", n, err)
 			}
-			if err := m.Run(t.Context()); what != "another" && !errors.Is(err, ErrChanged) {
-				t.Errorf("Run = %v, want %v", err, ErrChanged)
+			if what == "another" { // which may have all that the first had, and its number
+				return
+			}
+			runUntilItFails(t, m, "file", ErrChanged)
+			if err := os.Remove(filepath.Join(dst, "file")); err != nil { // as a user does at the mount
+				t.Fatal(err)
+			}
+			f.Release()
+			if err := m.Run(t.Context()); err != nil {
+				t.Errorf("Run when what changed was removed = %v", err)
+			}
+			if left := m.Failures(); len(left) != 0 {
+				t.Errorf("failures: %v", left)
 			}
 		})
 	}
@@ -338,10 +386,10 @@ func TestOneNameMayGoBeforeTheOtherIsListed(t *testing.T) {
 	}
 	m := begin(t, src, dst)
 	f := use(t, m, handle(t, m, "a", "x"))
-	if err := f.WillWrite(); err != nil {
+	if err := f.WillWrite(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := f.Write([]byte("new"), 10); err != nil {
+	if _, err := f.Write(t.Context(), []byte("new"), 10); err != nil {
 		t.Fatal(err)
 	}
 	f.Release()
@@ -373,17 +421,12 @@ func TestAListingThatWasCutShortIsBegunAgain(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	top, err := m.src.At("", unix.O_RDONLY|unix.O_DIRECTORY)
-	if err != nil {
-		t.Fatal(err)
-	}
-	w := &maker{m: m, src: top, dst: m.dst.Fd(), path: rec.Path, change: m.journal.Change(), met: map[inode]*journal.Link{}}
-	if err := w.all(); err != nil {
+	w := &maker{m: m, src: &folder{rec: rec, fd: -1}, dst: m.dst.Fd(), change: m.journal.Change(), met: map[journal.Inode]*journal.Link{}}
+	if err := w.all(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 	w.unlock()
 	w.change.Drop()
-	unix.Close(top)
 	m = killed(t, m, src, dst)
 	if err := m.Run(t.Context()); err != nil {
 		t.Fatal(err)
@@ -474,7 +517,7 @@ func TestWhatIsWholeIsLeftAlone(t *testing.T) {
 	program, longer := use(t, m, handle(t, m, "program")), use(t, m, handle(t, m, "longer"))
 	defer program.Release()
 	defer longer.Release()
-	if err := longer.Truncate(100); err != nil {
+	if err := longer.Truncate(t.Context(), 100); err != nil {
 		t.Fatal(err)
 	}
 	if err := m.Run(t.Context()); err != nil {
@@ -509,9 +552,7 @@ func TestWhatCannotBeHadKeepsNothingElse(t *testing.T) {
 	if err := errors.Join(os.Remove(filepath.Join(src, "gone")), os.WriteFile(filepath.Join(src, "changed"), []byte("and after"), 0o644)); err != nil {
 		t.Fatal(err)
 	}
-	if err := m.Run(t.Context()); err == nil {
-		t.Error("Run says that everything has arrived")
-	}
+	runUntilItFails(t, m, "changed", ErrChanged)
 	got := imageOf(t, dst)
 	got.Content["changed"] = want.Content["changed"]
 	same(t, got, want)

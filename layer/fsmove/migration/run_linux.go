@@ -7,33 +7,66 @@ import (
 	"iter"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"usui/layer/fsmove/tree"
 )
 
-// Run lists all folders and fills all files. It returns nil once everything is at the destination, and before that when ctx ends, or when nothing is left but what cannot be had.
+// How long Run pauses when all that is left cannot be had: longer each time.
+const (
+	firstPause = time.Second
+	lastPause  = 30 * time.Second
+)
+
+// Run lists all folders and fills all files. It returns nil once everything is at the destination. What cannot be had is tried again, and is told by Failures meanwhile. An error
+// is that of ctx, or that the journal cannot be read or written.
 func (m *Migration) Run(ctx context.Context) error {
-	for {
-		before := m.Stats()
-		more, err := m.pass(ctx)
-		if err := ctx.Err(); err != nil {
+	ctx = context.WithValue(ctx, backgroundKey{}, inTurn)
+	for pause := firstPause; ; {
+		more, did, err := m.pass(ctx)
+		if err := cmp.Or(context.Cause(ctx), err); err != nil {
 			return err
 		}
-		if !more || err != nil && m.Stats() == before {
-			return err
+		if !more {
+			return nil
 		}
+		if did {
+			pause = firstPause
+			continue
+		}
+		m.step("pause")
+		select {
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		case <-time.After(pause):
+		}
+		pause = min(2*pause, lastPause)
 	}
 }
 
-// pass does what there is to do when it begins, and says whether there was anything. What is listed has folders, perhaps, so that files come in a later one.
-func (m *Migration) pass(ctx context.Context) (more bool, err error) {
-	more, err = groups(ctx, m.journal.Folders(), func(group []tree.Handle) error { return m.listAll(ctx, group) })
-	if more && err == nil {
-		return true, nil
+// pass does what there is to do when it begins, and says whether there was anything, and whether any of it was done. What is listed has folders, perhaps, so that files come in a later one.
+// It ends when the destination is full.
+func (m *Migration) pass(ctx context.Context) (more, did bool, err error) {
+	noRoom := m.journal.Short()
+	defer func() {
+		if errors.Is(err, errFull) {
+			noRoom, more, did, err = true, true, false, nil
+		}
+		m.count(func(s *Stats) { s.NoRoom = noRoom })
+	}()
+	if noRoom {
+		return true, false, nil
 	}
-	filled, failed := groups(ctx, m.journal.Files(), func(group []tree.Handle) error { return m.fillGroup(ctx, group, m.mayGoOn) })
-	return more || filled, cmp.Or(err, failed)
+	more, did, err = groups(ctx, m.journal.Folders(), func(group []tree.Handle) (bool, error) { return m.listAll(ctx, group) })
+	if did || err != nil {
+		return more, did, err
+	}
+	filled, did, err := groups(ctx, m.journal.Files(), func(group []tree.Handle) (bool, error) { return m.fillAll(ctx, group) })
+	return more || filled, did, err
 }
+
+// errFull says that there is no use in going on.
+var errFull = errors.New("the destination is full")
 
 // So many entries are done with at a time, and so many at once: the destination's log has one commit for those that are synced together, and a source that is far away
 // has several requests to answer.
@@ -42,23 +75,29 @@ const (
 	workers   = 8
 )
 
-// groups calls f with all handles, some at a time, and says whether there was any. It goes on after an error: one file that cannot be had keeps no other.
-func groups(ctx context.Context, all iter.Seq2[tree.Handle, error], f func([]tree.Handle) error) (more bool, failed error) {
+// groups calls f with all handles, some at a time, and says whether there was any, and whether f has done any.
+func groups(ctx context.Context, all iter.Seq2[tree.Handle, error], f func([]tree.Handle) (bool, error)) (more, did bool, err error) {
 	var group []tree.Handle
+	do := func() error {
+		done, err := f(group)
+		did, group = did || done, group[:0]
+		return err
+	}
 	for h, err := range all {
-		if err := cmp.Or(err, ctx.Err()); err != nil {
-			return false, err
+		if err := cmp.Or(err, context.Cause(ctx)); err != nil {
+			return more, did, err
 		}
 		more = true
 		if group = append(group, h); len(group) == groupSize {
-			failed = cmp.Or(failed, f(group))
-			group = group[:0]
+			if err := do(); err != nil {
+				return more, did, err
+			}
 		}
 	}
 	if len(group) > 0 {
-		failed = cmp.Or(failed, f(group))
+		err = do()
 	}
-	return more, failed
+	return more, did, err
 }
 
 // each calls f with the numbers below n, several at once, and returns what it said.
@@ -69,7 +108,7 @@ func each(ctx context.Context, n int, f func(i int) error) []error {
 	for range min(workers, n) {
 		all.Go(func() { // until there is no number left
 			for i := int(next.Add(1)) - 1; i < n; i = int(next.Add(1)) - 1 {
-				if errs[i] = ctx.Err(); errs[i] == nil {
+				if errs[i] = context.Cause(ctx); errs[i] == nil {
 					errs[i] = f(i)
 				}
 			}
@@ -79,27 +118,35 @@ func each(ctx context.Context, n int, f func(i int) error) []error {
 	return errs
 }
 
-// listAll lists folders, and forgets those that a client has removed, which were empty.
-func (m *Migration) listAll(ctx context.Context, group []tree.Handle) error {
+// listAll lists folders, and forgets those that a client has removed, which were empty. It says whether any was done with.
+func (m *Migration) listAll(ctx context.Context, group []tree.Handle) (did bool, err error) {
 	c := m.journal.Change()
-	var failed error
+	noRoom := false
 	for i, err := range each(ctx, len(group), func(i int) error {
-		if err := m.mayGoOn(ctx, listBytes); err != nil {
+		if err := m.ask(ctx, listBytes); err != nil {
 			return err
 		}
-		return m.listFor(group[i], false)
+		return m.List(ctx, group[i])
 	}) {
 		if errors.Is(err, tree.ErrGone) {
 			c.DropFolder(group[i])
-		} else {
-			failed = cmp.Or(failed, err)
+			m.count(func(s *Stats) { s.Waiting.Folders-- })
+			err = nil
 		}
+		did, noRoom = did || err == nil, noRoom || NoRoom(err)
+		m.tried(ctx, group[i], err, func() string {
+			rec, _, _ := m.journal.Folder(group[i]) // it was there a moment ago
+			return rec.Path
+		})
 	}
-	return errors.Join(failed, c.Apply())
+	if err := c.Apply(); err != nil || !noRoom {
+		return did, err
+	}
+	return did, errFull
 }
 
-// fillGroup finishes files, and forgets those that are gone. It asks before each piece.
-func (m *Migration) fillGroup(ctx context.Context, group []tree.Handle, ask func(context.Context, int64) error) error {
+// fillAll finishes files, and forgets those that are gone. It says whether any was done with.
+func (m *Migration) fillAll(ctx context.Context, group []tree.Handle) (did bool, err error) {
 	files := make([]*File, 0, len(group))
 	defer func() {
 		for _, f := range files {
@@ -109,7 +156,7 @@ func (m *Migration) fillGroup(ctx context.Context, group []tree.Handle, ask func
 	for _, h := range group {
 		f, err := m.Use(h)
 		if err != nil {
-			return err
+			return did, err
 		}
 		if f != nil {
 			files = append(files, f)
@@ -117,16 +164,20 @@ func (m *Migration) fillGroup(ctx context.Context, group []tree.Handle, ask func
 	}
 	var gone []tree.Handle
 	var done []*File
-	var failed error
-	for i, err := range each(ctx, len(files), func(i int) error { return files[i].endure(ctx, ask) }) {
+	noRoom := false
+	for i, err := range each(ctx, len(files), func(i int) error { return files[i].endure(ctx) }) {
+		f := files[i]
 		switch {
 		case err == nil:
-			done = append(done, files[i])
+			done = append(done, f)
 		case errors.Is(err, tree.ErrGone):
-			gone = append(gone, files[i].handle)
-		default:
-			failed = cmp.Or(failed, err)
+			gone, err = append(gone, f.handle), nil
 		}
+		noRoom = noRoom || NoRoom(err)
+		m.tried(ctx, f.handle, err, f.path)
 	}
-	return errors.Join(failed, m.forget(done, gone))
+	if err := m.forget(done, gone); err != nil || !noRoom {
+		return len(done)+len(gone) > 0, err
+	}
+	return len(done)+len(gone) > 0, errFull
 }

@@ -18,27 +18,45 @@ var ErrGone = errors.New("the file is gone")
 
 // Root is the directory that a tree begins with.
 type Root struct {
-	dir  *os.File
+	fd   int // not an os.File: Go would ask whether it can be polled, and keep a processor until a file server answers
 	path string
 }
 
 // Open opens a tree.
 func Open(path string) (*Root, error) {
-	dir, err := os.OpenFile(path, unix.O_DIRECTORY|unix.O_NOATIME, 0)
-	if errors.Is(err, unix.EPERM) { // O_NOATIME is for the owner, and for root
-		dir, err = os.OpenFile(path, unix.O_DIRECTORY, 0)
+	flags := unix.O_RDONLY | unix.O_DIRECTORY | unix.O_CLOEXEC | unix.O_NOATIME
+	for {
+		fd, err := unix.Open(path, flags, 0)
+		switch {
+		case errors.Is(err, unix.EINTR):
+		case errors.Is(err, unix.EPERM) && flags&unix.O_NOATIME != 0: // it is for the owner, and for root
+			flags &^= unix.O_NOATIME
+		case err != nil:
+			return nil, named("open", path, err)
+		default:
+			return &Root{fd, path}, nil
+		}
 	}
+}
+
+// From opens the directory that a descriptor is of, which may be an O_PATH one and stays its caller's. path is for messages.
+func From(fd int, path string) (*Root, error) {
+	f, err := openAt(fd, ".", unix.O_RDONLY|unix.O_DIRECTORY)
 	if err != nil {
-		return nil, err
+		return nil, &os.PathError{Op: "open", Path: path, Err: err}
 	}
-	return &Root{dir, path}, nil
+	return &Root{f, path}, nil
 }
 
 // Close closes the directory.
-func (r *Root) Close() error { return r.dir.Close() }
+func (r *Root) Close() error {
+	fd := r.fd
+	r.fd = -1
+	return os.NewSyscallError("close", unix.Close(fd))
+}
 
 // Fd is the descriptor of the directory. It stays the tree's.
-func (r *Root) Fd() int { return int(r.dir.Fd()) }
+func (r *Root) Fd() int { return r.fd }
 
 // Path is what the tree was opened by, for messages.
 func (r *Root) Path() string { return r.path }

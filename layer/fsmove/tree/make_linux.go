@@ -14,6 +14,11 @@ var native = binary.NativeEndian
 
 // Make makes an entry of a directory that is as m says. A regular file has its size, and is a hole. The process's umask must be 0.
 func Make(dir int, name string, m *Meta) (err error) {
+	return MakeMost(dir, name, m, func(_ string, err error) error { return err })
+}
+
+// MakeMost is Make but for extended attributes that cannot be set, if lost says nil to that. An ACL that is lost lets nobody in whom it kept out.
+func MakeMost(dir int, name string, m *Meta, lost func(attribute string, err error) error) (err error) {
 	if err := create(dir, name, m); err != nil {
 		return err
 	}
@@ -22,7 +27,7 @@ func Make(dir int, name string, m *Meta) (err error) {
 			err = errors.Join(err, Remove(dir, name))
 		}
 	}()
-	return Set(dir, name, m)
+	return SetMost(dir, name, m, lost)
 }
 
 // Remove removes an entry of a directory, which is empty if it is one itself.
@@ -56,28 +61,56 @@ func create(dir int, name string, m *Meta) error {
 	case unix.S_IFIFO, unix.S_IFSOCK, unix.S_IFCHR, unix.S_IFBLK:
 		return named("mknodat", name, unix.Mknodat(dir, name, m.Type()|0o600, int(unix.Mkdev(m.Rdev.Major, m.Rdev.Minor))))
 	}
-	return fmt.Errorf("%s: a file of unknown type %#o", name, m.Type())
+	return fmt.Errorf("%s: a file of unknown type %#o: %w", name, m.Type(), unix.EOPNOTSUPP)
 }
 
 // Set gives an entry the owner, the attributes, the permissions and the times of m, in this order: a change of the owner takes away capabilities and
 // set-user-ID, and an ACL changes permissions.
 func Set(dir int, name string, m *Meta) error {
+	return SetMost(dir, name, m, func(_ string, err error) error { return err })
+}
+
+// SetMost is to Set what [MakeMost] is to Make.
+func SetMost(dir int, name string, m *Meta, lost func(attribute string, err error) error) error {
 	if err := unix.Fchownat(dir, name, int(m.UID), int(m.GID), unix.AT_SYMLINK_NOFOLLOW|unix.AT_EMPTY_PATH); err != nil {
 		return named("fchownat", name, err)
 	}
-	if err := setXattrs(dir, name, m.Xattrs); err != nil {
+	mode := m.Mode &^ unix.S_IFMT
+	err := setXattrs(dir, name, m.Xattrs, func(x Xattr, err error) error {
+		if err = lost(x.Name, err); err == nil && x.Name == accessACL {
+			mode = withoutACL(mode, x.Value)
+		}
+		return err
+	})
+	if err != nil {
 		return err
 	}
 	if m.Type() != unix.S_IFLNK {
-		if err := unix.Chmod(through(dir, name), m.Mode&^unix.S_IFMT); err != nil {
+		if err := unix.Chmod(through(dir, name), mode); err != nil {
 			return named("chmod", name, err)
 		}
 	}
 	return SetTimes(dir, name, m.Atime, m.Mtime)
 }
 
+// accessACL is the attribute that has an ACL.
+const accessACL = "system.posix_acl_access"
+
+// withoutACL are the permissions of what loses its ACL: beside one, those of the group are the most that anybody in the ACL has, and may be more than its own
+// (ACL_GROUP_OBJ in linux/posix_acl_xattr.h: 4 bytes of version, then tag, permissions and number in 2, 2 and 4).
+func withoutACL(mode uint32, acl []byte) uint32 {
+	const groupObj = 4
+	group := uint32(0)
+	for p := acl[min(4, len(acl)):]; len(p) >= 8; p = p[8:] {
+		if binary.LittleEndian.Uint16(p) == groupObj {
+			group = uint32(binary.LittleEndian.Uint16(p[2:])) & 7
+		}
+	}
+	return mode&^0o070 | mode&(group<<3)
+}
+
 // setXattrs makes an entry's attributes those of want. It may have others, such as an ACL that it inherited.
-func setXattrs(dir int, name string, want []Xattr) error {
+func setXattrs(dir int, name string, want []Xattr, lost func(Xattr, error) error) error {
 	have, err := readXattrs(dir, name)
 	if err != nil {
 		return err
@@ -91,7 +124,9 @@ func setXattrs(dir int, name string, want []Xattr) error {
 	}
 	for _, x := range want {
 		if err := SetXattr(dir, name, x.Name, x.Value, 0); err != nil {
-			return err
+			if err = lost(x, err); err != nil {
+				return err
+			}
 		}
 	}
 	return nil

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"os"
 	"slices"
 	"strings"
 	"time"
@@ -53,9 +54,24 @@ func Stat(dir int, name string) (m Meta, err error) {
 	}, nil
 }
 
+// Mounted says whether an entry of a directory is where a mount begins, or may become that by being used.
+func Mounted(dir int, name string) (begins, may bool, err error) {
+	var st unix.Statx_t
+	if err := unix.Statx(dir, name, unix.AT_SYMLINK_NOFOLLOW|unix.AT_NO_AUTOMOUNT, unix.STATX_INO, &st); err != nil {
+		return false, false, named("statx", name, err)
+	}
+	return st.Attributes&unix.STATX_ATTR_MOUNT_ROOT != 0, st.Attributes&unix.STATX_ATTR_AUTOMOUNT != 0, nil
+}
+
+// Alive has a file system say something of a directory that it has not kept in memory.
+func Alive(dir int) error {
+	var st unix.Statx_t
+	return os.NewSyscallError("statx", unix.Statx(dir, "", unix.AT_EMPTY_PATH|unix.AT_STATX_FORCE_SYNC, unix.STATX_BASIC_STATS, &st))
+}
+
 func stamp(t unix.StatxTimestamp) time.Time { return time.Unix(t.Sec, int64(t.Nsec)) }
 
-// Read says all that is known of an entry of a directory, or of the directory itself if name is empty.
+// Read says all that is known of an entry of a directory, or of the directory itself if name is empty. If its attributes cannot be read, an [XattrError] comes with all else.
 func Read(dir int, name string) (Meta, error) {
 	m, err := Stat(dir, name)
 	if err != nil {
@@ -66,9 +82,18 @@ func Read(dir int, name string) (Meta, error) {
 			return m, err
 		}
 	}
-	m.Xattrs, err = readXattrs(dir, name)
-	return m, err
+	if m.Xattrs, err = readXattrs(dir, name); err != nil {
+		return m, &XattrError{err}
+	}
+	return m, nil
 }
+
+// XattrError is that an inode's extended attributes cannot be read.
+type XattrError struct{ Err error }
+
+func (e *XattrError) Error() string { return e.Err.Error() }
+
+func (e *XattrError) Unwrap() error { return e.Err }
 
 // MaxTarget is how long a symbolic link may be.
 const MaxTarget = unix.PathMax
@@ -133,17 +158,26 @@ func RemoveXattr(dir int, name, attribute string) error {
 	return named("lremovexattr "+attribute, name, f(through(dir, name), attribute))
 }
 
+// XattrNames are the names of all attributes, as [ListXattrs].
+func XattrNames(dir int, name string) (all []string, err error) {
+	p, err := grow(func(p []byte) (int, error) { return ListXattrs(dir, name, p) })
+	if err != nil || len(p) == 0 {
+		return nil, err
+	}
+	return strings.Split(string(bytes.TrimSuffix(p, []byte{0})), "\x00"), nil
+}
+
 // readXattrs reads all attributes that may be read and are portable. A file system without any has none.
 func readXattrs(dir int, name string) (all []Xattr, err error) {
-	names, err := grow(func(p []byte) (int, error) { return ListXattrs(dir, name, p) })
-	if errors.Is(err, unix.ENOTSUP) || err == nil && len(names) == 0 {
+	names, err := XattrNames(dir, name)
+	if errors.Is(err, unix.ENOTSUP) {
 		return nil, nil
 	}
 	if err != nil {
 		return nil, err
 	}
-	for n := range bytes.SplitSeq(bytes.TrimSuffix(names, []byte{0}), []byte{0}) {
-		x := Xattr{Name: string(n)}
+	for _, n := range names {
+		x := Xattr{Name: n}
 		if !portable(x.Name) {
 			continue
 		}

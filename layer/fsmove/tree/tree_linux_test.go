@@ -138,6 +138,35 @@ func TestWhatIsMadeIsAsWhatWasRead(t *testing.T) {
 	}
 }
 
+// TestAnACLThatIsLostLetsNobodyIn has one that is refused, as it has no mask: beside an ACL, the permissions of the group are the most that it gives anybody.
+func TestAnACLThatIsLostLetsNobodyIn(t *testing.T) {
+	need.Root(t)
+	old := unix.Umask(0)
+	defer unix.Umask(old)
+	dir := open(t, t.TempDir())
+	// acl(5): version 2; user::rw-, user:1234:rw-, group::---, other::r--
+	acl := []byte{2, 0, 0, 0, 1, 0, 6, 0, 255, 255, 255, 255, 2, 0, 6, 0, 0xd2, 4, 0, 0, 4, 0, 0, 0, 255, 255, 255, 255, 32, 0, 4, 0, 255, 255, 255, 255}
+	m := Meta{Mode: unix.S_IFREG | 0o664, Atime: time.Unix(1, 0), Mtime: time.Unix(2, 0), Xattrs: []Xattr{{"system.posix_acl_access", acl}, {"user.kept", []byte("x")}}}
+	if err := Make(dir.Fd(), "none", &m); !errors.Is(err, unix.EINVAL) {
+		t.Errorf("Make with an ACL that is refused = %v, want %v", err, unix.EINVAL)
+	}
+	var lost []string
+	err := MakeMost(dir.Fd(), "most", &m, func(attribute string, _ error) error {
+		lost = append(lost, attribute)
+		return nil
+	})
+	if err != nil || !slices.Equal(lost, []string{"system.posix_acl_access"}) {
+		t.Errorf("MakeMost = %v, and it loses %q", err, lost)
+	}
+	got, err := Read(dir.Fd(), "most")
+	if err != nil || got.Mode != unix.S_IFREG|0o604 || len(got.Xattrs) != 1 || !got.Mtime.Equal(m.Mtime) {
+		t.Errorf("without its ACL it is %+v, %v; want permissions %#o and one attribute", got, err, 0o604)
+	}
+	if got, want := names(t, dir), []string{"most"}; !slices.Equal(got, want) {
+		t.Errorf("names %q, want %q", got, want)
+	}
+}
+
 func TestAHandleOutlivesNamesAndNoInode(t *testing.T) {
 	need.Root(t)
 	dir := t.TempDir()

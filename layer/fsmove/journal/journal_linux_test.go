@@ -4,6 +4,7 @@ import (
 	"errors"
 	"log/slog"
 	"math"
+	"slices"
 	"testing"
 	"time"
 
@@ -35,15 +36,19 @@ func TestRecordsOutliveTheProcess(t *testing.T) {
 	dir := t.TempDir()
 	j := open(t, dir)
 	file := File{Path: "a/\xff\n", Limit: math.MaxInt64, Cut: true, Written: true, Ino: math.MaxUint64, Size: 1 << 40, Mtime: time.Unix(-1, 999_999_999), Ctime: time.Unix(1<<40, 1)}
-	folder, link, header := Folder{Path: ""}, Link{Left: math.MaxUint32}, Header{Source: "/srv"}
-	dev := tree.Device{Major: 8, Minor: 1}
+	folder, link := Folder{Path: "a/b", Top: "a", Ino: 9}, Link{Left: math.MaxUint32, Size: 1 << 40, Mtime: time.Unix(-1, 1), Ctime: time.Unix(2, 3)}
+	header := Header{Source: "/srv", Root: Root{FS: math.MaxUint64, Ino: 2, Mtime: time.Unix(4, 5), Ctime: time.Unix(6, 7)}}
+	losses := []Loss{{"a", "no such attributes"}, {"a", "too many names"}, {"b\xff", "too long"}}
 	apply(t, j, func(c *Change) {
 		c.SetHeader(header)
 		c.SetFolder("d", folder)
 		c.SetFile("f", file)
 		c.SetFile("", File{})
 		c.SetFile("gone", file)
-		c.SetLink(dev, 7, link)
+		c.SetLink(Inode{"a", 7}, link)
+		for _, l := range slices.Backward(append(losses, losses...)) {
+			c.AddLoss(l)
+		}
 	})
 	apply(t, j, func(c *Change) { c.DropFile("gone"); c.DropFolder("none") })
 	dropped := j.Change()
@@ -69,7 +74,7 @@ func TestRecordsOutliveTheProcess(t *testing.T) {
 	same("file", gotFile, file, ok, err)
 	gotFolder, ok, err := j.Folder("d")
 	same("folder", gotFolder, folder, ok, err)
-	gotLink, ok, err := j.Link(dev, 7)
+	gotLink, ok, err := j.Link(Inode{"a", 7})
 	same("link", gotLink, link, ok, err)
 	gotHeader, ok, err := j.Header()
 	same("header", gotHeader, header, ok, err)
@@ -78,8 +83,25 @@ func TestRecordsOutliveTheProcess(t *testing.T) {
 			t.Errorf("file %q: %v, %v", h, f, err)
 		}
 	}
-	if _, ok, err := j.Link(dev, 8); ok || err != nil {
-		t.Errorf("another link: %t, %v", ok, err)
+	for _, i := range []Inode{{"a", 8}, {"", 7}} {
+		if _, ok, err := j.Link(i); ok || err != nil {
+			t.Errorf("another link: %t, %v", ok, err)
+		}
+	}
+	for i, err := range j.Links() {
+		if want := (Inode{"a", 7}); err != nil || i != want {
+			t.Errorf("an inode with a record: %v, %v; want %v", i, err, want)
+		}
+	}
+	var lost []Loss
+	for l, err := range j.Losses() {
+		if err != nil {
+			t.Fatal(err)
+		}
+		lost = append(lost, l)
+	}
+	if d := cmp.Diff(losses, lost); d != "" {
+		t.Errorf("losses: -want +got\n%s", d)
 	}
 	var files []tree.Handle
 	for h, err := range j.Files() {

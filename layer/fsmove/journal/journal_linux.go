@@ -8,24 +8,40 @@ import (
 	"log/slog"
 
 	"github.com/cockroachdb/pebble/v2"
+	"github.com/cockroachdb/pebble/v2/vfs"
 
 	"usui/layer/fsmove/tree"
 )
 
 // Kinds of keys: the first byte.
 const (
-	headerKey = 'h'
-	folderKey = 'd'
-	fileKey   = 'f'
-	linkKey   = 'l'
+	headerKey   = 'h'
+	folderKey   = 'd'
+	fileKey     = 'f'
+	linkKey     = 'l'
+	lossKey     = 's'
+	settingsKey = 'c'
 )
 
 // Journal is open records.
-type Journal struct{ db *pebble.DB }
+type Journal struct {
+	db   *pebble.DB
+	room *room
+}
 
 // Open opens the records in a folder, or makes the folder. It is locked until Close: the error for a second process says so.
+// Beside it, room on the disk is kept back for it.
 func Open(folder string, logger *slog.Logger) (*Journal, error) {
+	return openIn(vfs.Default, folder, keptPieces, keptBytes, logger)
+}
+
+func openIn(fs vfs.FS, folder string, pieces int, bytes int64, logger *slog.Logger) (*Journal, error) {
+	room, err := openRoom(fs, folder+".room", pieces, bytes, logger)
+	if err != nil {
+		return nil, err
+	}
 	db, err := pebble.Open(folder, &pebble.Options{
+		FS:                 room,
 		FormatMajorVersion: pebble.FormatNewest,
 		Logger:             quiet{logger},
 		MemTableSize:       16 << 20,
@@ -33,7 +49,7 @@ func Open(folder string, logger *slog.Logger) (*Journal, error) {
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", folder, err)
 	}
-	return &Journal{db}, nil
+	return &Journal{db, room}, nil
 }
 
 // quiet is what Pebble tells: its news are for those who debug it.
@@ -45,6 +61,9 @@ func (q quiet) Fatalf(format string, a ...any) { panic(fmt.Sprintf("journal: "+f
 
 // Close closes it.
 func (j *Journal) Close() error { return j.db.Close() }
+
+// Short says that the file system of the journal has no room, or had none a moment ago: what can wait should, for changes live on what was kept back.
+func (j *Journal) Short() bool { return j.room.short() }
 
 // Header is the migration that the journal is of, false if there is none yet.
 func (j *Journal) Header() (h Header, ok bool, err error) {
@@ -65,32 +84,101 @@ func (j *Journal) File(h tree.Handle) (f File, ok bool, err error) {
 }
 
 // Link is the record of an inode of the source, false if it has none.
-func (j *Journal) Link(dev tree.Device, ino uint64) (l Link, ok bool, err error) {
-	ok, err = j.get(byNumber(dev, ino), &l)
+func (j *Journal) Link(i Inode) (l Link, ok bool, err error) {
+	ok, err = j.get(byNumber(i), &l)
 	return l, ok, err
 }
 
 // Folders are the folders that have a record, as they are at the call.
-func (j *Journal) Folders() iter.Seq2[tree.Handle, error] { return j.all(folderKey) }
+func (j *Journal) Folders() iter.Seq2[tree.Handle, error] { return j.handles(folderKey) }
 
 // Files are the files that have a record, as Folders.
-func (j *Journal) Files() iter.Seq2[tree.Handle, error] { return j.all(fileKey) }
+func (j *Journal) Files() iter.Seq2[tree.Handle, error] { return j.handles(fileKey) }
 
-func (j *Journal) all(kind byte) iter.Seq2[tree.Handle, error] {
+func (j *Journal) handles(kind byte) iter.Seq2[tree.Handle, error] {
 	return func(yield func(tree.Handle, error) bool) {
-		i, err := j.db.NewIter(&pebble.IterOptions{LowerBound: []byte{kind}, UpperBound: []byte{kind + 1}})
-		if err != nil {
-			yield("", err)
-			return
-		}
-		defer i.Close() // its error is that of Error
-		for ok := i.First(); ok; ok = i.Next() {
+		for i, err := range j.all(kind) {
+			if err != nil {
+				yield("", err)
+				return
+			}
 			if !yield(tree.Handle(i.Key()[1:]), nil) {
 				return
 			}
 		}
+	}
+}
+
+// FileRecord is a file with its record.
+type FileRecord struct {
+	Handle tree.Handle
+	File
+}
+
+// FileRecords are the files that have a record, as Folders.
+func (j *Journal) FileRecords() iter.Seq2[FileRecord, error] {
+	return func(yield func(FileRecord, error) bool) {
+		for i, err := range j.all(fileKey) {
+			var r FileRecord
+			if err == nil {
+				r.Handle = tree.Handle(i.Key()[1:])
+				err = read(i.Key(), i.Value(), &r.File)
+			}
+			if !yield(r, err) || err != nil {
+				return
+			}
+		}
+	}
+}
+
+// Links are the inodes of the source that have a record, as Folders.
+func (j *Journal) Links() iter.Seq2[Inode, error] {
+	return func(yield func(Inode, error) bool) {
+		for i, err := range j.all(linkKey) {
+			var of Inode
+			if err == nil && len(i.Key()) < 9 {
+				err = fmt.Errorf("%w: a key of %d bytes", ErrDamaged, len(i.Key()))
+			} else if err == nil {
+				of = Inode{string(i.Key()[9:]), binary.BigEndian.Uint64(i.Key()[1:])}
+			}
+			if !yield(of, err) || err != nil {
+				return
+			}
+		}
+	}
+}
+
+// Losses are what will be missing, by path, as Folders.
+func (j *Journal) Losses() iter.Seq2[Loss, error] {
+	return func(yield func(Loss, error) bool) {
+		for i, err := range j.all(lossKey) {
+			var l Loss
+			if err == nil {
+				err = read(i.Key(), i.Value(), &l)
+			}
+			if !yield(l, err) || err != nil {
+				return
+			}
+		}
+	}
+}
+
+// all are the records of a kind. The iterator is at each in turn.
+func (j *Journal) all(kind byte) iter.Seq2[*pebble.Iterator, error] {
+	return func(yield func(*pebble.Iterator, error) bool) {
+		i, err := j.db.NewIter(&pebble.IterOptions{LowerBound: []byte{kind}, UpperBound: []byte{kind + 1}})
+		if err != nil {
+			yield(nil, err)
+			return
+		}
+		defer i.Close() // its error is that of Error
+		for ok := i.First(); ok; ok = i.Next() {
+			if !yield(i, nil) {
+				return
+			}
+		}
 		if err := i.Error(); err != nil {
-			yield("", err)
+			yield(nil, err)
 		}
 	}
 }
@@ -110,22 +198,35 @@ func (j *Journal) get(key []byte, to record) (bool, error) {
 		return false, err
 	}
 	defer closer.Close() // always nil
+	return true, read(key, p, to)
+}
+
+// read reads a record.
+func read(key, p []byte, to record) error {
 	r, err := newReader(key, p)
 	if err != nil {
-		return false, err
+		return err
 	}
 	to.read(r)
-	return true, r.end(key)
+	return r.end(key)
 }
 
 // byHandle is the key of an inode of the destination.
 func byHandle(kind byte, h tree.Handle) []byte { return append([]byte{kind}, h...) }
 
-// byNumber is the key of an inode of the source.
-func byNumber(dev tree.Device, ino uint64) []byte {
-	p := binary.BigEndian.AppendUint32([]byte{linkKey}, dev.Major)
-	return binary.BigEndian.AppendUint64(binary.BigEndian.AppendUint32(p, dev.Minor), ino)
+// Inode is one of the source.
+type Inode struct {
+	Top string // where the file system begins that it is on, below the source's root
+	Ino uint64
 }
+
+// byNumber is the key of an inode of the source.
+func byNumber(i Inode) []byte {
+	return append(binary.BigEndian.AppendUint64([]byte{linkKey}, i.Ino), i.Top...)
+}
+
+// byText is the key of a loss: the same one is there once, however often it is met.
+func byText(l Loss) []byte { return append(append([]byte{lossKey}, l.Path...), "\x00"+l.What...) }
 
 // Change is what is changed at once.
 type Change struct{ batch *pebble.Batch }
@@ -143,7 +244,10 @@ func (c *Change) SetFolder(h tree.Handle, f Folder) { c.set(byHandle(folderKey, 
 func (c *Change) SetFile(h tree.Handle, f File) { c.set(byHandle(fileKey, h), &f) }
 
 // SetLink gives an inode of the source a record.
-func (c *Change) SetLink(dev tree.Device, ino uint64, l Link) { c.set(byNumber(dev, ino), &l) }
+func (c *Change) SetLink(i Inode, l Link) { c.set(byNumber(i), &l) }
+
+// AddLoss says that something will be missing.
+func (c *Change) AddLoss(l Loss) { c.set(byText(l), &l) }
 
 // DropFolder says that a folder is finished, or gone.
 func (c *Change) DropFolder(h tree.Handle) { c.drop(byHandle(folderKey, h)) }
@@ -152,7 +256,7 @@ func (c *Change) DropFolder(h tree.Handle) { c.drop(byHandle(folderKey, h)) }
 func (c *Change) DropFile(h tree.Handle) { c.drop(byHandle(fileKey, h)) }
 
 // DropLink says that all names of an inode of the source have been met.
-func (c *Change) DropLink(dev tree.Device, ino uint64) { c.drop(byNumber(dev, ino)) }
+func (c *Change) DropLink(i Inode) { c.drop(byNumber(i)) }
 
 func (c *Change) set(key []byte, r record) {
 	w := newWriter()

@@ -1,0 +1,105 @@
+package migration
+
+import (
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"testing"
+
+	"golang.org/x/sys/unix"
+
+	"usui/host/need"
+)
+
+// disk is an ext4 file system in a file.
+type disk struct {
+	file, at string
+}
+
+// makeDisk makes one and mounts it.
+func makeDisk(t *testing.T, megabytes int64, options ...string) *disk {
+	t.Helper()
+	need.Root(t)
+	need.Loop(t)
+	mkfs := need.Tool(t, "mkfs.ext4", "e2fsprogs")
+	d := &disk{filepath.Join(t.TempDir(), "disk"), t.TempDir()}
+	f, err := os.Create(d.file)
+	if err == nil {
+		err = f.Truncate(megabytes << 20)
+	}
+	if err == nil {
+		err = f.Close()
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	// Reserved blocks are for root, which everybody is here.
+	if out, err := exec.Command(mkfs, append(append([]string{"-q", "-m", "0", "-b", "4096", "-I", "256"}, options...), d.file)...).CombinedOutput(); err != nil {
+		t.Fatalf("%v: %s", err, out)
+	}
+	d.mount(t)
+	return d
+}
+
+// mount mounts it, until the test ends. What is written reaches the disk only when somebody syncs it, and not by time.
+func (d *disk) mount(t *testing.T) {
+	t.Helper()
+	if out, err := exec.Command("mount", "-o", "loop,commit=600", d.file, d.at).CombinedOutput(); err != nil {
+		t.Fatalf("%v: %s", err, out)
+	}
+	t.Cleanup(func() {
+		for unix.Unmount(d.at, unix.MNT_DETACH) == nil { // a test that has failed may have files open
+		}
+	})
+}
+
+// unmount unmounts it.
+func (d *disk) unmount(t *testing.T) {
+	t.Helper()
+	if out, err := exec.Command("umount", d.at).CombinedOutput(); err != nil {
+		t.Fatalf("%v: %s", err, out)
+	}
+}
+
+// snapshot copies what the disk has now, as a machine finds it after a power cut: what was not written to it is lost.
+func (d *disk) snapshot(t *testing.T) *disk {
+	t.Helper()
+	c := &disk{filepath.Join(t.TempDir(), "disk"), t.TempDir()}
+	from, err := os.Open(d.file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer from.Close()
+	to, err := os.Create(c.file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer to.Close()
+	if err := copyData(to, from); err != nil {
+		t.Fatal(err)
+	}
+	return c
+}
+
+// copyData copies a file but for its holes.
+func copyData(to, from *os.File) error {
+	info, err := from.Stat()
+	if err != nil {
+		return err
+	}
+	for off := int64(0); ; {
+		if off, err = unix.Seek(int(from.Fd()), off, unix.SEEK_DATA); err != nil {
+			break // none is left
+		}
+		end, err := unix.Seek(int(from.Fd()), off, unix.SEEK_HOLE)
+		if err != nil {
+			return err
+		}
+		if _, err := io.Copy(io.NewOffsetWriter(to, off), io.NewSectionReader(from, off, end-off)); err != nil {
+			return err
+		}
+		off = end
+	}
+	return to.Truncate(info.Size())
+}

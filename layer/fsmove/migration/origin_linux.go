@@ -1,0 +1,180 @@
+package migration
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+
+	"golang.org/x/sys/unix"
+
+	"usui/layer/fsmove/journal"
+	"usui/layer/fsmove/tree"
+)
+
+// fetchBytes is how much is fetched at a time.
+const fetchBytes = 256 << 10
+
+// origin is a file at the source. During a call to the source it is the call's alone.
+type origin struct {
+	rec   journal.File // what it has to be
+	block int64
+	root  *root // that it was opened in
+	fd    int   // -1 if it is not open
+	buf   []byte
+	p     []byte // in buf; what was read, and where it belongs
+	at    int64
+}
+
+func (o *origin) close() {
+	if o.fd >= 0 {
+		_ = unix.Close(o.fd) // nothing was written
+		o.fd = -1
+	}
+}
+
+// fetch calls f with what is at the source between two offsets, piece by piece, but for its holes. f.io is held.
+func (f *File) fetch(ctx context.Context, off, end int64, use func(p []byte, at int64) error) error {
+	for off < end {
+		o := f.origin
+		if o == nil {
+			o = &origin{rec: f.rec, block: f.m.block, fd: -1}
+		}
+		f.origin = nil
+		done, err := f.m.src.do(ctx, func(r *root) error { return o.read(r, off, end) }, o.close)
+		if done {
+			f.origin = o
+		}
+		if err != nil {
+			return err
+		}
+		if len(o.p) > 0 {
+			if err := use(o.p, o.at); err != nil {
+				return err
+			}
+		}
+		off = o.at + int64(len(o.p))
+	}
+	return nil
+}
+
+// read reads the first piece between two offsets, and nothing that was changed meanwhile. The piece is empty and at the end if there is none.
+func (o *origin) read(r *root, off, end int64) error {
+	err := o.tryRead(r, off, end)
+	if errors.Is(err, unix.ESTALE) { // a server that began anew may know it by another handle
+		o.close()
+		err = o.tryRead(r, off, end)
+	}
+	if err != nil {
+		return &SourceError{o.rec.Path, err}
+	}
+	return nil
+}
+
+func (o *origin) tryRead(r *root, off, end int64) error {
+	if err := o.open(r); err != nil {
+		return err
+	}
+	from, to, err := o.data(off, end)
+	if err != nil {
+		return err
+	}
+	if o.buf == nil {
+		o.buf = make([]byte, fetchBytes)
+	}
+	o.p, o.at = o.buf[:min(int64(len(o.buf)), to-from)], from
+	for n := 0; n < len(o.p); {
+		k, err := unix.Pread(o.fd, o.p[n:], from+int64(n))
+		if errors.Is(err, unix.EINTR) {
+			continue
+		}
+		if err != nil {
+			return fmt.Errorf("read at %d: %w", from+int64(n), err)
+		}
+		if k == 0 {
+			return fmt.Errorf("it ends at %d: %w", from+int64(n), ErrChanged)
+		}
+		n += k
+	}
+	return o.same()
+}
+
+// skipHole is where data begins at the source at or behind an offset, the file's limit if there is none. f.io is held.
+func (f *File) skipHole(ctx context.Context, off int64) (int64, error) {
+	o, end := f.origin, f.rec.Limit
+	f.origin = nil
+	done, err := f.m.src.do(ctx, func(r *root) error { return o.skip(r, off, end) }, o.close)
+	if err != nil {
+		if done {
+			f.origin = o
+		}
+		return off, err
+	}
+	f.origin = o
+	return o.at, nil
+}
+
+// skip finds where data begins, and is there with nothing read.
+func (o *origin) skip(r *root, off, end int64) error {
+	err := o.open(r)
+	if err == nil {
+		o.p = nil
+		o.at, _, err = o.data(off, end)
+	}
+	if err == nil {
+		err = o.same()
+	}
+	if err != nil {
+		return &SourceError{o.rec.Path, err}
+	}
+	return nil
+}
+
+// open opens the file. If the source was opened anew, so is the file.
+func (o *origin) open(r *root) error {
+	if o.root != r {
+		o.close()
+	}
+	if o.fd >= 0 {
+		return nil
+	}
+	fd, err := r.At(o.rec.Path, unix.O_RDONLY|unix.O_NOATIME|unix.O_NONBLOCK)
+	if errors.Is(err, unix.ENOENT) || errors.Is(err, unix.ENOTDIR) || errors.Is(err, unix.ELOOP) {
+		return fmt.Errorf("%w: %w", ErrChanged, err)
+	}
+	if err != nil {
+		return err
+	}
+	o.fd, o.root = fd, r
+	return o.same()
+}
+
+// same makes sure that the file is the one that was listed.
+func (o *origin) same() error {
+	s, err := tree.Stat(o.fd, "")
+	if err != nil {
+		return err
+	}
+	if s.Ino != o.rec.Ino || s.Size != o.rec.Size || !s.Mtime.Equal(o.rec.Mtime) || !s.Ctime.Equal(o.rec.Ctime) {
+		return ErrChanged
+	}
+	return nil
+}
+
+// data finds the first data between two offsets. It is told in whole blocks of the destination, at end both if there is none. A source that does not tell of holes
+// has data everywhere.
+func (o *origin) data(off, end int64) (from, to int64, err error) {
+	data, err := unix.Seek(o.fd, off, unix.SEEK_DATA)
+	switch {
+	case errors.Is(err, unix.EINVAL):
+		return off, end, nil
+	case errors.Is(err, unix.ENXIO) || err == nil && data >= end:
+		return end, end, nil
+	case err == nil:
+		var hole int64
+		if hole, err = unix.Seek(o.fd, data, unix.SEEK_HOLE); err == nil {
+			return max(off, data&^(o.block-1)), min(end, (hole+o.block-1)&^(o.block-1)), nil
+		}
+	}
+	return 0, 0, os.NewSyscallError("lseek", err)
+}

@@ -1,0 +1,78 @@
+package migration
+
+import (
+	"bytes"
+	"errors"
+	"os"
+	"path/filepath"
+	"testing"
+
+	"usui/host/need"
+)
+
+// TestAFileThatShrinksWhileItIsFetched never has zeros where its end was.
+func TestAFileThatShrinksWhileItIsFetched(t *testing.T) {
+	need.Root(t)
+	umask(t)
+	src, dst := t.TempDir(), t.TempDir()
+	content := pattern(2<<20, 1)
+	if err := os.WriteFile(filepath.Join(src, "file"), content, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	m := begin(t, src, dst)
+	f := use(t, m, handle(t, m, "file"))
+	defer f.Release()
+	shrunk := false
+	m.hook = func(step string) {
+		if step == "block fetched" && !shrunk {
+			shrunk = true
+			if err := os.Truncate(filepath.Join(src, "file"), 1<<20+1000); err != nil {
+				t.Error(err)
+			}
+		}
+	}
+	if err := f.Fill(t.Context()); !errors.Is(err, ErrChanged) {
+		t.Errorf("Fill = %v, want %v", err, ErrChanged)
+	}
+	had := 0
+	for off := int64(0); off < int64(len(content)); off += 4096 {
+		p := make([]byte, 4096)
+		n, err := f.Read(t.Context(), p, off)
+		switch {
+		case err == nil && bytes.Equal(p[:n], content[off:off+4096]):
+			had++
+		case !errors.Is(err, ErrChanged):
+			t.Fatalf("Read at %d = %d bytes, %v; want %v", off, n, err, ErrChanged)
+		}
+	}
+	if had*4096 != fetchBytes {
+		t.Errorf("%d bytes are had, want the %d that were fetched before", had*4096, fetchBytes)
+	}
+}
+
+// TestAFolderThatIsNotMountedIsNotEmpty has a file system in the source go away before it is listed.
+func TestAFolderThatIsNotMountedIsNotEmpty(t *testing.T) {
+	need.Root(t)
+	umask(t)
+	src, dst, inner := t.TempDir(), t.TempDir(), makeDisk(t, 8)
+	if err := errors.Join(os.WriteFile(filepath.Join(inner.at, "file"), []byte("content"), 0o644), os.Mkdir(filepath.Join(src, "inner"), 0o755)); err != nil {
+		t.Fatal(err)
+	}
+	inner.unmount(t)
+	inner.at = filepath.Join(src, "inner")
+	inner.mount(t)
+	m := begin(t, src, dst)
+	h := handle(t, m, "inner")
+	inner.unmount(t)
+	if err := m.List(t.Context(), h); !errors.Is(err, ErrChanged) {
+		t.Errorf("List of what is not mounted = %v, want %v", err, ErrChanged)
+	}
+	runUntilItFails(t, m, "inner", ErrChanged)
+	inner.mount(t)
+	if err := m.Run(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if got, err := os.ReadFile(filepath.Join(dst, "inner/file")); err != nil || string(got) != "content" {
+		t.Errorf("it has %q, %v", got, err)
+	}
+}
