@@ -47,7 +47,7 @@ usui fsmove resume DST goes on; clients have to open their files again. It takes
 	Setup: func(f *flag.FlagSet) cli.Run {
 		var o options
 		o.declare(f)
-		return o.start
+		return func(ctx context.Context, env *cli.Env, args []string) error { return o.start(ctx, env, args, false) }
 	},
 }
 
@@ -124,12 +124,12 @@ func (o *options) config(env *cli.Env, args []string) (cfg Config, err error) {
 }
 
 // start starts a process that does all, and is its keeper.
-func (o *options) start(ctx context.Context, env *cli.Env, args []string) error {
+func (o *options) start(ctx context.Context, env *cli.Env, args []string, goesOn bool) error {
 	cfg, err := o.config(env, args)
 	if err != nil {
 		return err
 	}
-	if err := cfg.Resolve(); err != nil { // for the worker, whose mount may hide what a path led to
+	if err := cfg.Resolve(goesOn); err != nil { // for the worker, whose mount may hide what a path led to
 		return err
 	}
 	self, err := os.Executable()
@@ -169,7 +169,7 @@ func (o *options) resume(ctx context.Context, env *cli.Env, args []string) error
 	if err != nil {
 		return err
 	}
-	return o.start(ctx, env, []string{source, args[0], mountPoint})
+	return o.start(ctx, env, []string{source, args[0], mountPoint}, true)
 }
 
 // reportEvery is how often a move tells how far it is.

@@ -19,6 +19,5 @@
 //
 // A client that has a file open when the mount is exchanged keeps the old way to it, with the kernel's cache of that: what others write to the file by the new one
 // it may not see. A process that is killed cuts its clients off until it is started again. What clients read by the kernel itself, of files that pass, does not slow down what is
-// fetched beside them. What cannot be moved keeps the mount where it is: clients go on. A destination that fills up while the journal is
-// written ends the process. An inode with as many names as a file system allows cannot be listed. Requests that wait for a source wait for ever.
+// fetched beside them. What cannot be moved keeps the mount where it is: clients go on.
 package fsmove

@@ -391,3 +391,34 @@ func TestAProcessThatIsKilledTooOftenIsGivenUp(t *testing.T) {
 		t.Errorf("Run = %d, %v; want an error", status, err)
 	}
 }
+
+// TestAMoveEndsWithoutSomethingOnlyIfThatIsWanted has a name at the top that is a file system's own.
+func TestAMoveEndsWithoutSomethingOnlyIfThatIsWanted(t *testing.T) {
+	src, dst, at := paths(t)
+	want := sow(t, src, 20, 20_000)
+	if err := errors.Join(os.Mkdir(filepath.Join(src, "lost+found"), 0o755), os.WriteFile(filepath.Join(src, "lost+found/found"), nil, 0o644)); err != nil {
+		t.Fatal(err)
+	}
+	v := startKept(t, src, dst, at)
+	c, _ := v.ask(t)
+	if err := c.Finish(t.Context(), control.Consent{Verify: control.None}); err == nil || !strings.Contains(err.Error(), "lost+found") {
+		t.Errorf("Finish = %v, want it to name what was skipped", err)
+	}
+	look(t, at, want)
+	if !isFUSE(t, at) {
+		t.Error("the move ended without something")
+	}
+	if _, s := v.ask(t); len(s.Skipped) != 1 || s.Skipped[0].Path != "lost+found" {
+		t.Errorf("skipped: %+v, want lost+found", s.Skipped)
+	}
+	if err := c.Finish(t.Context(), control.Consent{Verify: control.None, Skipped: true}); err != nil {
+		t.Fatal(err)
+	}
+	if err := <-v.ended; err != nil {
+		t.Errorf("the keeper: %v", err)
+	}
+	if isFUSE(t, at) {
+		t.Error("the move did not end without something")
+	}
+	look(t, at, want)
+}

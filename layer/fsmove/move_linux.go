@@ -60,7 +60,7 @@ var ErrUnmounted = errors.New("the mount was taken away before everything had ar
 // New begins a move or goes on with one, and mounts it. The process's umask is 0 from then on: what clients make has the permissions that they say.
 func New(cfg Config) (_ *Move, err error) {
 	if cfg.Seat == nil {
-		if err := cfg.Resolve(); err != nil {
+		if err := cfg.Resolve(false); err != nil {
 			return nil, err
 		}
 		if cfg.Seat, err = keeper.New(cfg.Source, cfg.Destination); err != nil {
@@ -81,9 +81,14 @@ func New(cfg Config) (_ *Move, err error) {
 	return v, nil
 }
 
-// Resolve makes paths absolute and free of links, so that they mean the same for ever. A mount that a process left which nobody kept is taken away.
-func (c *Config) Resolve() (err error) {
-	for _, path := range []*string{&c.Source, &c.Destination, &c.MountPoint} {
+// Resolve makes paths absolute and free of links, so that they mean the same for ever. A mount that a process left which nobody kept is taken away. The source's path is not looked at if
+// it is that of a move which goes on: the source may be away.
+func (c *Config) Resolve(goesOn bool) (err error) {
+	paths := []*string{&c.Destination, &c.MountPoint}
+	if !goesOn {
+		paths = append(paths, &c.Source)
+	}
+	for _, path := range paths {
 		if err := front.TakeAway(*path, c.Logger); err != nil {
 			return err
 		}

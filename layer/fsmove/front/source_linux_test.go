@@ -11,6 +11,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -98,9 +99,21 @@ func (s *server) stop(t *testing.T) {
 	}
 }
 
-func (s *server) signal(t *testing.T, sig os.Signal) {
+// hang has the server answer nothing any more, until goOn.
+func (s *server) hang(t *testing.T) {
 	t.Helper()
-	if err := s.Process.Signal(sig); err != nil {
+	if err := s.Process.Signal(unix.SIGSTOP); err != nil {
+		t.Fatal(err)
+	}
+	var status unix.WaitStatus
+	if _, err := unix.Wait4(s.Process.Pid, &status, unix.WUNTRACED, nil); err != nil || !status.Stopped() { // the last of its threads has stopped
+		t.Fatalf("the server is to be stopped: %v, %#x", err, status)
+	}
+}
+
+func (s *server) goOn(t *testing.T) {
+	t.Helper()
+	if err := s.Process.Signal(unix.SIGCONT); err != nil {
 		t.Fatal(err)
 	}
 }
@@ -237,11 +250,52 @@ func TestASourceThatIsAwayIsWaitedFor(t *testing.T) {
 	}
 }
 
+// TestASourceThatComesAndGoes has a server crash again and again while everything is read and moved.
+func TestASourceThatComesAndGoes(t *testing.T) {
+	dir := t.TempDir()
+	want := map[string][]byte{}
+	for i := range 60 {
+		name := fmt.Sprintf("d%d/f%d", i%4, i)
+		want[name] = content(i*20_000+1, byte(i))
+		if err := errors.Join(os.MkdirAll(filepath.Join(dir, filepath.Dir(name)), 0o755), os.WriteFile(filepath.Join(dir, name), want[name], 0o644)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	s := serve(t, dir)
+	m, dst := awayFrom(t, s, 0)
+	for range 6 {
+		ctx, stop := context.WithCancel(t.Context())
+		var all sync.WaitGroup
+		all.Go(func() { // until stop, or until everything has arrived
+			if err := m.Run(ctx); err != nil && !errors.Is(err, context.Canceled) {
+				t.Error(err)
+			}
+		})
+		for tick := time.NewTicker(time.Millisecond); m.Stats().Calls == 0 && m.Stats().Away.IsZero() && m.Stats().FilesFilled < 60; <-tick.C {
+		}
+		s.stop(t)
+		stop()
+		all.Wait()
+		s.start(t)
+	}
+	if err := m.Run(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	for name, p := range want {
+		if got, err := os.ReadFile(filepath.Join(dst, name)); err != nil || !bytes.Equal(got, p) {
+			t.Errorf("%s has %d bytes, %v; want %d", name, len(got), err, len(p))
+		}
+	}
+	for loss, err := range m.Skipped() {
+		t.Errorf("left out: %q, %v", loss, err)
+	}
+}
+
 // TestWhoWaitsTooLongGetsAnError has a server that is dead, and one that hangs.
 func TestWhoWaitsTooLongGetsAnError(t *testing.T) {
 	for what, cut := range map[string]func(*server, *testing.T){
 		"dead":  (*server).crash,
-		"hangs": func(s *server, t *testing.T) { s.signal(t, unix.SIGSTOP) },
+		"hangs": (*server).hang,
 	} {
 		t.Run(what, func(t *testing.T) {
 			dir := t.TempDir()
@@ -265,7 +319,7 @@ func TestWhoWaitsTooLongGetsAnError(t *testing.T) {
 				t.Errorf("what was fetched before the source went: %v", err)
 			}
 			if what == "hangs" {
-				s.signal(t, unix.SIGCONT)
+				s.goOn(t)
 			} else {
 				s.stop(t)
 				s.start(t)
@@ -288,7 +342,7 @@ func TestACallThatHangsIsLeft(t *testing.T) {
 	s := serve(t, dir)
 	m, _ := awayFrom(t, s, 0)
 	f := entry(t, m, "file")
-	s.signal(t, unix.SIGSTOP)
+	s.hang(t)
 	ctx, stop := context.WithCancel(t.Context())
 	first := reading(ctx, f, 0, data[:1000])
 	stop()
@@ -296,7 +350,7 @@ func TestACallThatHangsIsLeft(t *testing.T) {
 		t.Errorf("Read that is interrupted = %v, want %v", err, context.Canceled)
 	}
 	second := reading(t.Context(), f, 0, data)
-	s.signal(t, unix.SIGCONT)
+	s.goOn(t)
 	if err := <-second; err != nil {
 		t.Errorf("when the source is back: %v", err)
 	}
@@ -313,7 +367,7 @@ func TestAClientThatIsKilledIsGone(t *testing.T) {
 	if _, err := os.Stat(filepath.Join(v.at, "file")); err != nil {
 		t.Fatal(err)
 	}
-	s.signal(t, unix.SIGSTOP)
+	s.hang(t)
 	client := exec.Command("cat", filepath.Join(v.at, "file"))
 	if err := client.Start(); err != nil {
 		t.Fatal(err)
@@ -324,11 +378,16 @@ func TestAClientThatIsKilledIsGone(t *testing.T) {
 		t.Fatal(err)
 	}
 	client.Wait() // says that it was killed
-	s.signal(t, unix.SIGCONT)
+	s.goOn(t)
 }
 
-// TestAProcessMayBeStartedWithoutItsSource has what was copied before.
+// TestAProcessMayBeStartedWithoutItsSource has what was copied before, with a source that is not mounted, and one that hangs.
 func TestAProcessMayBeStartedWithoutItsSource(t *testing.T) {
+	t.Run("not mounted", func(t *testing.T) { startedWithout(t, (*server).stop, (*server).start) })
+	t.Run("hangs", func(t *testing.T) { startedWithout(t, (*server).hang, (*server).goOn) })
+}
+
+func startedWithout(t *testing.T, cut, mend func(*server, *testing.T)) {
 	dir := t.TempDir()
 	data := content(2<<20, 1)
 	if err := os.WriteFile(filepath.Join(dir, "file"), data, 0o644); err != nil {
@@ -343,20 +402,20 @@ func TestAProcessMayBeStartedWithoutItsSource(t *testing.T) {
 	if err := m.Close(); err != nil {
 		t.Fatal(err)
 	}
-	s.stop(t)
-	m, err := migration.New(migration.Config{Source: s.at, Destination: dst, Logger: slog.New(slog.NewTextHandler(t.Output(), nil))})
+	cut(s, t)
+	m, err := migration.New(migration.Config{Source: s.at, Destination: dst, Timeout: 100 * time.Millisecond, Logger: slog.New(slog.NewTextHandler(t.Output(), nil))})
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer m.Close() // nothing depends on it
 	if m.Stats().Away.IsZero() {
-		t.Error("an empty directory is taken for the source")
+		t.Error("what does not answer, or is empty, is taken for the source")
 	}
 	f = entry(t, m, "file")
 	if err := <-reading(t.Context(), f, 0, data[:1000]); err != nil {
 		t.Errorf("what was fetched before: %v", err)
 	}
-	s.start(t)
+	mend(s, t)
 	if err := m.Run(t.Context()); err != nil {
 		t.Fatal(err)
 	}

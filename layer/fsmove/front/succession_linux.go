@@ -48,6 +48,8 @@ func (o *opened) record(fh uint64) live.Record {
 
 // restore goes on where a process before this one was: with the nodes that the kernel knows, and what it has open.
 func (s *fileSystem) restore() error {
+	// No number of an open file is ever used again: the kernel may send again that it is closed.
+	s.lastOpen = s.seat.Table.Users().Add(1) << 40
 	var files []*opened
 	for slot, r := range s.seat.Table.All() {
 		switch r.Kind {
@@ -59,7 +61,6 @@ func (s *fileSystem) restore() error {
 			}
 			o := &opened{fd: -1, fh: r.Key, slot: slot, id: binary.NativeEndian.Uint64(r.Data), flags: int(binary.NativeEndian.Uint64(r.Data[8:])), asked: binary.NativeEndian.Uint64(r.Data[16:])}
 			s.opened[o.fh], s.asked[o.asked] = o, o.fh
-			s.lastOpen = max(s.lastOpen, o.fh)
 			files = append(files, o)
 		}
 	}

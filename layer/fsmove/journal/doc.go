@@ -11,6 +11,8 @@
 //
 // Which parts of a file have been fetched is not here: the file itself tells by its holes.
 //
+// Beside it are files that keep room back, for Pebble ends the process when it cannot write. On a full disk they are given up one by one, then a change waits; they are made again when there is room.
+//
 // # Invariants
 //
 //   - A change that [Journal.Apply] was given is there as a whole or not at all.
@@ -19,5 +21,6 @@
 //
 // # Limits
 //
-// One process at a time. A record of a file is some 100 bytes and its path.
+// A change that waits for room cannot be interrupted, and Open and Close wait likewise. A disk that has no room for what was written, and says so only when that is synced, ends the process; ext4 and xfs do
+// not. One process at a time. A record of a file is some 100 bytes and its path.
 package journal

@@ -97,6 +97,7 @@ func (r *room) short() bool {
 	if err := r.fill(); err != nil {
 		return true // there is less room than it seemed
 	}
+	r.waits = false
 	r.logger.Info("there is room again")
 	return false
 }

@@ -11,12 +11,13 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// The memory begins with its head, which takes the place of some slots: a word that says what it is, a word of state, a word of work, the number of bytes of a text, and the text.
+// The memory begins with its head, which takes the place of some slots: a word that says what it is, a word of state, a word of work, a word of users, the number of bytes of a text, and the text.
 const (
 	magic      = 0x31_65_76_69_6c_75_73_75 // "usulive1", from its end
 	stateAt    = 8
 	workAt     = 16
-	textAt     = 24
+	usersAt    = 24
+	textAt     = 32
 	headBytes  = 4096
 	chunkBytes = 1 << 20 // is mapped at a time
 )
@@ -153,6 +154,9 @@ func (t *Table) State() *atomic.Uint64 { return word(t.head(), stateAt) }
 
 // Work is a number that its user counts; at first it is 0.
 func (t *Table) Work() *atomic.Uint64 { return word(t.head(), workAt) }
+
+// Users is a number that its user counts; at first it is 0.
+func (t *Table) Users() *atomic.Uint64 { return word(t.head(), usersAt) }
 
 func (t *Table) head() []byte {
 	t.mu.Lock()

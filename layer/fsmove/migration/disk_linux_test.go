@@ -5,6 +5,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"golang.org/x/sys/unix"
@@ -42,10 +43,32 @@ func makeDisk(t *testing.T, megabytes int64, options ...string) *disk {
 	return d
 }
 
+// attach gives it one more block device, which is another than the one that it is mounted from, until the test ends.
+func (d *disk) attach(t *testing.T) (device string) {
+	t.Helper()
+	losetup := need.Tool(t, "losetup", "mount")
+	out, err := exec.Command(losetup, "--find", "--show", d.file).CombinedOutput()
+	if err != nil {
+		t.Fatalf("%v: %s", err, out)
+	}
+	device = strings.TrimSpace(string(out))
+	t.Cleanup(func() {
+		if out, err := exec.Command(losetup, "--detach", device).CombinedOutput(); err != nil {
+			t.Errorf("%v: %s", err, out)
+		}
+	})
+	return device
+}
+
 // mount mounts it, until the test ends. What is written reaches the disk only when somebody syncs it, and not by time.
 func (d *disk) mount(t *testing.T) {
 	t.Helper()
-	if out, err := exec.Command("mount", "-o", "loop,commit=600", d.file, d.at).CombinedOutput(); err != nil {
+	d.mountFrom(t, d.file, "loop,commit=600")
+}
+
+func (d *disk) mountFrom(t *testing.T, what, options string) {
+	t.Helper()
+	if out, err := exec.Command("mount", "-o", options, what, d.at).CombinedOutput(); err != nil {
 		t.Fatalf("%v: %s", err, out)
 	}
 	t.Cleanup(func() {

@@ -18,6 +18,10 @@
 //
 // A source is never written, and nobody else may write it: what has changed since it was listed is an error, and never mixed with what was fetched before.
 //
+// A source may go away as a whole, as a server does: a call ends with an error of those that file servers give, and its root does not answer either. Then it is looked for by its path, and known
+// by what its root was; who needs it waits. A call that does not return at all can be left by who made it. What is wrong with one entry is that entry's error, or, if it is the destination that
+// refuses it or one of its attributes, is left out and remembered ([Migration.Skipped]).
+//
 // What Run does beside clients asks package pace before each piece of at most 256 KiB, and holds no lock between two: a client waits for one piece at most, and for no sync of
 // content. Before each piece comes what clients are at: first the rest of files that they use in part, then subfolders of where they looked.
 //
@@ -28,13 +32,19 @@
 //   - What was cut off is never fetched again ([journal.File.Limit]), also when a crash came in the middle of the cut.
 //   - Filling a file does not change its times.
 //   - Names that a listing made are durable before its folder counts as listed. One that a crash cut short is begun again: nobody has seen it.
-//   - An inode with several names at the source has them at the destination, whatever was done to the first before the last was listed.
+//   - An inode with several names at the source has them at the destination, whatever was done to the first before the last was listed. No inode has the name of another.
+//   - What is left out is in the journal before anybody can miss it.
+//   - Nobody waits for a source that is away with a lock that others need.
 //
 // # Locks
 //
-// gate comes before all others, and is held exclusively only by Finish. A File's lock is taken before the Migration's, and linking before both. Folders are listed one at a time for each handle.
+// gate comes before all others, and is held exclusively only by Finish. A File's io is taken before its mu, that before the Migration's, and linking before all of them. Folders are listed one at a
+// time for each handle. A source's mu is taken last.
 //
 // # Limits
 //
-// The destination needs handles and tells of holes ([New] tries both). A source that is itself several file systems is followed across their mounts.
+// The destination needs handles and tells of holes ([New] tries both). A source that is itself several file systems is followed across their mounts; if one
+// of them alone is away, what is in it is an error, and is not waited for. An error of one file, such as a disk's, is the client's after a minute, while the root answers; until then it is tried again. A file whose call to the source hangs waits
+// as a whole until Config.Timeout, or its client's interrupt; each such call holds a thread, 64 at most. A file system that numbers its root's inode or its times anew with each mount, and has no
+// number of its own, is not known again. What a listing leaves out stays out, if the cause goes later, too.
 package migration

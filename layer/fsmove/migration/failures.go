@@ -33,7 +33,14 @@ func (m *Migration) Failures() []Failure {
 	return all
 }
 
-// tried says what came of a try. That ctx has ended is no failure.
+// succeeded says that something has come, by whomever.
+func (m *Migration) succeeded(h tree.Handle) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	delete(m.failures, h)
+}
+
+// tried says what came of a try. That ctx has ended is no failure. One too many to be remembered is not told of.
 func (m *Migration) tried(ctx context.Context, h tree.Handle, err error, path func() string) {
 	m.mu.Lock()
 	f := m.failures[h]
@@ -53,14 +60,12 @@ func (m *Migration) tried(ctx context.Context, h tree.Handle, err error, path fu
 	if err != nil {
 		m.step("failed")
 	}
-	if known || err == nil || ctx.Err() != nil {
+	if known || err == nil || f == nil {
 		return
 	}
 	at := path() // reads the journal, perhaps
 	m.logger.Error("could not be moved, and is tried again", "path", at, "err", err)
-	if f != nil {
-		m.mu.Lock()
-		f.Path = at
-		m.mu.Unlock()
-	}
+	m.mu.Lock()
+	f.Path = at
+	m.mu.Unlock()
 }

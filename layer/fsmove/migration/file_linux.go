@@ -19,7 +19,12 @@ type SourceError struct {
 	Err  error
 }
 
-func (e *SourceError) Error() string { return fmt.Sprintf("%q of the source: %v", e.Path, e.Err) }
+func (e *SourceError) Error() string {
+	if e.Path == "" { // it is about all of it
+		return e.Err.Error()
+	}
+	return fmt.Sprintf("%q of the source: %v", e.Path, e.Err)
+}
 
 func (e *SourceError) Unwrap() error { return e.Err }
 
@@ -237,47 +242,6 @@ func (f *File) write(ctx context.Context, p []byte, off int64) (int, error) {
 	return n, err
 }
 
-// Truncate gives the file another size. What it cuts off is never fetched.
-func (f *File) Truncate(ctx context.Context, size int64) error {
-	if err := f.io.take(ctx); err != nil {
-		return err
-	}
-	defer f.io.give()
-	if err := f.open(); err != nil {
-		return err
-	}
-	rec := f.rec
-	if rec.Written = true; f.recorded && !f.rec.Written && size >= rec.Limit {
-		if err := f.record(rec); err != nil {
-			return err
-		}
-	}
-	if !f.recorded || size >= rec.Limit {
-		return os.NewSyscallError("ftruncate", unix.Ftruncate(f.dst, size))
-	}
-	rec.Limit, rec.Cut = size, true
-	if err := f.record(rec); err != nil {
-		return err
-	}
-	f.m.step("cut recorded")
-	return f.finishCut()
-}
-
-// finishCut does what the record says was begun. f.io is held.
-func (f *File) finishCut() error {
-	if err := unix.Ftruncate(f.dst, f.rec.Limit); err != nil {
-		return os.NewSyscallError("ftruncate", err)
-	}
-	f.m.step("cut")
-	if err := unix.Fsync(f.dst); err != nil { // the journal is another file: its sync says nothing of this one
-		return os.NewSyscallError("fsync", err)
-	}
-	f.m.step("cut durable")
-	rec := f.rec
-	rec.Cut = false
-	return f.record(rec)
-}
-
 // path is where it is at the source.
 func (f *File) path() string {
 	f.mu.Lock()
@@ -310,57 +274,4 @@ func (f *File) Full() bool {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	return f.full
-}
-
-// finishCuts finishes what a crash interrupted.
-func (m *Migration) finishCuts() error {
-	for rec, err := range m.journal.FileRecords() {
-		if err == nil && rec.Cut {
-			err = m.finishCutOf(rec.Handle)
-		}
-		if err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-// countWaiting counts what is still to come.
-func (m *Migration) countWaiting() error {
-	var w Waiting
-	for _, err := range m.journal.Folders() {
-		if err != nil {
-			return err
-		}
-		w.Folders++
-	}
-	for rec, err := range m.journal.FileRecords() {
-		if err != nil {
-			return err
-		}
-		w.add(Waiting{Files: 1, Bytes: uint64(rec.Size)})
-	}
-	m.count(func(s *Stats) { s.Waiting = w })
-	return nil
-}
-
-func (m *Migration) finishCutOf(h tree.Handle) error {
-	f, err := m.Use(h)
-	if err != nil || f == nil {
-		return err
-	}
-	defer f.Release()
-	if err := f.io.take(context.Background()); err != nil {
-		return err
-	}
-	defer f.io.give()
-	if !f.rec.Cut {
-		return nil
-	}
-	if err := f.open(); errors.Is(err, tree.ErrGone) {
-		return m.forget(nil, []tree.Handle{h})
-	} else if err != nil {
-		return err
-	}
-	return f.finishCut()
 }

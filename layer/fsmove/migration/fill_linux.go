@@ -97,30 +97,29 @@ func writeAll(fd int, p []byte, off int64) error {
 
 // Fill has all of the file at the destination. It is durable once the migration has settled it. Others use the file between two pieces.
 func (f *File) Fill(ctx context.Context) error {
-	for off := int64(0); !f.Full(); {
+	for off := int64(0); ; off += fetchBytes {
+		if err := f.insist(ctx, func() (err error) {
+			off, err = f.findPiece(ctx, off)
+			return err
+		}); err != nil || f.Full() {
+			return err
+		}
 		if err := f.m.ask(ctx, min(fetchBytes, f.Size()-off)); err != nil {
 			return err
 		}
-		if err := f.insist(ctx, func() (err error) {
-			off, err = f.fillFrom(ctx, off)
-			return err
-		}); err != nil {
+		if err := f.insist(ctx, func() error { return f.ready(ctx, off, off+fetchBytes) }); err != nil {
 			return err
 		}
 	}
-	return nil
 }
 
-// fillFrom fills a piece, and says where the next one is. After the last nothing is missing: holes do not come back while a file has a record. f.io is held.
-func (f *File) fillFrom(ctx context.Context, off int64) (next int64, err error) {
+// findPiece is the first piece from an offset on that has something to fetch. If there is none, nothing is missing: holes do not come back while a file has a record. f.io is held.
+func (f *File) findPiece(ctx context.Context, off int64) (next int64, err error) {
 	if f.full || !f.recorded {
 		f.change(func() { f.full = true })
 		return off, nil
 	}
-	if err := f.ready(ctx, off, off+fetchBytes); err != nil {
-		return off, err
-	}
-	if next, err = f.nextPiece(ctx, off+fetchBytes); err != nil {
+	if next, err = f.nextPiece(ctx, off); err != nil {
 		return off, err
 	}
 	if next < f.rec.Limit {
@@ -147,8 +146,11 @@ func (f *File) nextPiece(ctx context.Context, off int64) (int64, error) {
 	if err != nil {
 		return off, os.NewSyscallError("lseek", err)
 	}
+	if missing >= f.rec.Limit {
+		return missing, nil
+	}
 	off = max(off, missing&^(fetchBytes-1))
-	if o := f.origin; off >= f.rec.Limit || o == nil || len(o.p) > 0 { // there was data to the end of the piece
+	if o := f.origin; o == nil || len(o.p) > 0 { // there was data to the end of the piece
 		return off, nil
 	}
 	data, err := f.skipHole(ctx, off)
@@ -243,11 +245,9 @@ func (m *Migration) forget(files []*File, gone []tree.Handle) error {
 		}
 	}
 	m.step("forgotten")
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	m.stats.Waiting.add(Waiting{Files: -less.Files, Bytes: -less.Bytes})
+	m.count(func(s *Stats) { s.Waiting.add(Waiting{Files: -less.Files, Bytes: -less.Bytes}) })
 	for _, f := range files {
-		delete(m.failures, f.handle)
+		m.succeeded(f.handle)
 	}
 	return nil
 }

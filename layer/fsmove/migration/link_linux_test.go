@@ -53,9 +53,8 @@ func linked(t *testing.T, dir string, content []byte) {
 func TestNamesAreMetThoughTheSourceIsMountedAnew(t *testing.T) {
 	need.Root(t)
 	umask(t)
-	src, other := makeDisk(t, 8), makeDisk(t, 8)
+	src := makeDisk(t, 8)
 	linked(t, src.at, []byte("content"))
-	other.unmount(t)
 	before, err := tree.Stat(unix.AT_FDCWD, src.at)
 	if err != nil {
 		t.Fatal(err)
@@ -66,9 +65,9 @@ func TestNamesAreMetThoughTheSourceIsMountedAnew(t *testing.T) {
 	if err := m.Close(); err != nil {
 		t.Fatal(err)
 	}
+	device := src.attach(t)
 	src.unmount(t)
-	other.mount(t) // has the device that the source had
-	src.mount(t)
+	src.mountFrom(t, device, "ro")
 	after, err := tree.Stat(unix.AT_FDCWD, src.at)
 	if err != nil || after.Dev == before.Dev {
 		t.Fatalf("the source is on device %v again, %v", after.Dev, err)

@@ -109,6 +109,7 @@ func (m *Migration) list(ctx context.Context, h tree.Handle) error {
 	} else {
 		m.hot.addFolders(w.folders)
 	}
+	m.succeeded(h)
 	return w.forgetLinks()
 }
 
@@ -165,27 +166,28 @@ func (w *maker) make(ctx context.Context) error {
 }
 
 func (w *maker) all(ctx context.Context) error {
+	ctx, stop := context.WithCancel(ctx)
+	defer stop()
+	next := w.read(ctx)
 	for {
-		src := w.src
-		done, err := w.m.src.do(ctx, src.next, src.close)
-		if err != nil {
-			if done {
-				src.close()
+		r := <-next
+		if r.err != nil || len(r.batch) == 0 {
+			w.left(r)
+			if r.err != nil {
+				return r.err
 			}
-			return err
-		}
-		if len(src.batch) == 0 {
 			break
 		}
-		for i := range src.batch {
-			if err := w.entry(ctx, &src.batch[i]); err != nil {
-				src.close()
+		next = w.read(ctx) // while these are made
+		for i := range r.batch {
+			if err := w.entry(ctx, &r.batch[i]); err != nil {
+				stop()
+				w.left(<-next)
 				return err
 			}
 		}
 		w.m.step("entries")
 	}
-	w.src.close()
 	for i, l := range w.met {
 		if l.Left == 0 {
 			w.complete = append(w.complete, i)
@@ -195,6 +197,33 @@ func (w *maker) all(ctx context.Context) error {
 		}
 	}
 	return nil
+}
+
+// reading is what came of a call for more entries.
+type reading struct {
+	done  bool // it has returned
+	err   error
+	batch []found
+}
+
+// read asks for more entries.
+func (w *maker) read(ctx context.Context) <-chan reading {
+	c := make(chan reading, 1)
+	go func() { // until they are there, or ctx ends
+		r := reading{}
+		if r.done, r.err = w.m.src.do(ctx, w.src.next, w.src.close); r.err == nil {
+			r.batch = w.src.batch
+		}
+		c <- r
+	}()
+	return c
+}
+
+// left ends the use of the source's folder after the last call. One that has not returned ends it itself.
+func (w *maker) left(r reading) {
+	if r.done {
+		w.src.close()
+	}
 }
 
 // entry makes an entry. What cannot be had of it alone is in the report.

@@ -5,9 +5,15 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"slices"
+	"strings"
 	"testing"
 
 	"golang.org/x/sys/unix"
+
+	"usui/host/need"
+	"usui/layer/fsmove/journal"
+	"usui/layer/fsmove/tree"
 )
 
 // TestWhatTheDestinationRefusesIsReported has one that takes smaller files and attributes than the source.
@@ -41,6 +47,9 @@ func TestWhatTheDestinationRefusesIsReported(t *testing.T) {
 	if len(lost) != len(want) {
 		t.Errorf("left out: %q, want %q", lost, want)
 	}
+	if err := m.Complete(); !errors.Is(err, ErrLeftOut) || !strings.Contains(err.Error(), "4 things") {
+		t.Errorf("Complete = %v, want %v, with how many", err, ErrLeftOut)
+	}
 	for _, name := range []string{"folder/ordinary", "folder/attribute"} {
 		if got, err := os.ReadFile(filepath.Join(dst.at, name)); err != nil || string(got) != "content" {
 			t.Errorf("%s has %q, %v", name, got, err)
@@ -55,5 +64,38 @@ func TestWhatTheDestinationRefusesIsReported(t *testing.T) {
 	}
 	if err := m.Finish(); err != nil {
 		t.Error(err)
+	}
+}
+
+// TestANameThatIsTooLongIsLeftOut has names as no file system here can have, of a file and of one more name.
+func TestANameThatIsTooLongIsLeftOut(t *testing.T) {
+	need.Root(t)
+	umask(t)
+	m := begin(t, t.TempDir(), t.TempDir())
+	w := &maker{m: m, src: &folder{fd: -1}, dst: m.dst.Fd(), change: m.journal.Change(), met: map[journal.Inode]*journal.Link{}}
+	long := strings.Repeat("n", 300)
+	meta := tree.Meta{Mode: unix.S_IFREG | 0o644, Links: 1, Ino: 7}
+	several := tree.Meta{Mode: unix.S_IFREG | 0o644, Links: 2, Ino: 8}
+	unknown := tree.Meta{Mode: 0o170000, Links: 1}
+	for _, e := range []found{{name: "good", meta: meta}, {name: long, meta: meta}, {name: "several", ino: 8, meta: several}, {name: long + "too", ino: 8, meta: several}, {name: "unknown", meta: unknown}} {
+		e.path = e.name
+		if err := w.entry(t.Context(), &e); err != nil {
+			t.Fatal(err)
+		}
+	}
+	w.unlock()
+	if err := w.change.Apply(); err != nil {
+		t.Fatal(err)
+	}
+	var left []string
+	for _, l := range skipped(t, m) {
+		left = append(left, l.Path)
+	}
+	if want := []string{long, long + "too", "unknown"}; !slices.Equal(left, want) {
+		t.Errorf("left out: %q, want %q", left, want)
+	}
+	all, err := os.ReadDir(m.dst.Path())
+	if err != nil || len(all) != 3 { // with the StateFolder
+		t.Errorf("there are %v, %v", all, err)
 	}
 }

@@ -22,7 +22,8 @@ const (
 // is that of ctx, or that the journal cannot be read or written.
 func (m *Migration) Run(ctx context.Context) error {
 	ctx = context.WithValue(ctx, backgroundKey{}, inTurn)
-	for pause := firstPause; ; {
+	ctx = context.WithValue(ctx, atOnce{}, true)
+	for next := firstPause; ; {
 		more, did, err := m.pass(ctx)
 		if err := cmp.Or(context.Cause(ctx), err); err != nil {
 			return err
@@ -31,16 +32,14 @@ func (m *Migration) Run(ctx context.Context) error {
 			return nil
 		}
 		if did {
-			pause = firstPause
+			next = firstPause
 			continue
 		}
 		m.step("pause")
-		select {
-		case <-ctx.Done():
-			return context.Cause(ctx)
-		case <-time.After(pause):
+		if err := pause(ctx, next); err != nil {
+			return err
 		}
-		pause = min(2*pause, lastPause)
+		next = min(2*next, lastPause)
 	}
 }
 

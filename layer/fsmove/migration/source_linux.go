@@ -1,16 +1,13 @@
 package migration
 
 import (
+	"cmp"
 	"context"
 	"errors"
-	"fmt"
 	"log/slog"
-	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
-
-	"golang.org/x/sys/unix"
 
 	"usui/layer/fsmove/journal"
 	"usui/layer/fsmove/tree"
@@ -36,6 +33,7 @@ type source struct {
 	fd      int // is opened anew instead of the path, which leads elsewhere by now; 0 if it does not
 	known   journal.Root
 	timeout time.Duration // 0 for none
+	patient time.Duration // how long an error of one file counts as one of the source
 	logger  *slog.Logger
 	slots   chan struct{} // one for each call that the kernel has
 	ended   chan struct{} // closed by close
@@ -55,72 +53,32 @@ type root struct {
 	users int // guarded by source.mu; one is that of source.root
 }
 
-// openSource opens a source. If it is to be known, and is not there, it counts as away.
+// startPatience is how long a process that goes on waits for the source before it does without, if a call to that does not return.
+const startPatience = 5 * time.Second
+
+// openSource opens a source. If it is to be known, and is not there, or does not answer, it counts as away.
 func openSource(cfg Config, known *journal.Root) (*source, error) {
-	s := &source{path: cfg.Source, fd: cfg.SourceFd, timeout: cfg.Timeout, logger: cfg.Logger, slots: make(chan struct{}, maxCalls), ended: make(chan struct{})}
-	if known != nil {
-		s.known = *known
-	}
-	r, now, err := s.open()
-	switch {
-	case err == nil && known == nil:
-		s.known = now
-	case err == nil:
-		err = s.isKnown(now)
-	}
-	if err == nil {
-		s.root = &root{r, 1}
-		return s, nil
-	}
-	if r != nil {
-		err = errors.Join(err, r.Close())
+	s := &source{path: cfg.Source, fd: cfg.SourceFd, timeout: cfg.Timeout, patient: patience, logger: cfg.Logger, slots: make(chan struct{}, maxCalls), ended: make(chan struct{})}
+	if s.timeout > 0 {
+		s.patient = min(s.patient, s.timeout)
 	}
 	if known == nil {
-		return nil, err
+		r, now, err := s.open()
+		if err != nil {
+			return nil, err
+		}
+		s.root, s.known = &root{r, 1}, now
+		return s, nil
 	}
-	s.lost(nil, time.Now(), err)
+	s.known, s.away, s.back = *known, time.Now(), make(chan struct{})
+	tried := make(chan struct{})
+	go s.look(0, tried) // until it is there, or close
+	select {
+	case <-tried:
+	case <-time.After(min(startPatience, cmp.Or(s.timeout, startPatience))):
+		s.logger.Error("the source does not answer: who needs it waits", "path", s.path)
+	}
 	return s, nil
-}
-
-// open opens the source's root and says what it can be known by.
-func (s *source) open() (*tree.Root, journal.Root, error) {
-	r, err := s.openRoot()
-	if err != nil {
-		return nil, journal.Root{}, err
-	}
-	var fs unix.Statfs_t
-	m, err := tree.Stat(r.Fd(), "")
-	if err == nil {
-		err = unix.Fstatfs(r.Fd(), &fs)
-	}
-	if err != nil {
-		return nil, journal.Root{}, errors.Join(err, r.Close())
-	}
-	return r, journal.Root{FS: uint64(uint32(fs.Fsid.Val[0])) | uint64(uint32(fs.Fsid.Val[1]))<<32, Ino: m.Ino, Mtime: m.Mtime, Ctime: m.Ctime}, nil
-}
-
-func (s *source) openRoot() (*tree.Root, error) {
-	if s.fd != 0 {
-		return tree.From(s.fd, s.path)
-	}
-	return tree.Open(s.path)
-}
-
-// isKnown says nil if a root is the source's, and not that of what is there when the source is not mounted. Some file systems have another number after each mount, and some none.
-func (s *source) isKnown(now journal.Root) error {
-	if now.Ino == s.known.Ino && (now.FS != 0 && now.FS == s.known.FS || now.Mtime.Equal(s.known.Mtime) && now.Ctime.Equal(s.known.Ctime)) {
-		return nil
-	}
-	return fmt.Errorf("%s is not the directory that the migration began with: is it mounted?", s.path)
-}
-
-// isDead says that an error may be one of a file system that is away.
-func isDead(err error) bool {
-	var errno unix.Errno
-	return errors.As(err, &errno) && slices.Contains([]unix.Errno{
-		unix.ENOTCONN, unix.ESTALE, unix.EIO, unix.ETIMEDOUT, unix.EHOSTDOWN, unix.EHOSTUNREACH, unix.ENETDOWN, unix.ENETUNREACH, unix.ECONNRESET, unix.ECONNABORTED,
-		unix.ECONNREFUSED, unix.ENOLINK, unix.ENODEV, unix.ENXIO, unix.ESHUTDOWN, unix.EREMOTEIO,
-	}, errno)
 }
 
 // do has f call the source. If its caller does not wait to the end, do says false, and what f has is given to drop afterwards. The error is errCalling if the source is away.
@@ -154,6 +112,10 @@ func (s *source) do(ctx context.Context, f func(r *root) error, drop func()) (do
 			if gone := tree.Alive(r.Fd()); isDead(gone) {
 				s.lost(r, began, err)
 				err = errCalling
+			} else if s.renew(r) {
+				err = errCalling
+			} else {
+				err = unsure{err}
 			}
 		}
 		s.put(r)
@@ -216,13 +178,13 @@ func (s *source) lost(r *root, since time.Time, why error) {
 	if r != nil {
 		s.put(r)
 	}
-	go s.look() // until it is back, or close
+	go s.look(firstTry, nil) // until it is back, or close
 }
 
-// look opens the source anew until it is there.
-func (s *source) look() {
+// look opens the source until it is there, after a pause, and closes tried, if it is not nil, after the first time.
+func (s *source) look(pause time.Duration, tried chan<- struct{}) {
 	last := ""
-	for pause := firstTry; ; pause = min(2*pause, lastTry) {
+	for {
 		select {
 		case <-s.ended:
 			return
@@ -230,24 +192,29 @@ func (s *source) look() {
 		}
 		r, now, err := s.open()
 		if err == nil {
-			err = s.isKnown(now)
+			if err = s.isKnown(now); err != nil {
+				_ = r.Close() // nothing was written
+			}
 		}
 		if err == nil {
-			s.found(&root{r, 1})
+			s.found(&root{r, 1}, tried == nil)
+		} else if err.Error() != last {
+			last = err.Error()
+			s.logger.Warn("the source is away: who needs it waits", "err", err)
+		}
+		if tried != nil {
+			close(tried)
+			tried = nil
+		}
+		if err == nil {
 			return
 		}
-		if r != nil {
-			_ = r.Close() // nothing was written
-		}
-		if err.Error() != last {
-			last = err.Error()
-			s.logger.Warn("the source is still away", "err", err)
-		}
+		pause = max(firstTry, min(2*pause, lastTry))
 	}
 }
 
-// found says that the source is back.
-func (s *source) found(r *root) {
+// found says that the source is there, and the log that it is again.
+func (s *source) found(r *root, again bool) {
 	s.mu.Lock()
 	select {
 	case <-s.ended:
@@ -261,7 +228,9 @@ func (s *source) found(r *root) {
 	close(s.back)
 	s.back = nil
 	s.mu.Unlock()
-	s.logger.Info("the source is back", "path", s.path, "away", time.Since(away))
+	if again {
+		s.logger.Info("the source is back", "path", s.path, "away", time.Since(away))
+	}
 }
 
 // wait returns nil when the source is there. Whoever has waited for longer than the timeout since it went gets ErrAway.
@@ -290,16 +259,47 @@ func (s *source) wait(ctx context.Context) error {
 	}
 }
 
-// insist calls f again after each time that the source was away, for which it waits without what f holds.
+// insist calls f again after each time that the source was away, for which it waits without what f holds. An error of one file may be that, too, for a while.
 func (s *source) insist(ctx context.Context, f func() error) error {
+	var since time.Time
 	for {
 		err := f()
-		if !errors.Is(err, errCalling) {
+		switch {
+		case errors.Is(err, errCalling):
+			err = s.wait(ctx)
+		case errors.As(err, new(unsure)) && ctx.Value(atOnce{}) == nil:
+			if since.IsZero() {
+				since = time.Now()
+			}
+			if time.Since(since) >= s.patient {
+				return err
+			}
+			err = pause(ctx, min(betweenTries, s.patient))
+		default:
 			return err
 		}
-		if err := s.wait(ctx); err != nil {
+		if err != nil {
 			return err
 		}
+	}
+}
+
+// How long who asks for one file waits until it is that file's error, and how often it tries.
+const (
+	patience     = time.Minute
+	betweenTries = time.Second
+)
+
+// atOnce is a value of a context: whoever has it comes again, and does not wait.
+type atOnce struct{}
+
+// pause waits, or says why ctx has ended.
+func pause(ctx context.Context, d time.Duration) error {
+	select {
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	case <-time.After(d):
+		return nil
 	}
 }
 

@@ -47,3 +47,22 @@ func (w *Waiting) add(d Waiting) {
 	w.Files += d.Files
 	w.Bytes += d.Bytes
 }
+
+// countWaiting counts what is still to come.
+func (m *Migration) countWaiting() error {
+	var w Waiting
+	for _, err := range m.journal.Folders() {
+		if err != nil {
+			return err
+		}
+		w.Folders++
+	}
+	for rec, err := range m.journal.FileRecords() {
+		if err != nil {
+			return err
+		}
+		w.add(Waiting{Files: 1, Bytes: uint64(rec.Size)})
+	}
+	m.count(func(s *Stats) { s.Waiting = w })
+	return nil
+}

@@ -7,8 +7,8 @@
 //
 // # Idea
 //
-// While no client asks for anything the background has full speed. When clients come it goes on at a quarter of that, and if they stay for a second it is held for a moment: what their requests
-// take then is the baseline. After that it goes on at a rate that follows what clients notice, as TCP's follows losses (AIMD): if the 95th percentile of a second's requests is more than 1.2 times the baseline
+// While no client asks for anything the background has full speed. When the first clients come and stay for a second it is held for a moment: what their requests take then is
+// the baseline. After that it goes on at a quarter of full speed, and at a rate that follows what clients notice, as TCP's follows losses (AIMD): if the 95th percentile of a second's requests is more than 1.2 times the baseline
 // the rate is halved, else it rises by a twentieth of the fastest that was seen. The baseline is measured again from time to time, and the largest of the
 // last three counts: a moment that was quicker than most slows nothing down.
 //

@@ -139,7 +139,7 @@ func (p *Pacer) Begin() Request {
 	p.advance(now)
 	if p.quiet(now) {
 		if p.idle.none() {
-			p.rate = p.top() / 4
+			p.rate = p.top()
 		}
 		p.rate = max(p.rate, p.floor())
 		p.measure(now)

@@ -57,6 +57,9 @@ func (p *Pacer) hold(now time.Time) {
 func (p *Pacer) release(now time.Time) {
 	p.held = false
 	if p.samples.len() > 0 {
+		if p.idle.none() {
+			p.rate = p.top() / 4
+		}
 		p.idle.add(p.samples.percentile95())
 	}
 	p.samples.clear()

@@ -113,6 +113,15 @@ func (r *Root) At(path string, flags int) (int, error) {
 	}
 }
 
+// again calls f until no signal has interrupted it, as Go's own do, which file servers may notice.
+func again(f func() error) error {
+	for {
+		if err := f(); !errors.Is(err, unix.EINTR) {
+			return err
+		}
+	}
+}
+
 // cut takes the first name off a path.
 func cut(path string) (name, rest string, more bool) {
 	for i := range len(path) {

@@ -44,7 +44,10 @@ func (m *Meta) Type() uint32 { return m.Mode & unix.S_IFMT }
 // Stat says what is known of an entry of a directory, or of the directory itself if name is empty, without its target and its attributes.
 func Stat(dir int, name string) (m Meta, err error) {
 	var st unix.Statx_t
-	if err := unix.Statx(dir, name, unix.AT_SYMLINK_NOFOLLOW|unix.AT_NO_AUTOMOUNT|unix.AT_EMPTY_PATH, unix.STATX_BASIC_STATS, &st); err != nil {
+	err = again(func() error {
+		return unix.Statx(dir, name, unix.AT_SYMLINK_NOFOLLOW|unix.AT_NO_AUTOMOUNT|unix.AT_EMPTY_PATH, unix.STATX_BASIC_STATS, &st)
+	})
+	if err != nil {
 		return m, named("statx", name, err)
 	}
 	return Meta{
@@ -57,16 +60,28 @@ func Stat(dir int, name string) (m Meta, err error) {
 // Mounted says whether an entry of a directory is where a mount begins, or may become that by being used.
 func Mounted(dir int, name string) (begins, may bool, err error) {
 	var st unix.Statx_t
-	if err := unix.Statx(dir, name, unix.AT_SYMLINK_NOFOLLOW|unix.AT_NO_AUTOMOUNT, unix.STATX_INO, &st); err != nil {
+	err = again(func() error {
+		return unix.Statx(dir, name, unix.AT_SYMLINK_NOFOLLOW|unix.AT_NO_AUTOMOUNT, unix.STATX_INO, &st)
+	})
+	if err != nil {
 		return false, false, named("statx", name, err)
 	}
 	return st.Attributes&unix.STATX_ATTR_MOUNT_ROOT != 0, st.Attributes&unix.STATX_ATTR_AUTOMOUNT != 0, nil
 }
 
+// MountOf is the number of the mount that a directory is on, which no other has while somebody has that open.
+func MountOf(dir int) (uint64, error) {
+	var st unix.Statx_t
+	err := again(func() error { return unix.Statx(dir, "", unix.AT_EMPTY_PATH, unix.STATX_MNT_ID, &st) })
+	return st.Mnt_id, os.NewSyscallError("statx", err)
+}
+
 // Alive has a file system say something of a directory that it has not kept in memory.
 func Alive(dir int) error {
 	var st unix.Statx_t
-	return os.NewSyscallError("statx", unix.Statx(dir, "", unix.AT_EMPTY_PATH|unix.AT_STATX_FORCE_SYNC, unix.STATX_BASIC_STATS, &st))
+	return os.NewSyscallError("statx", again(func() error {
+		return unix.Statx(dir, "", unix.AT_EMPTY_PATH|unix.AT_STATX_FORCE_SYNC, unix.STATX_BASIC_STATS, &st)
+	}))
 }
 
 func stamp(t unix.StatxTimestamp) time.Time { return time.Unix(t.Sec, int64(t.Nsec)) }
@@ -101,7 +116,11 @@ const MaxTarget = unix.PathMax
 // ReadLink is where a symbolic link leads, which is an entry of a directory, or what dir is of if name is empty.
 func ReadLink(dir int, name string) (string, error) {
 	p := make([]byte, MaxTarget)
-	n, err := unix.Readlinkat(dir, name, p)
+	n := 0
+	err := again(func() (err error) {
+		n, err = unix.Readlinkat(dir, name, p)
+		return err
+	})
 	if err != nil {
 		return "", named("readlinkat", name, err)
 	}
@@ -210,6 +229,8 @@ func grow(f func([]byte) (int, error)) ([]byte, error) {
 	for {
 		n, err := f(p)
 		switch {
+		case errors.Is(err, unix.EINTR):
+			continue
 		case err == nil:
 			return p[:n], nil
 		case !errors.Is(err, unix.ERANGE):
