@@ -89,6 +89,9 @@ func (c *comparison) differAt(ctx context.Context, p pair, size int64, b *buffer
 			break // the rest is a hole on both sides
 		}
 		n := min(bufferBytes, size-off)
+		if err := c.Pace(ctx, n); err != nil {
+			return -1, err
+		}
 		if err := readFull(p.src, b.src[:n], off); err != nil {
 			return -1, &sideError{"source", err}
 		}

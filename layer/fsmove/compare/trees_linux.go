@@ -14,11 +14,12 @@ import (
 
 // Options say how trees are compared. The zero value compares everything.
 type Options struct {
-	Skip     func(path string) bool // is no part of the trees
-	Quick    bool                   // content is not read
-	Workers  int                    // 0 for 4 that list and 4 that read
-	List     int                    // how many entries of each class are listed; 0 for 10,000
-	Progress func(Report)           // is told of what was found so far, without lists, every few seconds
+	Skip     func(path string) bool                       // is no part of the trees
+	Quick    bool                                         // content is not read
+	Workers  int                                          // 0 for 4 that list and 4 that read
+	List     int                                          // how many entries of each class are listed; 0 for 10,000
+	Pace     func(ctx context.Context, bytes int64) error // returns when so much may be read of each side; nil for at once
+	Progress func(Report)                                 // is told of what was found so far, without lists, every few seconds
 }
 
 // progressEvery is how often Progress is called.
@@ -31,6 +32,9 @@ func Trees(ctx context.Context, src, dst *tree.Root, o Options) (Report, error) 
 	}
 	if o.List == 0 {
 		o.List = 10_000
+	}
+	if o.Pace == nil {
+		o.Pace = func(context.Context, int64) error { return nil }
 	}
 	if o.Skip == nil {
 		o.Skip = func(string) bool { return false }

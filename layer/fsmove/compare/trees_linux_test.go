@@ -12,6 +12,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -110,7 +111,11 @@ func TestACopyIsTheSame(t *testing.T) {
 	need.Root(t)
 	src := t.TempDir()
 	grow(t, src)
-	r := compared(t, src, copyOf(t, src), Options{})
+	var paced atomic.Int64
+	r := compared(t, src, copyOf(t, src), Options{Pace: func(_ context.Context, n int64) error { paced.Add(n); return nil }})
+	if paced.Load() != int64(r.Bytes) {
+		t.Errorf("%d bytes were asked for, and %d read", paced.Load(), r.Bytes)
+	}
 	if !r.Good() || r.Same != r.Entries || r.Entries != 17 || r.Bytes < 7*3<<20 || r.Bytes > 8*3<<20 {
 		t.Errorf("a copy: %+v; want 17 entries, all the same, and each content read once", r)
 	}
@@ -267,7 +272,7 @@ func TestASourceThatChangesIsTold(t *testing.T) {
 	src := t.TempDir()
 	grow(t, src)
 	dst := copyOf(t, src)
-	c := &comparison{src: open(t, src), dst: open(t, dst), Options: Options{List: 10}}
+	c := &comparison{src: open(t, src), dst: open(t, dst), Options: Options{List: 10, Pace: func(context.Context, int64) error { return nil }}}
 	look := func(dir string) *tree.Meta {
 		m, err := tree.Read(open(t, dir).Fd(), "one")
 		must(t, err)
