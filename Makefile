@@ -19,6 +19,9 @@ test  zstd               likewise
 test  lz4                likewise
 test  redis-server       the peer of usui kv, in tests and benchmarks
 test  redis-tools        its clients
+test  rsync              a peer of usui fsmove, in benchmarks
+test  rclone             likewise
+test  fio                the load of benchmarks of file systems
 test  iproute2           ip, which lays cables between network namespaces
 test  cpio               reads the archives that internal/initrd writes
 test  gcc                the race detector; products are built without cgo

@@ -66,7 +66,7 @@ type keptMove struct {
 	worker int        // the last of those
 }
 
-func startKept(t *testing.T, src, dst, at string) *keptMove {
+func startKept(t testing.TB, src, dst, at string) *keptMove {
 	t.Helper()
 	t.Setenv("XDG_RUNTIME_DIR", t.TempDir())
 	self, err := os.Executable()
@@ -107,7 +107,7 @@ func startKept(t *testing.T, src, dst, at string) *keptMove {
 }
 
 // await waits until a process can be asked.
-func (v *keptMove) await(t *testing.T) {
+func (v *keptMove) await(t testing.TB) {
 	t.Helper()
 	id, ok := <-v.ready
 	if !ok {
@@ -116,7 +116,7 @@ func (v *keptMove) await(t *testing.T) {
 	v.worker = id
 }
 
-func (v *keptMove) ask(t *testing.T) (*control.Client, control.Status) {
+func (v *keptMove) ask(t testing.TB) (*control.Client, control.Status) {
 	t.Helper()
 	c, s, err := control.Find(t.Context(), v.at)
 	if err != nil {
@@ -126,7 +126,7 @@ func (v *keptMove) ask(t *testing.T) (*control.Client, control.Status) {
 }
 
 // kill kills the worker, and waits for the next one.
-func (v *keptMove) kill(t *testing.T) {
+func (v *keptMove) kill(t testing.TB) {
 	t.Helper()
 	if err := unix.Kill(v.worker, unix.SIGKILL); err != nil {
 		t.Fatal(err)

@@ -131,7 +131,7 @@ func (v *mover) run(t *testing.T) {
 }
 
 // paths are three folders on one file system that has what a destination needs.
-func paths(t *testing.T) (src, dst, at string) {
+func paths(t testing.TB) (src, dst, at string) {
 	t.Helper()
 	need.Root(t)
 	need.FUSE(t)
@@ -139,7 +139,7 @@ func paths(t *testing.T) (src, dst, at string) {
 }
 
 // sow makes files of random content, shorter than most, and returns it by name.
-func sow(t *testing.T, dir string, n, most int) map[string][]byte {
+func sow(t testing.TB, dir string, n, most int) map[string][]byte {
 	t.Helper()
 	random, all := rand.New(rand.NewPCG(1, 1)), map[string][]byte{}
 	source := rand.NewChaCha8([32]byte{1})
@@ -157,7 +157,7 @@ func sow(t *testing.T, dir string, n, most int) map[string][]byte {
 }
 
 // look compares what is at a place with what is expected.
-func look(t *testing.T, dir string, want map[string][]byte) {
+func look(t testing.TB, dir string, want map[string][]byte) {
 	t.Helper()
 	found := 0
 	err := filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
@@ -178,7 +178,7 @@ func look(t *testing.T, dir string, want map[string][]byte) {
 }
 
 // isFUSE says whether a path is on a mount of FUSE.
-func isFUSE(t *testing.T, path string) bool {
+func isFUSE(t testing.TB, path string) bool {
 	t.Helper()
 	var st unix.Statfs_t
 	if err := unix.Statfs(path, &st); err != nil {

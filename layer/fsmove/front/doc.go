@@ -15,7 +15,8 @@
 // A file that is complete is read, written and mapped by the kernel itself (FUSE_PASSTHROUGH, Linux 6.9), if it was when the first of its handles was opened: all handles of an inode
 // go one way. Not so one with set-user-ID or capabilities, which a write takes away.
 //
-// go-fuse speaks the protocol (ProtocolServer); the device is read here, because a successor has to go on with a connection that another process began.
+// go-fuse speaks the protocol (ProtocolServer); the device is read here, because a successor has to go on with a connection that another process began: the nodes that the kernel knows, and what it has
+// open, are in the seat's table (package keeper), and the kernel sends again what nobody has answered (FUSE_NOTIFY_RESEND, Linux 6.9).
 //
 // # Invariants
 //

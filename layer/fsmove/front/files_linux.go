@@ -149,8 +149,8 @@ func (s *fileSystem) Fallocate(cancel <-chan struct{}, in *fuse.FallocateIn) fus
 	return s.status(unix.Fallocate(o.fd, in.Mode, int64(in.Offset), int64(in.Length)))
 }
 
-// Flush implements [fuse.RawFileSystem]: nothing is held back.
-func (s *fileSystem) Flush(<-chan struct{}, *fuse.FlushIn) fuse.Status { return fuse.OK }
+// Flush implements [fuse.RawFileSystem]. Nothing is held back, and the kernel asks but once.
+func (s *fileSystem) Flush(<-chan struct{}, *fuse.FlushIn) fuse.Status { return fuse.ENOSYS }
 
 // Fsync implements [fuse.RawFileSystem].
 func (s *fileSystem) Fsync(_ <-chan struct{}, in *fuse.FsyncIn) fuse.Status { return s.sync(in) }
