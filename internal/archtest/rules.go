@@ -52,6 +52,7 @@ var owners = map[string]place{
 	"golang.org/x/arch":                 testFiles,
 	"golang.org/x/sys":                  {folders: []string{"machine", "host", "internal", "cmd"}, suffixes: []string{"_linux.go", "_linux_test.go", "_darwin.go"}},
 	"golang.org/x/term":                 {folders: []string{"cmd/usui"}},
+	"golang.org/x/text":                 {folders: []string{"layer/fsmove/survey"}},
 	"gvisor.dev/gvisor":                 {folders: []string{"host/netstack"}, suffixes: []string{"host/tcp/gvisor_test.go"}},
 	"honnef.co/go/tools":                {}, // a tool: run, never imported
 }

@@ -343,7 +343,7 @@ func BenchmarkAccess(b *testing.B) {
 	}
 	loads := [][]string{{"read", "1m"}, {"write", "1m"}, {"randread", "4k"}, {"randwrite", "4k"}}
 	for _, l := range loads {
-		compare(b, fio, l, filepath.Join(at, "file"), filepath.Join(dst, "file"), "")
+		sideBySide(b, fio, l, filepath.Join(at, "file"), filepath.Join(dst, "file"), "")
 	}
 	for what, f := range map[string]func(dir string, i int) error{
 		"stat": func(dir string, _ int) error { _, err := os.Lstat(filepath.Join(dir, "small")); return err },
@@ -376,13 +376,13 @@ func BenchmarkAccess(b *testing.B) {
 	}
 	v.gone(b)
 	for _, l := range loads {
-		compare(b, fio, l, filepath.Join(at, "file"), filepath.Join(dst, "file"), "-after")
+		sideBySide(b, fio, l, filepath.Join(at, "file"), filepath.Join(dst, "file"), "-after")
 	}
 	b.ReportMetric(0, "ns/op")
 }
 
-// compare reports what part of the native speed fio gets by another path.
-func compare(b *testing.B, fio string, load []string, path, native, suffix string) {
+// sideBySide reports what part of the native speed fio gets by another path.
+func sideBySide(b *testing.B, fio string, load []string, path, native, suffix string) {
 	b.Helper()
 	var here, there []float64
 	for range 5 {

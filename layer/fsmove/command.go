@@ -12,15 +12,17 @@ import (
 
 	"usui/internal/cli"
 	"usui/internal/metrics/scrape"
+	"usui/layer/fsmove/compare"
 	"usui/layer/fsmove/control"
 	"usui/layer/fsmove/front"
 	"usui/layer/fsmove/keeper"
 	"usui/layer/fsmove/migration"
+	"usui/layer/fsmove/survey"
 )
 
 // Commands are those of the program usui-fsmove.
 func Commands() []cli.Command {
-	return append([]cli.Command{startCommand, resumeCommand, workerCommand}, control.Commands()...)
+	return append([]cli.Command{survey.Command, startCommand, resumeCommand, workerCommand, compare.Command}, control.Commands()...)
 }
 
 var startCommand = cli.Command{

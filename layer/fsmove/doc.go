@@ -2,8 +2,8 @@
 //
 // # Place
 //
-// A layer that stands on the host and needs no machine. It is a program of its own, usui-fsmove. Its parts, each of which imports only those after it: fsmove (the command), front (the mount), migration (lists and fetches), journal
-// (what is not finished), tree (directory trees). Beside them are control (how a move is asked and told), keeper and live (what a process that is killed must not lose).
+// A layer that stands on the host and needs no machine. It is a program of its own, usui-fsmove. Its parts, each of which imports only those after it: fsmove (the command), front (the mount), migration (lists and fetches), pace (gives way to clients), journal
+// (what is not finished), tree (directory trees). Beside them are survey (what a move will meet), compare (whether everything has arrived), control (how a move is asked and told), keeper and live (what a process that is killed must not lose).
 //
 // # Idea
 //
@@ -22,5 +22,5 @@
 //
 // A client that has a file open when the mount is exchanged keeps the old way to it, with the kernel's cache of that: what others write to the file by the new one
 // it may not see. Clients outlive the end of one process, and not that of both or of the machine: then they have to open their files again. Before Linux 6.9 they do not outlive that of one. What cannot be moved keeps
-// the mount where it is: clients go on.
+// the mount where it is: clients go on. What clients read by the kernel itself, of files that pass, does not slow down what is fetched beside them.
 package fsmove

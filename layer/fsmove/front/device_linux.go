@@ -146,6 +146,7 @@ func (d *Mount) answer(request, reply []byte) {
 	if err := d.remember(request); err != nil {
 		d.fs.logger.Error("BUG: how the connection began is not kept", "err", err)
 	}
+	defer d.fs.tell(request)()
 	n, status := d.protocol.HandleRequest([][]byte{request}, [][]byte{reply})
 	if !status.Ok() {
 		d.fs.logger.Error("a request of the kernel was not understood", "err", status)

@@ -33,6 +33,9 @@ func (s *fileSystem) openFile(ctx context.Context, in *fuse.InHeader, id uint64,
 	if err != nil {
 		return s.status(err)
 	}
+	if file != nil && !file.Full() {
+		s.fetches(in.Unique)
+	}
 	o := &opened{id: id, file: file, fd: -1, flags: access(flags), asked: asked(in)}
 	if err = prepare(ctx, file, flags); err == nil {
 		o.fd, err = s.dst.Open(h, o.flags)
@@ -74,6 +77,7 @@ func (s *fileSystem) Read(cancel <-chan struct{}, in *fuse.ReadIn, p []byte) (fu
 	if o.file == nil || o.file.Full() {
 		n, err = unix.Pread(o.fd, p, int64(in.Offset))
 	} else {
+		s.fetches(in.Unique)
 		n, err = o.file.Read(until(cancel), p, int64(in.Offset))
 	}
 	if err != nil {
@@ -93,6 +97,7 @@ func (s *fileSystem) Write(cancel <-chan struct{}, in *fuse.WriteIn, p []byte) (
 	if o.file == nil || o.file.Full() {
 		n, err = unix.Pwrite(o.fd, p, int64(in.Offset))
 	} else {
+		s.fetches(in.Unique)
 		n, err = o.file.Write(until(cancel), p, int64(in.Offset))
 		if err == nil && o.flags&unix.O_DSYNC != 0 { // which went by another descriptor
 			err = unix.Fdatasync(o.fd)

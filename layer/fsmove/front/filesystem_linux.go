@@ -33,6 +33,7 @@ type fileSystem struct {
 	seat               *keeper.Seat
 	refused            atomic.Bool // by the kernel, to pass anything
 	count              counters
+	fetching           sync.Map // numbers of requests that may have to wait for the source
 
 	mu       sync.Mutex
 	nodes    map[uint64]*node   // guarded by mu

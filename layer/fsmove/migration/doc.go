@@ -2,7 +2,7 @@
 //
 // # Place
 //
-// Part of layer/fsmove, on packages tree and journal. Package front is what its users come through.
+// Part of layer/fsmove, on packages tree, journal and pace. Package front is what its users come through.
 //
 // # Idea
 //
@@ -21,6 +21,9 @@
 // A source may go away as a whole, as a server does: a call ends with an error of those that file servers give, and its root does not answer either. Then it is looked for by its path, and known
 // by what its root was; who needs it waits. A call that does not return at all can be left by who made it. What is wrong with one entry is that entry's error, or, if it is the destination that
 // refuses it or one of its attributes, is left out and remembered ([Migration.Skipped]).
+//
+// What Run does beside clients asks package pace before each piece of at most 256 KiB, and holds no lock between two: a client waits for one piece at most, and for no sync of
+// content. Before each piece comes what clients are at: first the rest of files that they use in part, then subfolders of where they looked.
 //
 // # Invariants
 //

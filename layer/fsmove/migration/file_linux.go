@@ -46,6 +46,7 @@ type File struct {
 	rec      journal.File
 	recorded bool // rec is in the journal
 	full     bool // nothing is to be fetched
+	hot      bool // the rest comes next
 }
 
 // Use returns a file that may not be complete, to be released. It is nil for one that is.
@@ -122,6 +123,7 @@ func (f *File) Read(ctx context.Context, p []byte, off int64) (n int, err error)
 }
 
 func (f *File) read(ctx context.Context, p []byte, off int64) (int, error) {
+	f.heat()
 	missing := f.ready(ctx, off, off+int64(len(p)))
 	if missing != nil && !NoRoom(missing) {
 		return 0, missing
@@ -137,6 +139,14 @@ func (f *File) read(ctx context.Context, p []byte, off int64) (int, error) {
 		return n, f.overlay(ctx, p[:n], off)
 	}
 	return n, nil
+}
+
+// heat has the rest of the file come next: a client uses it in part. f.io is held.
+func (f *File) heat() {
+	if !f.hot && !f.full && f.recorded {
+		f.change(func() { f.hot = true })
+		f.m.hot.addFile(f.handle)
+	}
 }
 
 // NoRoom says that an error is that the destination is full.
@@ -201,6 +211,7 @@ func (f *File) write(ctx context.Context, p []byte, off int64) (int, error) {
 	if len(p) == 0 {
 		return 0, nil
 	}
+	f.heat()
 	end := off + int64(len(p))
 	for _, edge := range []int64{off, end} {
 		if edge%f.m.block != 0 {

@@ -95,33 +95,35 @@ func writeAll(fd int, p []byte, off int64) error {
 	return nil
 }
 
-// fillBytes is how much of a file is filled before others may use it.
-const fillBytes = 4 << 20
-
-// Fill has all of the file at the destination. It is durable once the migration has settled it.
+// Fill has all of the file at the destination. It is durable once the migration has settled it. Others use the file between two pieces.
 func (f *File) Fill(ctx context.Context) error {
-	for off := int64(0); ; off += fillBytes {
-		done := false
-		err := f.insist(ctx, func() (err error) {
-			done, err = f.fillFrom(ctx, off)
+	for off := int64(0); ; off += fetchBytes {
+		if err := f.insist(ctx, func() (err error) {
+			off, err = f.findPiece(ctx, off)
 			return err
-		})
-		if done || err != nil {
+		}); err != nil || f.Full() {
 			return err
 		}
-		if err := ctx.Err(); err != nil {
+		if err := f.m.ask(ctx, min(fetchBytes, f.Size()-off)); err != nil {
+			return err
+		}
+		if err := f.insist(ctx, func() error { return f.ready(ctx, off, off+fetchBytes) }); err != nil {
 			return err
 		}
 	}
 }
 
-// fillFrom fills a part, and says whether nothing is missing: holes do not come back while a file has a record. f.io is held.
-func (f *File) fillFrom(ctx context.Context, off int64) (done bool, err error) {
+// findPiece is the first piece from an offset on that has something to fetch. If there is none, nothing is missing: holes do not come back while a file has a record. f.io is held.
+func (f *File) findPiece(ctx context.Context, off int64) (next int64, err error) {
 	if f.full || !f.recorded {
-		return true, nil
+		f.change(func() { f.full = true })
+		return off, nil
 	}
-	if err := f.ready(ctx, off, off+fillBytes); err != nil || off+fillBytes < f.rec.Limit {
-		return false, err
+	if next, err = f.nextPiece(ctx, off); err != nil {
+		return off, err
+	}
+	if next < f.rec.Limit {
+		return next, nil
 	}
 	if f.origin != nil {
 		f.origin.close()
@@ -129,7 +131,33 @@ func (f *File) fillFrom(ctx context.Context, off int64) (done bool, err error) {
 	}
 	f.change(func() { f.full = true })
 	f.m.count(func(s *Stats) { s.FilesFilled++ })
-	return true, nil
+	return next, nil
+}
+
+// nextPiece is the first piece from an offset on that has something to fetch, for all that is known: behind what is here, and behind a hole of the source. f.io is held.
+func (f *File) nextPiece(ctx context.Context, off int64) (int64, error) {
+	if off >= f.rec.Limit {
+		return off, nil
+	}
+	if err := f.open(); err != nil {
+		return off, err
+	}
+	missing, err := unix.Seek(f.dst, off, unix.SEEK_HOLE)
+	if err != nil {
+		return off, os.NewSyscallError("lseek", err)
+	}
+	if missing >= f.rec.Limit {
+		return missing, nil
+	}
+	off = max(off, missing&^(fetchBytes-1))
+	if o := f.origin; o == nil || len(o.p) > 0 { // there was data to the end of the piece
+		return off, nil
+	}
+	data, err := f.skipHole(ctx, off)
+	if data < f.rec.Limit {
+		data = max(off, data&^(fetchBytes-1))
+	}
+	return data, err
 }
 
 // Settle fills the file, makes it durable, and forgets that it was ever anything but an ordinary one. After that it may have holes of its own.
@@ -140,32 +168,42 @@ func (f *File) Settle(ctx context.Context) error {
 	return f.m.forget([]*File{f}, nil)
 }
 
-// endure fills the file and makes it durable.
+// endure fills the file and makes it durable. Clients use it while it is synced, by a descriptor that keeps nobody from executing it.
 func (f *File) endure(ctx context.Context) error {
 	if err := f.Fill(ctx); err != nil {
 		return err
 	}
-	if err := f.io.take(ctx); err != nil {
+	if recorded, err := f.finishTimes(ctx); err != nil || !recorded {
 		return err
+	}
+	f.m.step("filled")
+	fd, err := f.m.dst.Open(f.handle, unix.O_RDONLY)
+	if err != nil {
+		return err
+	}
+	return errors.Join(os.NewSyscallError("fsync", unix.Fsync(fd)), os.NewSyscallError("close", unix.Close(fd)))
+}
+
+// finishTimes gives a file its times that no client has changed: a process that was killed while it filled may have left others. It says whether the file has a record.
+func (f *File) finishTimes(ctx context.Context) (bool, error) {
+	if err := f.io.take(ctx); err != nil {
+		return false, err
 	}
 	defer f.io.give()
 	if !f.recorded {
-		return nil
+		return false, nil
 	}
 	if err := f.open(); err != nil {
-		return err
+		return false, err
 	}
-	if !f.rec.Written { // a process that was killed while it filled may have left other times
-		now, err := tree.Stat(f.dst, "")
-		if err != nil {
-			return err
-		}
-		if err := tree.SetTimes(f.dst, "", now.Atime, f.rec.Mtime); err != nil {
-			return err
-		}
+	if f.rec.Written {
+		return true, nil
 	}
-	f.m.step("filled")
-	return os.NewSyscallError("fsync", unix.Fsync(f.dst))
+	now, err := tree.Stat(f.dst, "")
+	if err != nil {
+		return false, err
+	}
+	return true, tree.SetTimes(f.dst, "", now.Atime, f.rec.Mtime)
 }
 
 // forget takes the records of files away that endure, and of such that are gone. Clients change neither meanwhile.

@@ -20,7 +20,7 @@ type listing struct {
 }
 
 // List has all entries of a folder of the destination, before anybody looks for one. It is quick for a folder that has been listed, and for one that never had
-// to be.
+// to be. The subfolders of what is listed for a client are the next that is.
 func (m *Migration) List(ctx context.Context, h tree.Handle) error {
 	return m.src.insist(ctx, func() error { return m.listOnce(ctx, h) })
 }
@@ -58,6 +58,7 @@ func (m *Migration) startListing(ctx context.Context, h tree.Handle) (_ *listing
 			return l, false, nil
 		}
 		m.mu.Unlock()
+		m.hot.waits(ctx)
 		select {
 		case <-l.done:
 		case <-ctx.Done():
@@ -74,6 +75,7 @@ func (m *Migration) list(ctx context.Context, h tree.Handle) error {
 	if err != nil || !ok {
 		return err
 	}
+	m.hot.waits(ctx)
 	if m.journal.Short() { // what would be made has records
 		return fmt.Errorf("list %q: no room for the journal: %w", rec.Path, unix.ENOSPC)
 	}
@@ -102,6 +104,11 @@ func (m *Migration) list(ctx context.Context, h tree.Handle) error {
 	m.step("listed")
 	w.waits.Folders-- // itself
 	m.count(func(s *Stats) { s.FoldersListed++; s.EntriesMade += w.made; s.Lost += w.lost; s.Waiting.add(w.waits) })
+	if isBackground(ctx) {
+		m.pacer.Spend(int64(w.made) * entryBytes)
+	} else {
+		m.hot.addFolders(w.folders)
+	}
 	m.succeeded(h)
 	return w.forgetLinks()
 }
@@ -139,6 +146,7 @@ type maker struct {
 	change   *journal.Change
 	met      map[journal.Inode]*journal.Link // with several names
 	complete []journal.Inode                 // all of whose names have been met
+	folders  []tree.Handle
 	made     uint64
 	lost     uint64
 	waits    Waiting
@@ -266,6 +274,7 @@ func (w *maker) record(e *found) error {
 	switch m := &e.meta; {
 	case m.Type() == unix.S_IFDIR:
 		w.change.SetFolder(h, journal.Folder{Path: e.path, Top: e.top, Ino: e.ino})
+		w.folders = append(w.folders, h)
 		w.waits.Folders++
 	case m.Type() == unix.S_IFREG && m.Size > 0:
 		w.change.SetFile(h, journal.File{Path: e.path, Limit: m.Size, Ino: m.Ino, Size: m.Size, Mtime: m.Mtime, Ctime: m.Ctime})

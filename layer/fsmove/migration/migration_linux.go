@@ -13,6 +13,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"usui/layer/fsmove/journal"
+	"usui/layer/fsmove/pace"
 	"usui/layer/fsmove/tree"
 )
 
@@ -53,6 +54,8 @@ type Migration struct {
 	touched  atomic.Bool              // they say that a client has changed something
 	failures map[tree.Handle]*Failure // guarded by mu
 	closed   bool
+	pacer    *pace.Pacer
+	hot      hot
 	hook     func(step string) // called after each step that a crash can come behind; for tests
 }
 
@@ -65,12 +68,16 @@ type Config struct {
 	DestinationRoot *tree.Root
 	// Timeout is how long clients wait for a source that is away before they get an error, from when it went; 0 is for ever.
 	Timeout time.Duration
+	Pacer   *pace.Pacer // of what is done beside clients; nil for one of its own
 	Logger  *slog.Logger
 }
 
 // New begins a migration, or goes on with the one that was begun in this destination. A new one wants an empty destination.
 func New(cfg Config) (_ *Migration, err error) {
-	m := &Migration{logger: cfg.Logger, state: -1, links: -1, linking: newLock(), failures: map[tree.Handle]*Failure{}, files: map[tree.Handle]*File{}, listings: map[tree.Handle]*listing{}}
+	m := &Migration{logger: cfg.Logger, state: -1, links: -1, linking: newLock(), failures: map[tree.Handle]*Failure{}, files: map[tree.Handle]*File{}, listings: map[tree.Handle]*listing{}, pacer: cfg.Pacer}
+	if m.pacer == nil {
+		m.pacer = pace.New()
+	}
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, m.Close())
@@ -105,6 +112,7 @@ func New(cfg Config) (_ *Migration, err error) {
 	if err == nil {
 		m.settings, err = m.journal.Settings()
 	}
+	m.remember(m.settings)
 	m.touched.Store(m.settings.Changed)
 	switch {
 	case err != nil:

@@ -99,6 +99,37 @@ func (o *origin) tryRead(r *root, off, end int64) error {
 	return o.same()
 }
 
+// skipHole is where data begins at the source at or behind an offset, the file's limit if there is none. f.io is held.
+func (f *File) skipHole(ctx context.Context, off int64) (int64, error) {
+	o, end := f.origin, f.rec.Limit
+	f.origin = nil
+	done, err := f.m.src.do(ctx, func(r *root) error { return o.skip(r, off, end) }, o.close)
+	if err != nil {
+		if done {
+			f.origin = o
+		}
+		return off, err
+	}
+	f.origin = o
+	return o.at, nil
+}
+
+// skip finds where data begins, and is there with nothing read.
+func (o *origin) skip(r *root, off, end int64) error {
+	err := o.open(r)
+	if err == nil {
+		o.p = nil
+		o.at, _, err = o.data(off, end)
+	}
+	if err == nil {
+		err = o.same()
+	}
+	if err != nil {
+		return &SourceError{o.rec.Path, err}
+	}
+	return nil
+}
+
 // open opens the file. If the source was opened anew, so is the file.
 func (o *origin) open(r *root) error {
 	if o.root != r {

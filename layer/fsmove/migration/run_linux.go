@@ -21,6 +21,7 @@ const (
 // Run lists all folders and fills all files. It returns nil once everything is at the destination. What cannot be had is tried again, and is told by Failures meanwhile. An error
 // is that of ctx, or that the journal cannot be read or written.
 func (m *Migration) Run(ctx context.Context) error {
+	ctx = context.WithValue(ctx, backgroundKey{}, inTurn)
 	ctx = context.WithValue(ctx, atOnce{}, true)
 	for next := firstPause; ; {
 		more, did, err := m.pass(ctx)
@@ -120,7 +121,12 @@ func each(ctx context.Context, n int, f func(i int) error) []error {
 func (m *Migration) listAll(ctx context.Context, group []tree.Handle) (did bool, err error) {
 	c := m.journal.Change()
 	noRoom := false
-	for i, err := range each(ctx, len(group), func(i int) error { return m.List(ctx, group[i]) }) {
+	for i, err := range each(ctx, len(group), func(i int) error {
+		if err := m.ask(ctx, listBytes); err != nil {
+			return err
+		}
+		return m.List(ctx, group[i])
+	}) {
 		if errors.Is(err, tree.ErrGone) {
 			c.DropFolder(group[i])
 			m.count(func(s *Stats) { s.Waiting.Folders-- })

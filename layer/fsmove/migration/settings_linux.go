@@ -59,6 +59,15 @@ func (m *Migration) SetPaused(paused bool) error {
 	return m.set(func(s *journal.Settings) error { s.Paused = paused; return nil })
 }
 
+// remember knows the settings, and paces what they say. m.mu is held, or nobody else knows the migration.
+func (m *Migration) remember(s journal.Settings) {
+	if m.settings = s; s.Paused {
+		m.pacer.Pause()
+	} else {
+		m.pacer.Resume()
+	}
+}
+
 // set changes the settings, durably if that changes anything.
 func (m *Migration) set(f func(*journal.Settings) error) error {
 	m.setting.Lock()
@@ -77,7 +86,7 @@ func (m *Migration) set(f func(*journal.Settings) error) error {
 	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	m.settings = s
+	m.remember(s)
 	m.touched.Store(s.Changed)
 	return nil
 }
