@@ -22,7 +22,7 @@ import (
 
 // Commands are those of the program usui-fsmove.
 func Commands() []cli.Command {
-	return append([]cli.Command{survey.Command, startCommand, resumeCommand, workerCommand, compare.Command}, control.Commands()...)
+	return append([]cli.Command{survey.Command, startCommand, resumeCommand, compare.Command, workerCommand}, control.Commands()...)
 }
 
 var startCommand = cli.Command{
@@ -38,6 +38,8 @@ everything has arrived, usui fsmove finish puts DST itself in the mount's place,
   usui fsmove status --watch /export
   usui fsmove finish /export
   usui fsmove start --finish /mnt/old /srv/new /export      all of that by itself
+
+What is fetched beside clients gives way to them, and goes at full speed when there are none; --rate bounds it always, usui fsmove pause stops it.
 
 SRC is any directory, of a local disk or of another server (NFS, CIFS, sshfs). It is never written, and nobody else may write it from now on: what has
 changed since it was listed is an error. DST is an empty directory of ext4 or xfs.
@@ -84,19 +86,24 @@ type options struct {
 	finish  bool
 	how     control.FinishOptions
 	timeout time.Duration
+	rate    float64
 	metrics string
 }
+
+// mostRate is more than any machine has, in MiB a second.
+const mostRate = 1 << 30
 
 func (o *options) declare(f *flag.FlagSet) {
 	f.BoolVar(&o.finish, "finish", false, "finish as soon as everything has arrived")
 	o.how.Declare(f)
 	f.DurationVar(&o.timeout, "timeout", 0, "clients that wait for a source which is away get an error after `TIME`, as in 30s; 0 is never")
+	f.Float64Var(&o.rate, "rate", 0, "fetch at most `MIB` MiB a second beside what clients wait for; 0 is as fast as they do not notice")
 	f.StringVar(&o.metrics, "metrics-listen", "", "serve metrics for Prometheus at `ADDRESS`: HOST:PORT, or the path of a Unix socket to make")
 }
 
 // flags are the options as they were written.
 func (o *options) flags() []string {
-	return append(o.how.Flags(), fmt.Sprintf("--finish=%t", o.finish), fmt.Sprintf("--timeout=%v", o.timeout), "--metrics-listen="+o.metrics)
+	return append(o.how.Flags(), fmt.Sprintf("--finish=%t", o.finish), fmt.Sprintf("--timeout=%v", o.timeout), fmt.Sprintf("--rate=%v", o.rate), "--metrics-listen="+o.metrics)
 }
 
 // config reads what is to be done.
@@ -111,12 +118,15 @@ func (o *options) config(env *cli.Env, args []string) (cfg Config, err error) {
 	if o.timeout < 0 {
 		return cfg, cli.UsageError("--timeout %v: say how long, as in 30s, or 0 for never", o.timeout)
 	}
+	if !(o.rate >= 0 && o.rate < mostRate) {
+		return cfg, cli.UsageError("--rate %v: say how many MiB a second, as in 50, or 0 for no bound", o.rate)
+	}
 	if o.metrics != "" {
 		if err := scrape.Check(o.metrics); err != nil {
 			return cfg, cli.UsageError("--metrics-listen %v", err)
 		}
 	}
-	cfg = Config{Source: args[0], Destination: args[1], MountPoint: args[2], Timeout: o.timeout, Metrics: o.metrics, Logger: slog.New(slog.NewTextHandler(env.Stderr, nil))}
+	cfg = Config{Source: args[0], Destination: args[1], MountPoint: args[2], Timeout: o.timeout, Rate: int64(o.rate * (1 << 20)), Metrics: o.metrics, Logger: slog.New(slog.NewTextHandler(env.Stderr, nil))}
 	if o.finish {
 		cfg.Finish = &how
 	}

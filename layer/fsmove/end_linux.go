@@ -53,15 +53,6 @@ func (v *Move) Finish(ctx context.Context, how control.Consent) error {
 	return v.migration.Finish()
 }
 
-// verify compares source and destination.
-func (v *Move) verify(ctx context.Context, how control.Verify) error {
-	if how == control.None {
-		return nil
-	}
-	v.enter(control.Verifying)
-	return ctx.Err()
-}
-
 // finishAlone finishes without being asked.
 func (v *Move) finishAlone(ctx context.Context) {
 	if err := v.Finish(ctx, *v.cfg.Finish); err != nil && ctx.Err() == nil && !errors.Is(err, errEnds) {

@@ -28,6 +28,7 @@ type Config struct {
 	// Finish says that the destination takes the mount's place as soon as everything has arrived, with what it says. Nil: when somebody asks for that.
 	Finish  *control.Consent
 	Timeout time.Duration // how long clients wait for a source that is away before they get an error; 0 is for ever
+	Rate    int64         // bounds what is fetched beside clients, in bytes a second; 0 is no bound
 	Metrics string        // is served to Prometheus there; may be empty
 	Seat    *keeper.Seat  // outlives this process; nil: nothing does
 	Ready   func()        // is called when the move can be asked; may be nil
@@ -52,6 +53,7 @@ type Move struct {
 
 	mu    sync.Mutex
 	phase string // guarded by mu
+	note  string // guarded by mu; of the phase, or what the last one came to
 }
 
 // ErrUnmounted says that somebody else has taken the mount away.
@@ -136,6 +138,7 @@ func (v *Move) open() (err error) {
 	if v.migration, err = migration.New(cfg); err != nil {
 		return err
 	}
+	v.migration.Pacer().SetCap(v.cfg.Rate)
 	if err := v.migration.SetMountPoint(v.cfg.MountPoint); err != nil {
 		return errors.Join(err, v.migration.Close())
 	}

@@ -20,7 +20,7 @@ const mostTold = 100
 func (v *Move) Status() control.Status {
 	moved, served, settings := v.migration.Stats(), v.mount.Stats(), v.migration.Settings()
 	v.mu.Lock()
-	phase := v.phase
+	phase, note := v.phase, v.note
 	v.mu.Unlock()
 	s := control.Status{
 		Source: v.cfg.Source, Destination: v.cfg.Destination, MountPoint: v.cfg.MountPoint,
@@ -29,7 +29,11 @@ func (v *Move) Status() control.Status {
 		FoldersListed: moved.FoldersListed, EntriesMade: moved.EntriesMade, FilesFetched: moved.FilesFilled, BytesFetched: moved.BytesFetched,
 		FoldersWaiting: moved.Waiting.Folders, FilesWaiting: moved.Waiting.Files, BytesWaiting: moved.Waiting.Bytes,
 		OpenFiles: served.Open, Passed: served.Passed, Carried: served.Carried,
-		Failures: []control.Failure{}, Skipped: []control.Failure{}, Full: moved.NoRoom,
+		Failures: []control.Failure{}, Skipped: []control.Failure{}, Full: moved.NoRoom, Note: note,
+	}
+	var err error
+	if s.Hot, err = v.migration.Hot(); err != nil {
+		s.Note = fmt.Sprint("what clients are at cannot be told: ", err)
 	}
 	if !moved.Away.IsZero() {
 		s.SourceAway = &moved.Away
@@ -39,7 +43,6 @@ func (v *Move) Status() control.Status {
 		s.Failures = append(s.Failures, control.Failure{Path: f.Path, Reason: f.Err.Error(), Since: f.Since, Tries: uint64(f.Count)})
 	}
 	s.MoreFailed = len(failures) - len(s.Failures)
-	var err error
 	if s.Skipped, s.MoreSkip, err = v.skipped(); err != nil {
 		s.Note = fmt.Sprint("what was skipped cannot be told: ", err)
 	}

@@ -56,7 +56,7 @@ func (v *verify) run(ctx context.Context, env *cli.Env, args []string) error {
 	if _, err := tree.Stat(dst.Fd(), migration.StateFolder); err == nil {
 		return fmt.Errorf("%s: a move to it is not over: what has not arrived would count as damaged", args[1])
 	}
-	r, err := Trees(ctx, src, dst, Options{Quick: v.quick, Skip: skip, Progress: func(r Report) {
+	r, err := Trees(ctx, src, dst, Options{Quick: v.quick, Skip: Skip, Progress: func(r Report) {
 		fmt.Fprintf(env.Stderr, "%d entries and %d MiB compared, %d changed, %d damaged\n", r.Entries, r.Bytes>>20, r.Changed.Count, r.Damaged.Count)
 	}})
 	if err != nil {
@@ -71,8 +71,8 @@ func (v *verify) run(ctx context.Context, env *cli.Env, args []string) error {
 	return nil
 }
 
-// skip leaves out what is no part of what is moved.
-func skip(path string) bool { return migration.Reserved(path) || path == "lost+found" }
+// Skip leaves out what is no part of what is moved.
+func Skip(path string) bool { return migration.Reserved(path) || path == "lost+found" }
 
 func (v *verify) print(w io.Writer, r *Report) error {
 	if !v.json {

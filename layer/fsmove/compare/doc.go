@@ -12,7 +12,8 @@
 //
 //   - changed, if it has another time: nobody can say what it should be, and content is not read;
 //   - gone, if it is not there and its folder has another time;
-//   - damaged, if content, length, target, number or name differ although the time does not say so;
+//   - damaged, if content differs although the time does not say so, or if length, target, number or name do and neither its time nor that of its folder says so: who gives a
+//     name to something else that has the same time changes the folder;
 //   - other metadata, if only mode, owner, attributes or links differ: a client may have set them, which only the time of change tells, and that cannot be moved.
 //
 // What the destination has beside that is new, and is not looked into.
@@ -27,6 +28,6 @@
 //
 // # Limits
 //
-// A client that sets a time of modification back to what it was hides what it did: its work counts as damage. What somebody has mapped into memory is read from the cache. Memory is taken for the names of
+// A client that sets a time of modification back to what it was hides what it did: its work counts as damage, and so does what has the time and the length of what it took the name of. What somebody has mapped into memory is read from the cache. Memory is taken for the names of
 // a few folders, for folders that are to be compared, and for inodes with several names. Times of access, of change and of birth are not compared.
 package compare

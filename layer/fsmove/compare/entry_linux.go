@@ -22,7 +22,7 @@ func (c *comparison) top() {
 		c.found(&c.report.Failed, "", err.Error())
 		return
 	}
-	c.metadata("", &s, &d)
+	c.metadata(pair{c.src.Fd(), c.dst.Fd()}, "", &s, &d)
 }
 
 // entry compares an entry of a folder.
@@ -31,8 +31,9 @@ func (c *comparison) entry(ctx context.Context, p pair, path, name string) {
 	c.report.Entries++
 	c.mu.Unlock()
 	s, err := tree.Read(p.src, name)
-	if err != nil {
-		c.found(&c.report.Failed, path, (&sideError{"source", err}).Error())
+	unread := errors.As(err, new(*tree.XattrError)) && c.Lost(path) // which is told already
+	if err != nil && !unread {
+		c.lost(path, &sideError{"source", err})
 		return
 	}
 	d, err := tree.Read(p.dst, name)
@@ -41,13 +42,16 @@ func (c *comparison) entry(ctx context.Context, p pair, path, name string) {
 		return
 	}
 	if err != nil {
-		c.found(&c.report.Failed, path, (&sideError{"destination", err}).Error())
+		c.lost(path, &sideError{"destination", err})
 		return
+	}
+	if unread {
+		d.Xattrs = nil
 	}
 	if s.Type() == unix.S_IFDIR && d.Type() == unix.S_IFDIR {
 		c.later(path)
 	}
-	if fine := c.metadata(path, &s, &d); fine != nil {
+	if fine := c.metadata(p, path, &s, &d); fine != nil {
 		select {
 		case c.contents <- content{path, &s, &d, *fine}:
 		case <-ctx.Done():
@@ -55,32 +59,46 @@ func (c *comparison) entry(ctx context.Context, p pair, path, name string) {
 	}
 }
 
-// missing is an entry that the destination has not. Whoever takes a name from a folder gives that another time.
+// missing is an entry that the destination has not.
 func (c *comparison) missing(p pair, path string) {
+	if c.Lost(path) {
+		c.found(&c.report.Lost, path, "")
+		return
+	}
+	c.unless(p, path, &c.report.Gone, "", "it is missing")
+}
+
+// unless counts an entry as damaged if no client has changed a name in its folder: that gives the folder another time.
+func (c *comparison) unless(p pair, path string, class *Class, said, damage string) {
 	s, err1 := tree.Stat(p.src, "")
 	d, err2 := tree.Stat(p.dst, "")
 	switch err := errors.Join(err1, err2); {
 	case err != nil:
 		c.found(&c.report.Failed, path, err.Error())
-	case s.Mtime.Equal(d.Mtime):
-		c.found(&c.report.Damaged, path, "it is missing, and its folder was not changed")
+	case sameTime(&s, &d):
+		c.found(&c.report.Damaged, path, damage+", and its folder was not changed")
 	default:
-		c.found(&c.report.Gone, path, "")
+		c.found(class, path, said)
 	}
 }
 
+// sameTime says that a destination's entry has the time of modification of the source's, or as much of that as a file system keeps that has whole seconds.
+func sameTime(s, d *tree.Meta) bool {
+	return s.Mtime.Equal(d.Mtime) || d.Mtime.Nanosecond() == 0 && s.Mtime.Unix() == d.Mtime.Unix()
+}
+
 // metadata compares all but content. It returns what is to be said of a file whose content is to be compared, too: nothing, or that other metadata differs; else nil.
-func (c *comparison) metadata(path string, s, d *tree.Meta) *string {
+func (c *comparison) metadata(p pair, path string, s, d *tree.Meta) *string {
 	if s.Type() != d.Type() {
-		c.found(&c.report.Changed, path, "it is of another type")
+		c.unless(p, path, &c.report.Changed, "it is of another type", "it is of another type")
 		return nil
 	}
-	if !s.Mtime.Equal(d.Mtime) {
+	if !sameTime(s, d) {
 		c.found(&c.report.Changed, path, fmt.Sprintf("modified %s, and %s at the source", d.Mtime.UTC().Format("2006-01-02T15:04:05.000000000Z"), s.Mtime.UTC().Format("2006-01-02T15:04:05.000000000Z")))
 		return nil
 	}
 	if what := broken(s, d); what != "" {
-		c.found(&c.report.Damaged, path, what)
+		c.unless(p, path, &c.report.Changed, what+", as something else that was given its name", what)
 		return nil
 	}
 	what := differences(s, d)
@@ -140,6 +158,9 @@ func differences(s, d *tree.Meta) (all []string) {
 	}
 	if s.UID != d.UID || s.GID != d.GID {
 		all = append(all, fmt.Sprintf("owner %d:%d, and %d:%d at the source", d.UID, d.GID, s.UID, s.GID))
+	}
+	if s.Type() != unix.S_IFDIR && d.Links > s.Links {
+		all = append(all, fmt.Sprintf("%d names, and %d at the source", d.Links, s.Links))
 	}
 	for _, x := range s.Xattrs {
 		i := slices.IndexFunc(d.Xattrs, func(y tree.Xattr) bool { return x.Name == y.Name })

@@ -15,6 +15,7 @@ type Report struct {
 	Metadata      Class  `json:"metadata"` // mode, owner, attributes or links only, which clients may have set
 	Gone          Class  `json:"gone"`     // removed or renamed by clients
 	New           Class  `json:"new"`      // at the destination
+	Lost          Class  `json:"lost"`     // known not to have arrived
 	Damaged       Class  `json:"damaged"`
 	SourceChanged Class  `json:"source_changed"` // while it was compared
 	Failed        Class  `json:"failed"`         // could not be read
@@ -61,6 +62,7 @@ func (r *Report) WriteText(w io.Writer, most int) error {
 		{&r.Metadata, "with other metadata, which clients may have set"},
 		{&r.Gone, "removed or renamed by clients"},
 		{&r.New, "new at the destination"},
+		{&r.Lost, "known not to have arrived"},
 		{&r.SourceChanged, "changed at the source meanwhile"},
 		{&r.Failed, "could not be compared"},
 		{&r.Damaged, "DAMAGED: they differ, and the time of modification does not say that a client did it"},

@@ -15,11 +15,12 @@ import (
 // Options say how trees are compared. The zero value compares everything.
 type Options struct {
 	Skip     func(path string) bool                       // is no part of the trees
+	Lost     func(path string) bool                       // is known not to have arrived, or in part: that it is not there is no damage
 	Quick    bool                                         // content is not read
 	Workers  int                                          // 0 for 4 that list and 4 that read
 	List     int                                          // how many entries of each class are listed; 0 for 10,000
-	Pace     func(ctx context.Context, bytes int64) error // returns when so much may be read of each side; nil for at once
 	Progress func(Report)                                 // is told of what was found so far, without lists, every few seconds
+	Pace     func(ctx context.Context, bytes int64) error // is asked before content is read; may be nil
 }
 
 // progressEvery is how often Progress is called.
@@ -33,11 +34,14 @@ func Trees(ctx context.Context, src, dst *tree.Root, o Options) (Report, error) 
 	if o.List == 0 {
 		o.List = 10_000
 	}
-	if o.Pace == nil {
-		o.Pace = func(context.Context, int64) error { return nil }
-	}
 	if o.Skip == nil {
 		o.Skip = func(string) bool { return false }
+	}
+	if o.Lost == nil {
+		o.Lost = func(string) bool { return false }
+	}
+	if o.Pace == nil {
+		o.Pace = func(context.Context, int64) error { return nil }
 	}
 	if err := unix.Syncfs(dst.Fd()); err != nil { // so that all that is cached can be dropped
 		return Report{}, os.NewSyscallError("syncfs", err)
@@ -113,7 +117,7 @@ func (c *comparison) tell() (stop func()) {
 }
 
 func (r *Report) classes() []*Class {
-	return []*Class{&r.Changed, &r.Metadata, &r.Gone, &r.New, &r.Damaged, &r.SourceChanged, &r.Failed}
+	return []*Class{&r.Changed, &r.Metadata, &r.Gone, &r.New, &r.Lost, &r.Damaged, &r.SourceChanged, &r.Failed}
 }
 
 // found counts something.
@@ -204,10 +208,14 @@ func (c *comparison) folder(ctx context.Context, path string) {
 		c.lost(path, err)
 		return
 	}
-	names, err1 := namesOf(p.src)
-	there, err2 := namesOf(p.dst)
-	if err := errors.Join(err1, err2); err != nil {
-		c.found(&c.report.Failed, path, err.Error())
+	names, err := namesOf(p.src)
+	if err != nil {
+		c.lost(path, &sideError{"source", err})
+		return
+	}
+	there, err := namesOf(p.dst)
+	if err != nil {
+		c.lost(path, &sideError{"destination", err})
 		return
 	}
 	for name := range names {
@@ -226,14 +234,21 @@ func (c *comparison) folder(ctx context.Context, path string) {
 	}
 }
 
-// lost is something that could not be opened: a client may have taken it from the destination meanwhile.
+// lost is something that could not be opened or read: a client may have taken it from the destination meanwhile.
 func (c *comparison) lost(path string, err error) {
 	var side *sideError
-	if errors.As(err, &side) && side.side == "destination" && (errors.Is(err, unix.ENOENT) || errors.Is(err, unix.ENOTDIR) || errors.Is(err, unix.ELOOP)) {
+	destination := errors.As(err, &side) && side.side == "destination"
+	gone := errors.Is(err, unix.ENOENT) || errors.Is(err, unix.ENOTDIR) || errors.Is(err, unix.ELOOP)
+	switch {
+	case gone && destination:
 		c.found(&c.report.Changed, path, "taken away while it was compared")
-		return
+	case gone:
+		c.found(&c.report.SourceChanged, path, "taken away from the source while it was compared")
+	case c.Lost(path) && !destination:
+		c.found(&c.report.Lost, path, err.Error())
+	default:
+		c.found(&c.report.Failed, path, err.Error())
 	}
-	c.found(&c.report.Failed, path, err.Error())
 }
 
 func join(folder, name string) string {

@@ -12,7 +12,6 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
-	"sync/atomic"
 	"testing"
 	"time"
 
@@ -111,11 +110,7 @@ func TestACopyIsTheSame(t *testing.T) {
 	need.Root(t)
 	src := t.TempDir()
 	grow(t, src)
-	var paced atomic.Int64
-	r := compared(t, src, copyOf(t, src), Options{Pace: func(_ context.Context, n int64) error { paced.Add(n); return nil }})
-	if paced.Load() != int64(r.Bytes) {
-		t.Errorf("%d bytes were asked for, and %d read", paced.Load(), r.Bytes)
-	}
+	r := compared(t, src, copyOf(t, src), Options{})
 	if !r.Good() || r.Same != r.Entries || r.Entries != 17 || r.Bytes < 7*3<<20 || r.Bytes > 8*3<<20 {
 		t.Errorf("a copy: %+v; want 17 entries, all the same, and each content read once", r)
 	}
@@ -290,5 +285,51 @@ func TestASourceThatChangesIsTold(t *testing.T) {
 	c.content(t.Context(), &f, b)
 	if got := paths(c.report.Changed); !slices.Equal(got, []string{"one"}) || c.report.Damaged.Count != 0 {
 		t.Errorf("%+v, want one changed by a client", c.report)
+	}
+}
+
+// TestWhatTakesANameIsNoDamage has a client give a name to something of the same time, which only its folder's time tells.
+func TestWhatTakesANameIsNoDamage(t *testing.T) {
+	need.Root(t)
+	src := t.TempDir()
+	grow(t, src)
+	dst := copyOf(t, src)
+	must(t, os.Rename(filepath.Join(dst, "six"), filepath.Join(dst, "one"))) // of another length
+	r := compared(t, src, dst, Options{})
+	if !r.Good() || !slices.Equal(paths(r.Changed), []string{"", "one"}) || !slices.Equal(paths(r.Gone), []string{"six"}) {
+		t.Errorf("%+v, want one changed and six gone", r)
+	}
+}
+
+// TestWhatIsKnownToBeLostIsNoDamage has something missing of which that is known.
+func TestWhatIsKnownToBeLostIsNoDamage(t *testing.T) {
+	need.Root(t)
+	src := t.TempDir()
+	grow(t, src)
+	dst := copyOf(t, src)
+	must(t, os.Remove(filepath.Join(dst, "a/two")))
+	must(t, os.Remove(filepath.Join(dst, "a/b/three")))
+	stamp(t, dst)
+	r := compared(t, src, dst, Options{Lost: func(path string) bool { return path == "a/two" || path == "one" }})
+	if !slices.Equal(paths(r.Lost), []string{"a/two"}) || !slices.Equal(paths(r.Damaged), []string{"a/b/three"}) || r.Same != r.Entries-2 {
+		t.Errorf("%+v, want a/two lost and a/b/three damaged", r)
+	}
+}
+
+// TestADestinationOfWholeSecondsIsCompared has a destination that keeps no parts of seconds: what it has is no work of clients.
+func TestADestinationOfWholeSecondsIsCompared(t *testing.T) {
+	need.Root(t)
+	src := t.TempDir()
+	grow(t, src)
+	dst := copyOf(t, src)
+	f, err := os.OpenFile(filepath.Join(dst, "one"), os.O_RDWR, 0)
+	must(t, err)
+	_, err = f.WriteAt([]byte("bad"), 1000)
+	must(t, errors.Join(err, f.Close()))
+	must(t, filepath.WalkDir(dst, func(path string, _ os.DirEntry, err error) error {
+		return errors.Join(err, tree.SetTimes(unix.AT_FDCWD, path, when, when.Truncate(time.Second)))
+	}))
+	if r := compared(t, src, dst, Options{}); !slices.Equal(paths(r.Damaged), []string{"one"}) || r.Same != r.Entries-1 {
+		t.Errorf("%+v, want one damaged and all else the same", r)
 	}
 }

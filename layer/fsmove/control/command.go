@@ -12,6 +12,9 @@ import (
 	"usui/internal/cli"
 )
 
+// environment is what a command writes to.
+type environment = cli.Env
+
 // Commands are those that ask a move which is running.
 func Commands() []cli.Command {
 	return []cli.Command{statusCommand, pauseCommand, finishCommand, abortCommand}
@@ -51,7 +54,7 @@ the move's source, destination or mount point.
   usui fsmove pause /export
   usui fsmove resume /export`,
 	Setup: func(*flag.FlagSet) cli.Run {
-		return of(func(ctx context.Context, env *cli.Env, c *Client, s Status) error {
+		return of(func(ctx context.Context, env *environment, c *Client, s Status) error {
 			if err := c.Pause(ctx, true); err != nil {
 				return err
 			}
@@ -79,12 +82,14 @@ does without. An interrupt takes the command back, and changes nothing.`,
 	Setup: func(f *flag.FlagSet) cli.Run {
 		var o FinishOptions
 		o.Declare(f)
-		return func(ctx context.Context, env *cli.Env, args []string) error {
+		return func(ctx context.Context, env *environment, args []string) error {
 			how, err := o.Consent()
 			if err != nil {
 				return err
 			}
-			return of(func(ctx context.Context, env *cli.Env, c *Client, s Status) error { return finish(ctx, env, c, s, how) })(ctx, env, args)
+			return of(func(ctx context.Context, env *environment, c *Client, s Status) error {
+				return finish(ctx, env, c, s, how)
+			})(ctx, env, args)
 		}
 	},
 }
@@ -99,7 +104,7 @@ the destination has what the source has not, and the command is refused, and say
 
   usui fsmove abort /export`,
 	Setup: func(*flag.FlagSet) cli.Run {
-		return of(func(ctx context.Context, env *cli.Env, c *Client, s Status) error {
+		return of(func(ctx context.Context, env *environment, c *Client, s Status) error {
 			if err := c.Abort(ctx); err != nil {
 				return err
 			}
@@ -135,8 +140,8 @@ func (o *FinishOptions) Consent() (Consent, error) {
 }
 
 // of is a command for the move that its one argument names.
-func of(f func(ctx context.Context, env *cli.Env, c *Client, s Status) error) cli.Run {
-	return func(ctx context.Context, env *cli.Env, args []string) error {
+func of(f func(ctx context.Context, env *environment, c *Client, s Status) error) cli.Run {
+	return func(ctx context.Context, env *environment, args []string) error {
 		if len(args) != 1 {
 			return cli.UsageError("name one directory: the move's mount point, source or destination, as in: /export")
 		}
@@ -151,7 +156,7 @@ func of(f func(ctx context.Context, env *cli.Env, c *Client, s Status) error) cl
 	}
 }
 
-func say(env *cli.Env, format string, a ...any) error {
+func say(env *environment, format string, a ...any) error {
 	_, err := fmt.Fprintf(env.Stdout, format+"\n", a...)
 	return err
 }
@@ -160,7 +165,7 @@ func say(env *cli.Env, format string, a ...any) error {
 const lookEvery = time.Second
 
 // finish ends a move, and tells meanwhile how far it is.
-func finish(ctx context.Context, env *cli.Env, c *Client, before Status, how Consent) error {
+func finish(ctx context.Context, env *environment, c *Client, before Status, how Consent) error {
 	done := make(chan error, 1)
 	go func() { done <- c.Finish(ctx, how) }() // until it is done, or ctx ends
 	ticker := time.NewTicker(lookEvery)
@@ -189,7 +194,7 @@ func finish(ctx context.Context, env *cli.Env, c *Client, before Status, how Con
 
 type statusOptions struct{ watch, json bool }
 
-func (o *statusOptions) run(ctx context.Context, env *cli.Env, args []string) error {
+func (o *statusOptions) run(ctx context.Context, env *environment, args []string) error {
 	if len(args) > 1 {
 		return cli.UsageError("%d arguments: name one directory, or none for all moves", len(args))
 	}

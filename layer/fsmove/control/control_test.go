@@ -12,8 +12,6 @@ import (
 	"strings"
 	"testing"
 	"time"
-
-	"usui/internal/cli"
 )
 
 // fake is a move that does as it is told, and says what it was told.
@@ -67,7 +65,7 @@ func command(t *testing.T, ctx context.Context, name string, args ...string) (st
 			t.Fatal(err)
 		}
 		var out, err strings.Builder
-		e := run(ctx, &cli.Env{Stdout: &out, Stderr: &err}, f.Args())
+		e := run(ctx, &environment{Stdout: &out, Stderr: &err}, f.Args())
 		return out.String(), e
 	}
 	t.Fatalf("no command %s", name)

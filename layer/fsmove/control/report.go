@@ -27,6 +27,9 @@ func progress(s Status, p Progress) string {
 			words = append(words, fmt.Sprintf("%v left", p.Left.Round(time.Second)))
 		}
 	}
+	if s.Phase == Verifying && s.Note != "" {
+		words = append(words, s.Note)
+	}
 	if n := len(s.Failures) + s.MoreFailed; n > 0 {
 		words = append(words, fmt.Sprintf("%d could not be had", n))
 	}

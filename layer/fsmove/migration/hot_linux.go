@@ -3,6 +3,8 @@ package migration
 import (
 	"cmp"
 	"context"
+	"maps"
+	"slices"
 	"sync"
 	"sync/atomic"
 
@@ -61,6 +63,47 @@ func (q *hot) take() (h tree.Handle, folder, ok bool) {
 	}
 	q.some.Store(false)
 	return "", false, false
+}
+
+// next are the first files that are next.
+func (q *hot) next() []tree.Handle {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	return slices.Clone(q.files[:min(len(q.files), hotTold)])
+}
+
+// hotTold is how many paths Hot says at most.
+const hotTold = 20
+
+// Hot are paths of files that clients use before they have arrived; no more than 20.
+func (m *Migration) Hot() ([]string, error) {
+	m.gate.RLock()
+	defer m.gate.RUnlock()
+	if m.finished {
+		return []string{}, nil
+	}
+	m.mu.Lock()
+	used := slices.Collect(maps.Values(m.files))
+	m.mu.Unlock()
+	seen := map[string]bool{}
+	for _, f := range used {
+		f.mu.Lock()
+		if f.hot && f.recorded && !f.full {
+			seen[f.rec.Path] = true
+		}
+		f.mu.Unlock()
+	}
+	for _, h := range m.hot.next() {
+		rec, ok, err := m.journal.File(h)
+		if err != nil {
+			return nil, err
+		}
+		if ok {
+			seen[rec.Path] = true
+		}
+	}
+	all := slices.Sorted(maps.Keys(seen))
+	return all[:min(len(all), hotTold)], nil
 }
 
 // waits counts that a client begins to wait for a listing.

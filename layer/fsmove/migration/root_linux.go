@@ -35,6 +35,18 @@ func (s *source) openRoot() (*tree.Root, error) {
 	return tree.Open(s.path)
 }
 
+// OpenSource opens the source once more, for who compares it. It is an error if what is there is something else now.
+func (m *Migration) OpenSource() (*tree.Root, error) {
+	r, now, err := m.src.open()
+	if err != nil {
+		return nil, err
+	}
+	if err := m.src.isKnown(now); err != nil {
+		return nil, errors.Join(err, r.Close())
+	}
+	return r, nil
+}
+
 // isKnown says nil if a root is the source's, and not that of what is there when the source is not mounted. Some file systems have another number after each mount, and some none.
 func (s *source) isKnown(now journal.Root) error {
 	if now.Ino == s.known.Ino && (now.FS != 0 && now.FS == s.known.FS || now.Mtime.Equal(s.known.Mtime) && now.Ctime.Equal(s.known.Ctime)) {

@@ -9,6 +9,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"usui/layer/fsmove/journal"
+	"usui/layer/fsmove/pace"
 	"usui/layer/fsmove/tree"
 )
 
@@ -137,7 +138,7 @@ func (m *Migration) Wipe() error {
 
 // Ended is the migration of a destination in which everything had arrived before this process: for clients that have files open from before. The root is its own from then on.
 func Ended(destination *tree.Root, logger *slog.Logger) *Migration {
-	return &Migration{dst: destination, logger: logger, state: -1, links: -1, finished: true, failures: map[tree.Handle]*Failure{}, files: map[tree.Handle]*File{}, listings: map[tree.Handle]*listing{}}
+	return &Migration{dst: destination, logger: logger, state: -1, links: -1, pacer: pace.New(), finished: true, failures: map[tree.Handle]*Failure{}, files: map[tree.Handle]*File{}, listings: map[tree.Handle]*listing{}}
 }
 
 // Begun says whether a folder is the destination of a migration that has not ended.

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
@@ -140,5 +141,23 @@ func TestASourceWhoseDiskIsGoneIsWaitedFor(t *testing.T) {
 	}
 	if err := m.Run(t.Context()); err != nil {
 		t.Fatal(err)
+	}
+}
+
+// TestAnotherSourceIsNotOpened has another directory be where the source was, as the one that is there when it is not mounted.
+func TestAnotherSourceIsNotOpened(t *testing.T) {
+	need.Root(t)
+	src, dst := filepath.Join(t.TempDir(), "src"), t.TempDir()
+	mustWrite(t, filepath.Join(src, "file"), []byte("x"))
+	m := begin(t, src, dst)
+	r, err := m.OpenSource()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := errors.Join(r.Close(), os.Rename(src, src+".away"), os.Mkdir(src, 0o755)); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := m.OpenSource(); err == nil || !strings.Contains(err.Error(), "is it mounted") {
+		t.Errorf("OpenSource() = %v, want that it is another", err)
 	}
 }

@@ -77,7 +77,7 @@ func (w *walker) name(path, name string) {
 		if form {
 			what = whatForm
 		}
-		w.s.findings.addWith(Know, what, path, with)
+		w.s.findings.add(Know, what, path)
 	}
 	if illegal(name) != "" {
 		w.s.findings.add(Know, whatWindows, path)

@@ -16,78 +16,126 @@ const (
 	sampleBytes = 64 << 20  // of one file
 )
 
+// measured is what was read of a sample: the first piece of a file takes as long as it does to open it, what is behind that takes what the bytes take.
+type measured struct {
+	files, long int           // that were read, and that were longer than a piece
+	first       time.Duration // for all first pieces, one after the other
+	bytes       int64         // behind first pieces
+	rest        time.Duration // for these, one after the other
+}
+
+func (m *measured) add(o measured) {
+	m.files += o.files
+	m.long += o.long
+	m.first += o.first
+	m.bytes += o.bytes
+	m.rest += o.rest
+}
+
+// rates are how many files, and how many bytes behind the first pieces of files, can be read in a second by so many workers. 0 is not known.
+func (m *measured) rates(workers int) (files, bytes float64) {
+	if m.first > 0 {
+		files = float64(m.files) / m.first.Seconds() * float64(min(workers, m.files))
+	}
+	if m.rest > 0 {
+		bytes = float64(m.bytes) / m.rest.Seconds() * float64(min(workers, m.long))
+	}
+	return files, bytes
+}
+
 // estimate says how long a move may take, from how quick the walk was and how quick the source is read.
 func (s *survey) estimate(ctx context.Context, walked time.Duration) error {
 	e, src := &s.report.Estimate, &s.report.Source
 	e.EntriesPerSecond = float64(src.Entries) / max(walked.Seconds(), 1e-6)
+	e.Seconds = walked.Seconds()
+	e.How = fmt.Sprintf("%d entries at %.0f a second, as they were walked", src.Entries, e.EntriesPerSecond)
 	if s.Sample == 0 || len(s.sample) == 0 {
-		e.Seconds = walked.Seconds()
-		e.How = fmt.Sprintf("%d entries at %.0f a second, as they were walked; nothing was read", src.Entries, e.EntriesPerSecond)
+		e.How += "; nothing was read"
 		return ctx.Err()
 	}
-	n, files, took := s.readSample(ctx)
+	m := s.readSample(ctx)
 	if err := ctx.Err(); err != nil {
 		return err
 	}
-	e.BytesPerSecond = float64(n) / max(took.Seconds(), 1e-6)
-	content := src.Allocated
-	if src.Compresses {
-		content = src.Bytes
+	e.FilesPerSecond, e.BytesPerSecond = m.rates(s.Workers)
+	if e.FilesPerSecond > 0 {
+		e.Seconds += float64(src.Files) / e.FilesPerSecond
+		e.How += fmt.Sprintf(", %d files at %.0f a second", src.Files, e.FilesPerSecond)
 	}
-	e.Seconds = walked.Seconds() + float64(content)/max(e.BytesPerSecond, 1)
-	e.How = fmt.Sprintf("%d entries at %.0f a second, as they were walked, and %s at %s a second, as %d files of a random sample were read in %.1f s, %d at once; neither writing nor clients are in that",
-		src.Entries, e.EntriesPerSecond, size(content), size(uint64(e.BytesPerSecond)), files, took.Seconds(), s.Workers)
+	if e.BytesPerSecond > 0 {
+		e.Seconds += float64(s.rest) / e.BytesPerSecond
+		e.How += fmt.Sprintf(", and %s behind their first %s at %s a second", size(s.rest), size(pieceBytes), size(uint64(e.BytesPerSecond)))
+	} else if s.rest > 0 {
+		e.How += fmt.Sprintf("; %s behind their first %s are not in that, for none could be read", size(s.rest), size(pieceBytes))
+	}
+	e.How += fmt.Sprintf(", as %d files of a random sample and the longest were read, %d at once; neither writing nor clients are in that", m.files, s.Workers)
 	return nil
 }
 
-// readSample reads files of the sample, from the disk if the kernel lets go of what it has cached.
-func (s *survey) readSample(ctx context.Context) (n, files int64, took time.Duration) {
-	began := time.Now()
-	ctx, stop := context.WithDeadline(ctx, began.Add(s.Sample))
+// readSample reads files of the sample, the longest first, from the disk if the kernel lets go of what it has cached.
+func (s *survey) readSample(ctx context.Context) (all measured) {
+	ctx, stop := context.WithTimeout(ctx, s.Sample)
 	defer stop()
-	var next, bytes, read atomic.Int64
-	var all sync.WaitGroup
+	files := append([]string{s.longest.path}, s.sample...)
+	var next atomic.Int64
+	var mu sync.Mutex
+	var workers sync.WaitGroup
 	for range s.Workers {
-		all.Go(func() { // until the sample is read, or ctx ends
+		workers.Go(func() { // until the sample is read, or ctx ends
 			p := make([]byte, pieceBytes)
-			for i := int(next.Add(1)) - 1; i < len(s.sample) && ctx.Err() == nil; i = int(next.Add(1)) - 1 {
-				n, err := s.readFile(ctx, s.sample[i], p)
-				if bytes.Add(n); err != nil {
-					s.unreadable(s.sample[i], err)
+			for i := int(next.Add(1)) - 1; i < len(files) && ctx.Err() == nil; i = int(next.Add(1)) - 1 {
+				m, err := s.readFile(ctx, files[i], p)
+				if err != nil {
+					s.unreadable(files[i], err)
 					continue
 				}
-				read.Add(1)
+				mu.Lock()
+				all.add(m)
+				mu.Unlock()
 			}
 		})
 	}
-	all.Wait()
-	return bytes.Load(), read.Load(), time.Since(began)
+	workers.Wait()
+	return all
 }
 
-// readFile reads a file, or the beginning of a long one.
-func (s *survey) readFile(ctx context.Context, path string, p []byte) (n int64, err error) {
+// readFile reads a file up to its first hole, or the beginning of a long one.
+func (s *survey) readFile(ctx context.Context, path string, p []byte) (m measured, err error) {
+	began := time.Now()
 	fd, err := s.src.At(path, unix.O_RDONLY|unix.O_NOATIME|unix.O_NONBLOCK)
 	if err != nil {
-		return 0, err
+		return m, err
 	}
 	defer unix.Close(fd)
 	_ = unix.Fadvise(fd, 0, 0, unix.FADV_DONTNEED) // else it is quicker than it will be
-	for n < sampleBytes && ctx.Err() == nil {
-		from, err := unix.Seek(fd, n, unix.SEEK_DATA)
-		switch {
-		case errors.Is(err, unix.ENXIO):
-			return n, nil // the rest is a hole
-		case err == nil && from > n:
-			return n, nil // what is behind a hole is not worth to be counted apart
+	n, err := readPiece(fd, p, 0)
+	if err != nil {
+		return m, err
+	}
+	m.files, m.first = 1, time.Since(began)
+	began = time.Now()
+	for off := int64(n); n > 0 && off < sampleBytes && ctx.Err() == nil; off += int64(n) {
+		if n, err = readPiece(fd, p, off); err != nil {
+			return m, err
 		}
-		k, err := unix.Pread(fd, p, n)
-		if errors.Is(err, unix.EINTR) {
-			continue
-		}
-		if err != nil || k == 0 {
+		m.bytes += int64(n)
+	}
+	if m.bytes > 0 {
+		m.long, m.rest = 1, time.Since(began)
+	}
+	return m, nil
+}
+
+// readPiece reads data at an offset; 0 bytes are a hole, or the end.
+func readPiece(fd int, p []byte, off int64) (int, error) {
+	from, err := unix.Seek(fd, off, unix.SEEK_DATA)
+	if errors.Is(err, unix.ENXIO) || err == nil && from > off {
+		return 0, nil
+	}
+	for {
+		n, err := unix.Pread(fd, p, off)
+		if !errors.Is(err, unix.EINTR) {
 			return n, err
 		}
-		n += int64(k)
 	}
-	return n, nil
 }

@@ -60,7 +60,8 @@ type Room struct {
 // Estimate is how long a move may take.
 type Estimate struct {
 	EntriesPerSecond float64 `json:"entries_per_second"`
-	BytesPerSecond   float64 `json:"bytes_per_second"`
+	FilesPerSecond   float64 `json:"files_per_second"` // opened, and their first piece read
+	BytesPerSecond   float64 `json:"bytes_per_second"` // behind that
 	Seconds          float64 `json:"seconds"`
 	How              string  `json:"how"`
 }
@@ -80,7 +81,6 @@ type Finding struct {
 	What  string   `json:"what"`
 	Count uint64   `json:"count,omitempty"` // of entries; 0 for what is of none
 	Paths []string `json:"paths,omitempty"`
-	With  []string `json:"with,omitempty"` // of names that are one, what each of Paths is one with
 }
 
 // Movable says that nothing keeps anything from being moved.
@@ -97,10 +97,7 @@ type findings struct {
 }
 
 // add adds an entry to what was found of its kind. An empty path is of none.
-func (f *findings) add(class, what, path string) { f.addWith(class, what, path, "") }
-
-// addWith adds one that is one with another name of its folder.
-func (f *findings) addWith(class, what, path, with string) {
+func (f *findings) add(class, what, path string) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	i := slices.IndexFunc(f.all, func(o *Finding) bool { return o.What == what && o.Class == class })
@@ -114,9 +111,6 @@ func (f *findings) addWith(class, what, path, with string) {
 	o := f.all[i]
 	if o.Count++; len(o.Paths) < f.most {
 		o.Paths = append(o.Paths, path)
-		if with != "" {
-			o.With = append(o.With, with)
-		}
 	}
 }
 

@@ -110,7 +110,7 @@ func (s *survey) passthrough() {
 		s.findings.add(Know, fmt.Sprintf("Linux %s does not read and write complete files by itself until the move is over (6.9 does): each access costs several times as much", release), "")
 		return
 	}
-	s.findings.add(Know, fmt.Sprintf("Linux %s reads and writes complete files by itself while the move goes on", release), "")
+	s.findings.add(Know, fmt.Sprintf("Linux %s reads and writes complete files by itself while the move goes on, if it was built so (CONFIG_FUSE_PASSTHROUGH)", release), "")
 }
 
 // inEachOther refuses directories that are in each other.

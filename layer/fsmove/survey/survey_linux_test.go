@@ -143,11 +143,6 @@ func TestEverythingIsFound(t *testing.T) {
 			t.Errorf("%q: %q, %q, want %q, one of %q", tt.what, class, all, tt.class, tt.paths)
 		}
 	}
-	for _, f := range r.Findings {
-		if (f.What == whatCase || f.What == whatForm) && (len(f.With) != 1 || f.With[0] == f.Paths[0]) {
-			t.Errorf("%+v, want one name and what it is one with", f)
-		}
-	}
 	if !r.Movable() || !r.Destination.Tried {
 		t.Errorf("it cannot be moved, or the destination was not tried: %+v, %+v", r.Findings, r.Destination)
 	}
@@ -159,7 +154,7 @@ func TestEverythingIsFound(t *testing.T) {
 	if left, err := os.ReadDir(dst); err != nil || len(left) != 0 || !whenOf(t, dst).Equal(before) {
 		t.Errorf("the destination has %v, %v, or another time", left, err)
 	}
-	if e := r.Estimate; e.BytesPerSecond <= 0 || e.Seconds <= 0 || !strings.Contains(e.How, "random sample") {
+	if e := r.Estimate; e.FilesPerSecond <= 0 || e.Seconds <= 0 || !strings.Contains(e.How, "random sample") {
 		t.Errorf("the estimate is %+v", e)
 	}
 	var text strings.Builder
@@ -275,5 +270,33 @@ func TestListsAreBoundedAndCountsAreNot(t *testing.T) {
 	all := f.sorted()
 	if len(all) != 2 || all[0].What != "y" || all[1].Count != 10 || len(all[1].Paths) != 3 {
 		t.Errorf("%+v, want y, and 10 of x, 3 of them listed", all)
+	}
+}
+
+// TestAnEstimateIsOfFilesAndOfBytes has what it takes to open files told apart from what their bytes take.
+func TestAnEstimateIsOfFilesAndOfBytes(t *testing.T) {
+	var m measured
+	for range 4 {
+		m.add(measured{files: 1, first: 2 * time.Millisecond})
+	}
+	m.add(measured{files: 1, long: 1, first: 2 * time.Millisecond, bytes: 1 << 20, rest: time.Second})
+	if files, bytes := m.rates(8); files != 2500 || bytes != 1<<20 {
+		t.Errorf("%g files and %g bytes a second, want 2500, by five at once, and 1 MiB, by the one that has any", files, bytes)
+	}
+	if files, bytes := (&measured{}).rates(8); files != 0 || bytes != 0 {
+		t.Errorf("of nothing: %g files and %g bytes a second, want 0", files, bytes)
+	}
+	src := t.TempDir()
+	for name, n := range map[string]int{"small": 7, "smaller": 1, "long": 3 << 20} {
+		if err := os.WriteFile(filepath.Join(src, name), make([]byte, n), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	r, err := Run(t.Context(), Config{Source: src, Destination: t.TempDir(), Sample: time.Minute})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if e := r.Estimate; e.FilesPerSecond == 0 || e.BytesPerSecond == 0 || !strings.Contains(e.How, "2.8 MiB behind their first 256.0 KiB") {
+		t.Errorf("%+v; want rates of files and of bytes, the latter for 2.75 MiB", e)
 	}
 }

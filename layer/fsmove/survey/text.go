@@ -56,11 +56,7 @@ func (p *printer) finding(f *Finding, paths int) {
 			p.line("      ... (--json lists more)")
 			return
 		}
-		if i < len(f.With) {
-			p.line("      %q and %q", path, f.With[i])
-		} else {
-			p.line("      %q", path)
-		}
+		p.line("      %q", path)
 	}
 }
 

@@ -28,10 +28,17 @@ type survey struct {
 	pending     int              // guarded by mu; those, and those under way
 	linked      map[inode]*names // guarded by mu; inodes with names that were not met yet
 	begun       bool             // there is a move to the destination
-	full        uint64           // guarded by mu; files with content
 	nanoseconds bool             // guarded by mu until the walk is over; there are parts of a second in times
 	report      Report           // guarded by mu until the walk is over
 	sample      []string         // guarded by mu until then; files with content, any of them as likely as another
+	longest     file             // guarded by mu until then
+	rest        uint64           // guarded by mu until then; bytes behind the first pieces of files
+}
+
+// file is one with so many bytes of data.
+type file struct {
+	path string
+	data int64
 }
 
 // todo is a folder that is to be walked.
@@ -189,7 +196,7 @@ func (s *survey) unreadable(path string, err error) {
 }
 
 // sampleMost is how many files may be read to see how quick the source is.
-const sampleMost = 4096
+const sampleMost = 256
 
 // count counts an entry, and says whether it is the first name of its inode.
 func (s *survey) count(path string, depth int, m *tree.Meta) (first bool) {
@@ -226,15 +233,20 @@ func (s *survey) countFile(path string, m *tree.Meta) {
 	if m.Blocks*512+4096 <= m.Size {
 		src.Sparse++
 	}
-	if m.Size > 0 {
-		s.full++
+	data := m.Size
+	if !src.Compresses {
+		data = min(data, m.Blocks*512)
+	}
+	s.rest += uint64(max(0, data-pieceBytes))
+	if m.Size > 0 && data >= s.longest.data {
+		s.longest = file{path, data}
 	}
 	switch {
 	case m.Size == 0:
 	case len(s.sample) < sampleMost:
 		s.sample = append(s.sample, path)
 	default:
-		if i := rand.Uint64N(s.full); i < sampleMost {
+		if i := rand.Uint64N(src.Files); i < sampleMost {
 			s.sample[i] = path
 		}
 	}
