@@ -178,6 +178,8 @@ func fill(a *fuse.Attr, m *tree.Meta) {
 // an inode's further names; and who writes by a mapping of a file that passes is not seen here.
 func stays(m *tree.Meta, listed bool) time.Duration {
 	switch {
+	case m.Type() == unix.S_IFREG && m.Mode&(unix.S_ISUID|unix.S_ISGID) != 0: // a write takes them away
+		return 0
 	case m.Type() == unix.S_IFDIR && !listed, m.Type() != unix.S_IFDIR && m.Links > 1:
 		return 0
 	case m.Type() == unix.S_IFREG:
