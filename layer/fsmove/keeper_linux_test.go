@@ -125,6 +125,20 @@ func (v *keptMove) ask(t *testing.T) (*control.Client, control.Status) {
 	return c, s
 }
 
+// awaitAll waits until everything has arrived.
+func (v *keptMove) awaitAll(t *testing.T) {
+	t.Helper()
+	for {
+		_, s := v.ask(t)
+		if len(s.Failures) > 0 {
+			t.Fatalf("not everything arrives: %v", s.Failures)
+		}
+		if s.Phase == control.Arrived {
+			return
+		}
+	}
+}
+
 // kill kills the worker, and waits for the next one.
 func (v *keptMove) kill(t *testing.T) {
 	t.Helper()
