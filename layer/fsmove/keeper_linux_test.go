@@ -139,6 +139,21 @@ func (v *keptMove) awaitAll(t *testing.T) {
 	}
 }
 
+// end has the destination take the mount's place.
+func (v *keptMove) end(t *testing.T) {
+	t.Helper()
+	c, _ := v.ask(t)
+	if err := c.Finish(t.Context(), control.Consent{Verify: control.None}); err != nil {
+		t.Fatal(err)
+	}
+	if err := <-v.ended; err != nil {
+		t.Errorf("the keeper: %v", err)
+	}
+	if isFUSE(t, v.at) {
+		t.Error("at the end it is a mount of FUSE")
+	}
+}
+
 // kill kills the worker, and waits for the next one.
 func (v *keptMove) kill(t *testing.T) {
 	t.Helper()
