@@ -34,25 +34,6 @@ func median[T ~int64 | ~float64](values []T) T {
 	return slices.Sorted(slices.Values(values))[len(values)/2]
 }
 
-// end finishes a move, waits until nothing of it is left, and unmounts what it has put in its place.
-func (v *keptMove) end(b *testing.B) {
-	b.Helper()
-	c, _ := v.ask(b)
-	if err := c.Finish(b.Context(), control.Consent{Verify: control.None}); err != nil {
-		b.Fatal(err)
-	}
-	v.gone(b)
-}
-
-func (v *keptMove) gone(b *testing.B) {
-	b.Helper()
-	for range v.ready {
-	}
-	if err := <-v.ended; err != nil {
-		b.Fatal(err)
-	}
-}
-
 // heart is a client that opens, reads, writes and looks at files every 10 ms, and remembers the longest time without a success.
 type heart struct {
 	file    string
@@ -338,9 +319,7 @@ func BenchmarkAccess(b *testing.B) {
 	}
 	v := startKept(b, src, dst, at)
 	c, _ := v.ask(b)
-	for s := (control.Status{}); s.Phase != control.Arrived; {
-		_, s = v.ask(b)
-	}
+	v.awaitAll(b)
 	loads := [][]string{{"read", "1m"}, {"write", "1m"}, {"randread", "4k"}, {"randwrite", "4k"}}
 	for _, l := range loads {
 		sideBySide(b, fio, l, filepath.Join(at, "file"), filepath.Join(dst, "file"), "")
@@ -374,7 +353,9 @@ func BenchmarkAccess(b *testing.B) {
 	if err := c.Finish(b.Context(), control.Consent{Verify: control.None}); err != nil {
 		b.Fatal(err)
 	}
-	v.gone(b)
+	if err := <-v.ended; err != nil {
+		b.Fatal(err)
+	}
 	for _, l := range loads {
 		sideBySide(b, fio, l, filepath.Join(at, "file"), filepath.Join(dst, "file"), "-after")
 	}

@@ -125,6 +125,35 @@ func (v *keptMove) ask(t testing.TB) (*control.Client, control.Status) {
 	return c, s
 }
 
+// awaitAll waits until everything has arrived.
+func (v *keptMove) awaitAll(t testing.TB) {
+	t.Helper()
+	for {
+		_, s := v.ask(t)
+		if len(s.Failures) > 0 {
+			t.Fatalf("not everything arrives: %v", s.Failures)
+		}
+		if s.Phase == control.Arrived {
+			return
+		}
+	}
+}
+
+// end has the destination take the mount's place.
+func (v *keptMove) end(t testing.TB) {
+	t.Helper()
+	c, _ := v.ask(t)
+	if err := c.Finish(t.Context(), control.Consent{Verify: control.None}); err != nil {
+		t.Fatal(err)
+	}
+	if err := <-v.ended; err != nil {
+		t.Errorf("the keeper: %v", err)
+	}
+	if isFUSE(t, v.at) {
+		t.Error("at the end it is a mount of FUSE")
+	}
+}
+
 // kill kills the worker, and waits for the next one.
 func (v *keptMove) kill(t testing.TB) {
 	t.Helper()

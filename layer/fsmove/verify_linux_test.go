@@ -11,16 +11,6 @@ import (
 	"usui/layer/fsmove/tree"
 )
 
-// awaitPhase waits until a move is in a phase.
-func (v *keptMove) awaitPhase(t *testing.T, phase string) {
-	t.Helper()
-	for {
-		if _, s := v.ask(t); s.Phase == phase {
-			return
-		}
-	}
-}
-
 // flip changes a bit of a file, and nothing else that can be seen but the time of change.
 func flip(t *testing.T, path string) {
 	t.Helper()
@@ -50,7 +40,7 @@ func TestAMoveDoesNotEndWithDamage(t *testing.T) {
 	if err := os.WriteFile(filepath.Join(at, "of a client"), []byte("new"), 0o644); err != nil {
 		t.Fatal(err)
 	}
-	v.awaitPhase(t, control.Arrived)
+	v.awaitAll(t)
 	flip(t, filepath.Join(dst, "large"))
 	err := c.Finish(t.Context(), control.Consent{Verify: control.Full})
 	if err == nil || !strings.Contains(err.Error(), `"large" (content differs from byte 1572864 on)`) {

@@ -13,7 +13,7 @@
 // [tree.Handle], so that no descriptor is held for what is merely known to the kernel, and none is needed after a restart.
 //
 // A file that is complete is read, written and mapped by the kernel itself (FUSE_PASSTHROUGH, Linux 6.9), if it was when the first of its handles was opened: all handles of an inode
-// go one way. Not so one with set-user-ID or capabilities, which a write takes away.
+// go one way. Not so one with set-user-ID or capabilities, which a write takes away. One that gets them while the kernel writes it loses them all the same: the kernel tells of that write.
 //
 // go-fuse speaks the protocol (ProtocolServer); the device is read here, because a successor has to go on with a connection that another process began: the nodes that the kernel knows, and what it has
 // open, are in the seat's table (package keeper), and the kernel sends again what nobody has answered (FUSE_NOTIFY_RESEND, Linux 6.9).
@@ -31,6 +31,6 @@
 // # Limits
 //
 // Locks of files are the kernel's own of this mount (flock(2), fcntl(2)). A file with several names at the source has one more until all of them are listed. The time of
-// birth is not told. A file that somebody holds open from before it was complete is carried until all of its handles are closed. Each write of the kernel's own asks here for capabilities. One name at the top, .go-fuse-epoll-hack, is go-fuse's own. A process that serves a mount must not use it by package os before the kernel knows that
+// birth is not told. A file that somebody holds open from before it was complete is carried until all of its handles are closed. Set-group-ID of a file that its group cannot execute is kept by a write of who is not in the group. Root's chown(2) to nobody takes no rights away. A write by a mapping takes capabilities away. One name at the top, .go-fuse-epoll-hack, is go-fuse's own. A process that serves a mount must not use it by package os before the kernel knows that
 // its files cannot be polled. Linux, as root.
 package front

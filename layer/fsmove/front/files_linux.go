@@ -94,6 +94,11 @@ func (s *fileSystem) Write(cancel <-chan struct{}, in *fuse.WriteIn, p []byte) (
 	}
 	s.count.carried.Add(1)
 	n := 0
+	if in.WriteFlags&fuse.WRITE_KILL_SUIDGID != 0 {
+		if err := dropRights(o.fd); err != nil {
+			return 0, s.status(err)
+		}
+	}
 	if o.file == nil || o.file.Full() {
 		n, err = unix.Pwrite(o.fd, p, int64(in.Offset))
 	} else {
@@ -140,6 +145,11 @@ func (s *fileSystem) Fallocate(cancel <-chan struct{}, in *fuse.FallocateIn) fus
 	o, err := s.of(in.Fh)
 	if err != nil {
 		return s.status(err)
+	}
+	if in.Uid != 0 { // of which the kernel does not say whether the caller may leave rights as they are
+		if err := dropRights(o.fd); err != nil {
+			return s.status(err)
+		}
 	}
 	if o.file != nil {
 		if err := o.file.Settle(until(cancel)); err != nil {

@@ -180,6 +180,11 @@ func (s *fileSystem) setAttr(ctx context.Context, h tree.Handle, fd int, in *fus
 			return err
 		}
 	}
+	if !s.keepRights(in) {
+		if err := s.takeRights(in, fd); err != nil {
+			return err
+		}
+	}
 	file, err := s.m.Use(h)
 	if err != nil {
 		return err
@@ -311,6 +316,9 @@ func (s *fileSystem) SetXAttr(_ <-chan struct{}, in *fuse.SetXAttrIn, name strin
 // RemoveXAttr implements [fuse.RawFileSystem].
 func (s *fileSystem) RemoveXAttr(_ <-chan struct{}, in *fuse.InHeader, name string) fuse.Status {
 	return s.changeAt(in.NodeId, func(fd int) error {
+		if m, err := tree.Stat(fd, ""); err != nil || name == capabilities && in.Uid != 0 && in.Uid != m.UID {
+			return err
+		}
 		if err := tree.RemoveXattr(fd, "", name); err != nil && !done(in, err, unix.ENODATA) {
 			return err
 		}

@@ -182,6 +182,8 @@ func (s *fileSystem) stays(m *tree.Meta, n *node) time.Duration {
 	switch {
 	case n == nil, m.Type() != unix.S_IFDIR && m.Links > 1:
 		return 0
+	case m.Type() == unix.S_IFREG && m.Mode&(unix.S_ISUID|unix.S_ISGID) != 0: // a write takes them away
+		return 0
 	case m.Type() == unix.S_IFDIR:
 		s.mu.Lock()
 		defer s.mu.Unlock()

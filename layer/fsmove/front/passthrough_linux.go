@@ -73,7 +73,7 @@ func (s *fileSystem) mayPass(o *opened, m *tree.Meta) bool {
 	if m.Type() != unix.S_IFREG || m.Mode&(unix.S_ISUID|unix.S_ISGID) != 0 {
 		return false
 	}
-	_, err := tree.GetXattr(o.fd, "", "security.capability", nil)
+	_, err := tree.GetXattr(o.fd, "", capabilities, nil)
 	return err != nil
 }
 

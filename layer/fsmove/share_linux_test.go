@@ -1,0 +1,133 @@
+package fsmove
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io/fs"
+	"math/rand/v2"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"sync"
+	"sync/atomic"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+// TestUsrShareIsMovedUnderLoad moves a part of what a system has in /usr/share, with clients that read, ask, write and rename, and a process that is killed.
+func TestUsrShareIsMovedUnderLoad(t *testing.T) {
+	src, dst, at := paths(t)
+	moved, names := share(t, src)
+	want := manifest(t, src, nil)
+	v := startKept(t, src, dst, at)
+	var clients sync.WaitGroup
+	var over atomic.Bool
+	use := func(f func(random *rand.Rand, i int) error) {
+		seed := rand.Uint64()
+		clients.Go(func() { // until all has arrived
+			random := rand.New(rand.NewPCG(seed, 0))
+			for i := 0; !over.Load() || i == 0; i++ {
+				if err := f(random, i); err != nil {
+					t.Error(err)
+					return
+				}
+			}
+		})
+	}
+	for range 2 {
+		use(func(random *rand.Rand, _ int) error { return sameFile(src, at, names[random.IntN(len(names))]) })
+	}
+	use(func(random *rand.Rand, _ int) error { return sameStat(src, at, names[random.IntN(len(names))]) })
+	use(func(_ *rand.Rand, i int) error { return useOnce(filepath.Join(at, "client"), i, nil) })
+	use(func(*rand.Rand, int) error {
+		here, away := filepath.Join(at, moved), filepath.Join(at, moved+".away")
+		return errors.Join(os.Rename(here, away), os.Rename(away, here))
+	})
+	v.kill(t)
+	v.awaitAll(t)
+	over.Store(true)
+	clients.Wait()
+	v.end(t)
+	for _, dir := range []string{at, dst} {
+		got := manifest(t, dir, func(name string) bool { return name == "client" })
+		got[""], want[""] = "", "" // clients have changed the top
+		if d := cmp.Diff(want, got); d != "" {
+			t.Errorf("%s: -want +got\n%s", dir, d)
+		}
+	}
+}
+
+// share copies small folders of /usr/share, of some 6,000 entries in all, and says which is the first and what files are in the others.
+func share(t *testing.T, dir string) (first string, names []string) {
+	t.Helper()
+	tops, err := os.ReadDir("/usr/share")
+	if err != nil {
+		t.Fatal(err)
+	}
+	n := 0
+	for _, top := range tops {
+		var all []string
+		most := int64(20 << 20)
+		err := filepath.WalkDir(filepath.Join("/usr/share", top.Name()), func(path string, d fs.DirEntry, err error) error {
+			if len(all) > 1500 {
+				return fs.SkipAll
+			}
+			all = append(all, path)
+			if info, err := os.Lstat(path); err == nil {
+				most -= info.Size()
+			}
+			return err
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if len(all) > 1500 || most < 0 || !top.IsDir() || n+len(all) > 6000 {
+			continue
+		}
+		if out, err := exec.Command("cp", "-a", filepath.Join("/usr/share", top.Name()), dir).CombinedOutput(); err != nil {
+			t.Fatalf("cp: %v, %s", err, out)
+		}
+		if n += len(all); first == "" {
+			first = top.Name()
+			continue
+		}
+		for _, path := range all {
+			name, _ := filepath.Rel("/usr/share", path)
+			if m, err := os.Lstat(path); err == nil && m.Mode().IsRegular() {
+				names = append(names, name)
+			}
+		}
+	}
+	if len(names) == 0 {
+		t.Fatal("/usr/share has no small folders")
+	}
+	return first, names
+}
+
+// sameFile says whether a file has the same content in two trees.
+func sameFile(a, b, name string) error {
+	want, err1 := os.ReadFile(filepath.Join(a, name))
+	got, err2 := os.ReadFile(filepath.Join(b, name))
+	if err := errors.Join(err1, err2); err != nil {
+		return err
+	}
+	if !bytes.Equal(got, want) {
+		return fmt.Errorf("%s has %d bytes, want %d", name, len(got), len(want))
+	}
+	return nil
+}
+
+// sameStat says whether a file is told to be the same in two trees.
+func sameStat(a, b, name string) error {
+	want, err1 := os.Lstat(filepath.Join(a, name))
+	got, err2 := os.Lstat(filepath.Join(b, name))
+	if err := errors.Join(err1, err2); err != nil {
+		return err
+	}
+	if got.Size() != want.Size() || got.Mode() != want.Mode() || !got.ModTime().Equal(want.ModTime()) {
+		return fmt.Errorf("%s is %d bytes, %v, %v; want %d, %v, %v", name, got.Size(), got.Mode(), got.ModTime(), want.Size(), want.Mode(), want.ModTime())
+	}
+	return nil
+}
