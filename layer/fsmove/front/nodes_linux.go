@@ -99,7 +99,7 @@ func (s *fileSystem) know(dir int, name string, out *fuse.EntryOut) error {
 	if err != nil {
 		return err
 	}
-	m, err := s.stat(h, fd)
+	m, whole, err := s.stat(h, fd)
 	if err != nil {
 		return err
 	}
@@ -113,7 +113,7 @@ func (s *fileSystem) know(dir int, name string, out *fuse.EntryOut) error {
 	}
 	*out = fuse.EntryOut{NodeId: id, Generation: generation(h)}
 	out.SetEntryTimeout(forever)
-	out.SetAttrTimeout(s.stays(&m, n))
+	out.SetAttrTimeout(s.stays(&m, n, whole))
 	fill(&out.Attr, &m)
 	return nil
 }
@@ -145,18 +145,18 @@ func (s *fileSystem) lookedUp(id uint64, h tree.Handle) (*node, error) {
 }
 
 // stat says what is known of an inode. As long as a file is being fetched, that changes nothing that clients see.
-func (s *fileSystem) stat(h tree.Handle, fd int) (tree.Meta, error) {
-	m, err := tree.Stat(fd, "")
+func (s *fileSystem) stat(h tree.Handle, fd int) (m tree.Meta, whole bool, err error) {
+	m, err = tree.Stat(fd, "")
 	if err != nil || m.Type() != unix.S_IFREG {
-		return m, err
+		return m, true, err
 	}
 	f, err := s.m.Use(h)
 	if err != nil || f == nil {
-		return m, err
+		return m, true, err
 	}
 	defer f.Release()
 	f.Correct(&m)
-	return m, nil
+	return m, false, nil
 }
 
 // generation tells inodes apart that have the same number one after the other.
@@ -177,8 +177,8 @@ func fill(a *fuse.Attr, m *tree.Meta) {
 }
 
 // stays is how long the kernel may believe what it was told of an inode, beside what it changes itself. A listing, or a client's look into a folder, brings the folder's subfolders and
-// an inode's further names; and who writes by a mapping of a file that passes is not seen here.
-func (s *fileSystem) stays(m *tree.Meta, n *node) time.Duration {
+// an inode's further names; a file that has arrived has another time of change; and who writes by a mapping of a file that passes is not seen here.
+func (s *fileSystem) stays(m *tree.Meta, n *node, whole bool) time.Duration {
 	switch {
 	case n == nil, m.Type() != unix.S_IFDIR && m.Links > 1:
 		return 0
@@ -190,7 +190,7 @@ func (s *fileSystem) stays(m *tree.Meta, n *node) time.Duration {
 		if !n.listed {
 			return 0
 		}
-	case n.writers.Load() > 0:
+	case !whole, n.writers.Load() > 0:
 		return time.Second
 	}
 	return forever
@@ -202,14 +202,14 @@ func (s *fileSystem) attributes(id uint64, fd int, out *fuse.AttrOut) error {
 	if err != nil {
 		return err
 	}
-	m, err := s.stat(h, fd)
+	m, whole, err := s.stat(h, fd)
 	if err != nil {
 		return err
 	}
 	s.mu.Lock()
 	n := s.nodes[id]
 	s.mu.Unlock()
-	out.SetTimeout(s.stays(&m, n))
+	out.SetTimeout(s.stays(&m, n, whole))
 	fill(&out.Attr, &m)
 	return nil
 }

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"runtime"
 	"testing"
 
 	"golang.org/x/sys/unix"
@@ -15,27 +14,6 @@ import (
 
 // rights is a file capability, as the kernel keeps it: struct vfs_cap_data with CAP_NET_BIND_SERVICE.
 const rights = "\x00\x00\x00\x02\x00\x04\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00"
-
-// asUser calls f as a user without capabilities, and its primary group.
-func asUser(t *testing.T, uid, gid int, f func() error) error {
-	t.Helper()
-	done := make(chan error)
-	go func() { // ends at once, and its thread, which has another user, with it
-		runtime.LockOSThread()
-		done <- func() error {
-			if _, _, errno := unix.RawSyscall(unix.SYS_SETGROUPS, 0, 0, 0); errno != 0 {
-				return os.NewSyscallError("setgroups", errno)
-			}
-			for _, c := range []struct{ call, id int }{{unix.SYS_SETRESGID, gid}, {unix.SYS_SETRESUID, uid}} {
-				if _, _, errno := unix.RawSyscall(uintptr(c.call), uintptr(c.id), uintptr(c.id), uintptr(c.id)); errno != 0 {
-					return os.NewSyscallError("setresuid", errno)
-				}
-			}
-			return f()
-		}()
-	}()
-	return <-done
-}
 
 // about is what somebody who executes a file would get by it.
 func about(t *testing.T, path string) string {
