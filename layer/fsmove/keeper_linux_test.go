@@ -17,6 +17,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -128,7 +129,7 @@ func (v *keptMove) ask(t testing.TB) (*control.Client, control.Status) {
 // awaitAll waits until everything has arrived.
 func (v *keptMove) awaitAll(t testing.TB) {
 	t.Helper()
-	for {
+	for ; ; <-time.After(50 * time.Millisecond) { // to ask all the time would cost what it needs
 		_, s := v.ask(t)
 		if len(s.Failures) > 0 {
 			t.Fatalf("not everything arrives: %v", s.Failures)
