@@ -54,6 +54,7 @@ func newFileSystem(m *migration.Migration, seat *keeper.Seat, logger *slog.Logge
 	}
 	s.top = top.Ino
 	s.nodes[fuse.FUSE_ROOT_ID] = &node{handle: h}
+	m.OnArrival(s.arrived)
 	return s, s.restore()
 }
 

@@ -120,6 +120,16 @@ func (s *fileSystem) unbelieve(id uint64) {
 	}
 }
 
+// arrived has the kernel ask anew for a file that has arrived, if it knows it.
+func (s *fileSystem) arrived(id uint64) {
+	s.mu.Lock()
+	known := s.nodes[id] != nil
+	s.mu.Unlock()
+	if known {
+		s.unbelieve(id)
+	}
+}
+
 // leave ends a handle.
 func (s *fileSystem) leave(o *opened) {
 	n := o.node

@@ -239,6 +239,7 @@ func (m *Migration) forget(files []*File, gone []tree.Handle) error {
 	}
 	for _, f := range files {
 		f.change(func() { f.recorded = false })
+		m.tell(f)
 		if f.dst >= 0 { // else nobody could execute it as long as somebody has it open here
 			_ = unix.Close(f.dst) // it is durable
 			f.dst = -1
@@ -250,4 +251,17 @@ func (m *Migration) forget(files []*File, gone []tree.Handle) error {
 		m.succeeded(f.handle)
 	}
 	return nil
+}
+
+// OnArrival has f called with the number of each file of the destination that has arrived from then on: its time of change is told anew. It is set before anything is asked for.
+func (m *Migration) OnArrival(f func(ino uint64)) { m.onArrival = f }
+
+// tell tells that a file has arrived. f.io is held.
+func (m *Migration) tell(f *File) {
+	if m.onArrival == nil || f.dst < 0 {
+		return
+	}
+	if st, err := tree.Stat(f.dst, ""); err == nil {
+		m.onArrival(st.Ino)
+	}
 }

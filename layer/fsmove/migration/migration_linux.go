@@ -42,21 +42,22 @@ type Migration struct {
 	state   int   // descriptor of the StateFolder, which is locked
 	links   int   // that of the linksFolder
 
-	gate     sync.RWMutex // held shared while the journal is asked for what a client needs
-	finished bool         // guarded by gate; everything has arrived, and the state is gone
-	linking  lock         // held by the one listing that counts names of inodes with several
-	mu       sync.Mutex
-	files    map[tree.Handle]*File    // guarded by mu; in use
-	listings map[tree.Handle]*listing // guarded by mu; under way
-	stats    Stats                    // guarded by mu
-	settings journal.Settings         // guarded by mu
-	setting  sync.Mutex               // held while they change
-	touched  atomic.Bool              // they say that a client has changed something
-	failures map[tree.Handle]*Failure // guarded by mu
-	closed   bool
-	pacer    *pace.Pacer
-	hot      hot
-	hook     func(step string) // called after each step that a crash can come behind; for tests
+	gate      sync.RWMutex // held shared while the journal is asked for what a client needs
+	finished  bool         // guarded by gate; everything has arrived, and the state is gone
+	linking   lock         // held by the one listing that counts names of inodes with several
+	mu        sync.Mutex
+	files     map[tree.Handle]*File    // guarded by mu; in use
+	listings  map[tree.Handle]*listing // guarded by mu; under way
+	stats     Stats                    // guarded by mu
+	settings  journal.Settings         // guarded by mu
+	setting   sync.Mutex               // held while they change
+	touched   atomic.Bool              // they say that a client has changed something
+	failures  map[tree.Handle]*Failure // guarded by mu
+	closed    bool
+	pacer     *pace.Pacer
+	onArrival func(ino uint64) // may be nil
+	hot       hot
+	hook      func(step string) // called after each step that a crash can come behind; for tests
 }
 
 // Config is what a migration is made of.
