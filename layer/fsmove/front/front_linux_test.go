@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/hanwen/go-fuse/v2/fuse"
 	"golang.org/x/sys/unix"
 
 	"usui/host/need"
@@ -531,6 +532,35 @@ func TestRoomThatIsReservedIsNotContent(t *testing.T) {
 		}
 		if got, err := os.ReadFile(at); err != nil || !bytes.Equal(got, want) {
 			t.Errorf("mode %d: %d bytes, %v; want all of the file", mode, len(got), err)
+		}
+	}
+}
+
+// TestACreateOfWhatIsThereEmptiesIt is of two clients who make the same file: the kernel leaves it to us to cut it, for it thinks that there is none.
+func TestACreateOfWhatIsThereEmptiesIt(t *testing.T) {
+	v := begin(t, t.TempDir())
+	if _, err := os.ReadDir(v.at); err != nil { // a folder that is listed has what is found in it
+		t.Fatal(err)
+	}
+	path := filepath.Join(v.dst, "f")
+	if err := errors.Join(os.WriteFile(path, []byte("some"), 0o600), unix.Chmod(path, 0o4755)); err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []struct {
+		flags uint32
+		want  string
+		mode  uint32
+	}{{unix.O_RDWR | unix.O_CREAT, "some", 0o4755}, {unix.O_RDWR | unix.O_CREAT | unix.O_TRUNC, "", 0o755}} {
+		in := fuse.CreateIn{InHeader: fuse.InHeader{NodeId: fuse.FUSE_ROOT_ID}, Flags: c.flags, Mode: 0o600, OpenFlags: fuse.OPEN_KILL_SUIDGID}
+		var out fuse.CreateOut
+		if status := v.mount.fs.Create(nil, &in, "f", &out); !status.Ok() {
+			t.Fatal(status)
+		}
+		v.mount.fs.Release(nil, &fuse.ReleaseIn{Fh: out.Fh})
+		got, err := os.ReadFile(path)
+		m, stated := tree.Stat(unix.AT_FDCWD, path)
+		if err := errors.Join(err, stated); err != nil || !bytes.Equal(got, []byte(c.want)) || out.Size != uint64(len(c.want)) || m.Mode&0o7777 != c.mode {
+			t.Errorf("with flags %#o it has %q of told size %d and mode %o, %v; want %q and %o", c.flags, got, out.Size, m.Mode, err, c.want, c.mode)
 		}
 	}
 }

@@ -106,11 +106,45 @@ func (s *fileSystem) Create(cancel <-chan struct{}, in *fuse.CreateIn, name stri
 	case o.fd >= 0:
 		o.close()
 	case status == fuse.Status(unix.EEXIST) && in.Flags&unix.O_EXCL == 0: // somebody else was faster
-		if status = s.in(until(cancel), in.NodeId, func(dir int) error { return s.know(dir, name, &out.EntryOut) }); status.Ok() {
+		status = s.in(until(cancel), in.NodeId, func(dir int) error { return s.found(until(cancel), dir, name, in, &out.EntryOut) })
+		if status.Ok() {
 			status = s.openFile(until(cancel), &in.InHeader, out.NodeId, in.Flags, &out.OpenOut)
 		}
 	}
 	return status
+}
+
+// found is an entry that was to be made and is there. The kernel takes it for a new one, and leaves it to us to make it empty.
+func (s *fileSystem) found(ctx context.Context, dir int, name string, in *fuse.CreateIn, out *fuse.EntryOut) error {
+	if err := s.know(dir, name, out); err != nil || in.Flags&unix.O_TRUNC == 0 {
+		return err
+	}
+	h, err := s.handleOf(out.NodeId)
+	if err != nil {
+		return err
+	}
+	file, err := s.m.Use(h)
+	if err != nil {
+		return err
+	}
+	if file != nil {
+		defer file.Release()
+	}
+	if err := s.truncate(ctx, h, file, 0); err != nil {
+		return err
+	}
+	if in.OpenFlags&fuse.OPEN_KILL_SUIDGID != 0 {
+		fd, err := s.dst.Open(h, unix.O_PATH)
+		if err != nil {
+			return err
+		}
+		defer unix.Close(fd)
+		if err := dropRights(fd); err != nil {
+			return err
+		}
+	}
+	out.Size, out.Blocks = 0, 0
+	return nil
 }
 
 // Link implements [fuse.RawFileSystem].

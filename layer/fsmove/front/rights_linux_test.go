@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"runtime"
 	"testing"
 
 	"golang.org/x/sys/unix"
@@ -14,6 +15,23 @@ import (
 
 // rights is a file capability, as the kernel keeps it: struct vfs_cap_data with CAP_NET_BIND_SERVICE.
 const rights = "\x00\x00\x00\x02\x00\x04\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00"
+
+// asUser calls f as a user without capabilities, in a group.
+func asUser(t *testing.T, uid, gid int, f func() error) error {
+	t.Helper()
+	done := make(chan error)
+	go func() { // ends at once, and its thread, which has another user, with it
+		runtime.LockOSThread()
+		_, err1 := unix.SetfsgidRetGid(gid)
+		_, err2 := unix.SetfsuidRetUid(uid) // takes the capabilities that are about files, too
+		if err := errors.Join(err1, err2); err != nil {
+			done <- err
+			return
+		}
+		done <- f()
+	}()
+	return <-done
+}
 
 // about is what somebody who executes a file would get by it.
 func about(t *testing.T, path string) string {
@@ -99,7 +117,7 @@ func (k *taker) use(t *testing.T, dir string, uid int, mode uint32, late bool) (
 			must(err)
 		}
 	}
-	must(os.WriteFile(path, make([]byte, 2<<20), 0o666), os.Chown(path, 1001, 1001))
+	must(os.WriteFile(path, make([]byte, 16<<10), 0o666), os.Chown(path, 1001, 1001))
 	if late {
 		open()
 		_, err := unix.Pwrite(fd, []byte("y"), 0) // the kernel has seen that nothing gives rights
