@@ -28,7 +28,7 @@ func TestLongPjdfstest(t *testing.T) {
 	if err := c.Pause(t.Context(), true); err != nil {
 		t.Fatal(err)
 	}
-	for _, when := range []string{"on its way", "arrived"} {
+	for _, when := range []string{"moving", "arrived"} {
 		if when == "arrived" {
 			if err := c.Pause(t.Context(), false); err != nil {
 				t.Fatal(err)
