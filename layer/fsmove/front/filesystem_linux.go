@@ -176,6 +176,11 @@ func (s *fileSystem) SetAttr(cancel <-chan struct{}, in *fuse.SetAttrIn, out *fu
 func (s *fileSystem) setAttr(ctx context.Context, h tree.Handle, fd int, in *fuse.SetAttrInCommon) error {
 	uid, newUID := in.GetUID()
 	gid, newGID := in.GetGID()
+	if newUID || newGID || !s.keepRights(in) {
+		if err := s.m.OwnCapability(ctx, h); err != nil {
+			return err
+		}
+	}
 	if newUID || newGID {
 		if err := unix.Fchownat(fd, "", owner(uid, newUID), owner(gid, newGID), unix.AT_EMPTY_PATH); err != nil {
 			return err
@@ -305,7 +310,10 @@ func (s *fileSystem) ListXAttr(_ <-chan struct{}, in *fuse.InHeader, p []byte) (
 }
 
 // SetXAttr implements [fuse.RawFileSystem].
-func (s *fileSystem) SetXAttr(_ <-chan struct{}, in *fuse.SetXAttrIn, name string, value []byte) fuse.Status {
+func (s *fileSystem) SetXAttr(cancel <-chan struct{}, in *fuse.SetXAttrIn, name string, value []byte) fuse.Status {
+	if err := s.ownAttribute(cancel, in.NodeId, name); err != nil {
+		return s.status(err)
+	}
 	return s.changeAt(in.NodeId, func(fd int) error {
 		if err := tree.SetXattr(fd, "", name, value, int(in.Flags)); err != nil && !done(&in.InHeader, err, unix.EEXIST) {
 			return err
@@ -314,8 +322,23 @@ func (s *fileSystem) SetXAttr(_ <-chan struct{}, in *fuse.SetXAttrIn, name strin
 	})
 }
 
+// ownAttribute is called before a client changes an attribute.
+func (s *fileSystem) ownAttribute(cancel <-chan struct{}, id uint64, name string) error {
+	if name != capabilities {
+		return nil
+	}
+	h, err := s.handleOf(id)
+	if err != nil {
+		return err
+	}
+	return s.m.OwnCapability(until(cancel), h)
+}
+
 // RemoveXAttr implements [fuse.RawFileSystem].
-func (s *fileSystem) RemoveXAttr(_ <-chan struct{}, in *fuse.InHeader, name string) fuse.Status {
+func (s *fileSystem) RemoveXAttr(cancel <-chan struct{}, in *fuse.InHeader, name string) fuse.Status {
+	if err := s.ownAttribute(cancel, in.NodeId, name); err != nil {
+		return s.status(err)
+	}
 	return s.changeAt(in.NodeId, func(fd int) error {
 		if m, err := tree.Stat(fd, ""); err != nil || name == capabilities && in.Uid != 0 && in.Uid != m.UID {
 			return err

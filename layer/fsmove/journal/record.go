@@ -26,6 +26,7 @@ type File struct {
 	Ino          uint64 // what it was at the source when it was listed
 	Size         int64
 	Mtime, Ctime time.Time
+	Capability   string // the file capabilities that it has, which a write takes away; mostly none
 }
 
 // Link is an inode of the source with several names.
@@ -165,11 +166,12 @@ func (f *File) write(w *writer) {
 	w.signed(f.Size)
 	w.time(f.Mtime)
 	w.time(f.Ctime)
+	w.text(f.Capability)
 }
 
 func (f *File) read(r *reader) {
 	f.Path, f.Limit, f.Cut, f.Written = r.text(), r.signed(), r.flag(), r.flag()
-	f.Ino, f.Size, f.Mtime, f.Ctime = r.number(), r.signed(), r.time(), r.time()
+	f.Ino, f.Size, f.Mtime, f.Ctime, f.Capability = r.number(), r.signed(), r.time(), r.time(), r.text()
 }
 
 func (l *Link) write(w *writer) {

@@ -68,6 +68,7 @@ func (f *File) fill(ctx context.Context, off, end int64) error {
 	if err != nil {
 		return err
 	}
+	capable := f.capable()
 	return f.fetch(ctx, off, end, func(p []byte, at int64) error {
 		if err := writeAll(f.dst, p, at); err != nil {
 			return errors.Join(err, f.restore(hole{at, at + int64(len(p))}))
@@ -77,6 +78,9 @@ func (f *File) fill(ctx context.Context, off, end int64) error {
 			return err
 		}
 		f.m.count(func(s *Stats) { s.BytesFetched += uint64(len(p)) })
+		if capable {
+			return f.giveCapability()
+		}
 		return nil
 	})
 }
@@ -184,7 +188,7 @@ func (f *File) endure(ctx context.Context) error {
 	return errors.Join(os.NewSyscallError("fsync", unix.Fsync(fd)), os.NewSyscallError("close", unix.Close(fd)))
 }
 
-// finishTimes gives a file its times that no client has changed: a process that was killed while it filled may have left others. It says whether the file has a record.
+// finishTimes gives a file its times, and its capabilities, that no client has changed: a process that was killed while it filled may have left others. It says whether the file has a record.
 func (f *File) finishTimes(ctx context.Context) (bool, error) {
 	if err := f.io.take(ctx); err != nil {
 		return false, err
@@ -198,6 +202,9 @@ func (f *File) finishTimes(ctx context.Context) (bool, error) {
 	}
 	if f.rec.Written {
 		return true, nil
+	}
+	if err := f.giveCapability(); err != nil {
+		return false, err
 	}
 	now, err := tree.Stat(f.dst, "")
 	if err != nil {
