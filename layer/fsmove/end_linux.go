@@ -12,8 +12,15 @@ import (
 // errEnds says that the process ends before it could do what it was asked for.
 var errEnds = errors.New("the move's process ends; start it again to go on")
 
-// Finish waits until everything has arrived, verifies it, and puts the destination in the mount's place.
+// Finish waits until everything has arrived, verifies it, and puts the destination in the mount's place. It is refused while the move is paused: it would wait for ever.
 func (v *Move) Finish(ctx context.Context, how control.Consent) error {
+	if v.migration.Settings().Paused {
+		return fmt.Errorf("the move is paused: usui fsmove resume %s first", v.cfg.MountPoint)
+	}
+	return v.finish(ctx, how)
+}
+
+func (v *Move) finish(ctx context.Context, how control.Consent) error {
 	select {
 	case <-v.arrived:
 	case <-v.ended:
@@ -55,7 +62,7 @@ func (v *Move) Finish(ctx context.Context, how control.Consent) error {
 
 // finishAlone finishes without being asked.
 func (v *Move) finishAlone(ctx context.Context) {
-	if err := v.Finish(ctx, *v.cfg.Finish); err != nil && ctx.Err() == nil && !errors.Is(err, errEnds) {
+	if err := v.finish(ctx, *v.cfg.Finish); err != nil && ctx.Err() == nil && !errors.Is(err, errEnds) {
 		v.logger.Error("the move cannot end: clients go on", "err", err)
 	}
 }

@@ -431,6 +431,9 @@ func TestAMoveEndsWithoutSomethingOnlyIfThatIsWanted(t *testing.T) {
 	}
 	v := startKept(t, src, dst, at)
 	c, _ := v.ask(t)
+	if err := errors.Join(c.Pause(t.Context(), true), c.Finish(t.Context(), control.Consent{Verify: control.None}), c.Pause(t.Context(), false)); err == nil || !strings.Contains(err.Error(), "resume") {
+		t.Errorf("Finish of a move that is paused = %v, want it to say what to do", err)
+	}
 	if err := c.Finish(t.Context(), control.Consent{Verify: control.None}); err == nil || !strings.Contains(err.Error(), "lost+found") {
 		t.Errorf("Finish = %v, want it to name what was skipped", err)
 	}
