@@ -37,9 +37,6 @@ func Dir() string {
 // Folder is where the sockets of one kind of process are.
 type Folder string
 
-// Of is the folder of another kind of process than machines, beside [Dir]. It need not be there.
-func Of(kind string) Folder { return Folder(Dir() + "-" + kind) }
-
 // nameRule is what a name may be: it is a file's name, and stands in messages and in labels.
 var nameRule = regexp.MustCompile(`^[A-Za-z0-9_][A-Za-z0-9._-]{0,63}$`)
 

@@ -7,7 +7,9 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
+	"os/signal"
 	"runtime"
+	"syscall"
 	"time"
 
 	"usui/internal/cli"
@@ -45,7 +47,8 @@ SRC is any directory, of a local disk or of another server (NFS, CIFS, sshfs). I
 changed since it was listed is an error. DST is an empty directory of ext4 or xfs.
 
 Two processes do this: one that serves clients, and one that starts it again if it is killed; clients wait meanwhile, and get no error. After SIGINT, SIGTERM or a restart of the machine
-usui fsmove resume DST goes on; clients have to open their files again. It takes root.`,
+usui fsmove resume DST goes on; clients have to open their files again. If the mount is where SRC is, or above it, and clients have changed something, it stays there until
+then, and gives errors: SRC without that is not what they should see. It takes root.`,
 	Setup: func(f *flag.FlagSet) cli.Run {
 		var o options
 		o.declare(f)
@@ -142,13 +145,13 @@ func (o *options) start(ctx context.Context, env *cli.Env, args []string, goesOn
 	if err := cfg.Resolve(goesOn); err != nil { // for the worker, whose mount may hide what a path led to
 		return err
 	}
-	self, err := os.Executable()
-	if err != nil {
-		return err
-	}
-	command := append(append([]string{self, "worker"}, o.flags()...), "--", cfg.Source, cfg.Destination, cfg.MountPoint)
+	signal.Ignore(syscall.SIGPIPE) // what reads the output may end before the move does
+	// The program that runs, also when another one has its name by then.
+	command := append(append([]string{"/proc/self/exe", "worker"}, o.flags()...), "--", cfg.Source, cfg.Destination, cfg.MountPoint)
 	status, err := keeper.Run(ctx, keeper.Config{Command: command, Source: cfg.Source, Destination: cfg.Destination, Logger: cfg.Logger})
-	err = errors.Join(err, front.TakeAway(cfg.MountPoint, cfg.Logger)) // there is none, unless something went wrong
+	if !cfg.Hides() { // else clients would have the source again, without what they have changed since: they get ENOTCONN
+		err = errors.Join(err, front.TakeAway(cfg.MountPoint, cfg.Logger)) // there is none, unless something went wrong
+	}
 	if err == nil && status != 0 {
 		return cli.ExitStatus(status) // it has said why
 	}
@@ -194,6 +197,7 @@ func (o *options) work(ctx context.Context, env *cli.Env, args []string) error {
 	if !keeper.Worker() {
 		return cli.UsageError("this is what usui fsmove start starts: use that")
 	}
+	signal.Ignore(syscall.SIGPIPE) // as for the keeper
 	ctx, stop := context.WithCancel(ctx)
 	defer stop()
 	addProcessors()
@@ -238,8 +242,8 @@ func (o *options) watch(ctx context.Context, env *cli.Env, v *Move) error {
 			if err != nil {
 				return err
 			}
-			_, err = fmt.Fprintln(env.Stdout, v.last())
-			return err
+			fmt.Fprintln(env.Stdout, v.last())
+			return nil
 		}
 	}
 }

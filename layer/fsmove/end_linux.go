@@ -30,6 +30,10 @@ func (v *Move) finish(ctx context.Context, how control.Consent) error {
 	}
 	v.ending.Lock()
 	defer v.ending.Unlock()
+	ctx, stop := context.WithCancelCause(ctx)
+	defer stop(nil)
+	v.stopBy(stop)
+	defer v.stopBy(nil)
 	select {
 	case <-v.exchanged:
 		return nil // somebody else was faster
@@ -49,6 +53,10 @@ func (v *Move) finish(ctx context.Context, how control.Consent) error {
 		return err
 	}
 	// Between the two steps a crash leaves a destination that is in its place and still has the migration's folder: the next process goes on here, and to start again removes it.
+	if err := context.Cause(ctx); err != nil {
+		v.enter(control.Arrived)
+		return err
+	}
 	v.leaving.Store(true)
 	if err := v.mount.Exchange(); err != nil {
 		v.leaving.Store(false)
@@ -58,6 +66,13 @@ func (v *Move) finish(ctx context.Context, how control.Consent) error {
 	v.enter(control.Exchanged)
 	close(v.exchanged)
 	return v.migration.Finish()
+}
+
+// stopBy has a verification end when somebody gives the move up.
+func (v *Move) stopBy(stop func(error)) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	v.stop = stop
 }
 
 // finishAlone finishes without being asked.
@@ -72,6 +87,11 @@ func (v *Move) Pause(paused bool) error { return v.migration.SetPaused(paused) }
 
 // Abort takes the mount away and removes all that has arrived, if no client has changed anything.
 func (v *Move) Abort(context.Context) error {
+	v.mu.Lock()
+	if v.stop != nil && !v.migration.Settings().Changed {
+		v.stop(errors.New("the move is given up"))
+	}
+	v.mu.Unlock()
 	v.ending.Lock()
 	defer v.ending.Unlock()
 	select {

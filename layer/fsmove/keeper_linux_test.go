@@ -69,7 +69,7 @@ type keptMove struct {
 
 func startKept(t testing.TB, src, dst, at string) *keptMove {
 	t.Helper()
-	t.Setenv("XDG_RUNTIME_DIR", t.TempDir())
+	t.Setenv("USUI_FSMOVE_RUN", filepath.Join(t.TempDir(), "run"))
 	self, err := os.Executable()
 	if err != nil {
 		t.Fatal(err)

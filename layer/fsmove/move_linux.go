@@ -52,8 +52,9 @@ type Move struct {
 	leaving   atomic.Bool   // the mount is about to go, as it is to
 
 	mu    sync.Mutex
-	phase string // guarded by mu
-	note  string // guarded by mu; of the phase, or what the last one came to
+	phase string      // guarded by mu
+	stop  func(error) // guarded by mu; ends a verification that is under way, may be nil
+	note  string      // guarded by mu; of the phase, or what the last one came to
 }
 
 // ErrUnmounted says that somebody else has taken the mount away.
@@ -127,12 +128,15 @@ func (v *Move) open() (err error) {
 	}
 	if seat.Table.State().Load() == keeper.Gone {
 		begun, err := migration.Begun(cfg.DestinationRoot)
+		if err == nil && !begun {
+			err = migration.RemoveEnded(cfg.DestinationRoot)
+		}
 		if err != nil || !begun {
 			v.migration = migration.Ended(cfg.DestinationRoot, v.logger)
 			return err
 		}
 	}
-	if in, err := filepath.Rel(v.cfg.MountPoint, v.cfg.Source); err == nil && filepath.IsLocal(in) { // the mount hides it
+	if v.cfg.Hides() {
 		cfg.SourceFd = seat.Source
 	}
 	if v.migration, err = migration.New(cfg); err != nil {
@@ -143,6 +147,12 @@ func (v *Move) open() (err error) {
 		return errors.Join(err, v.migration.Close())
 	}
 	return nil
+}
+
+// Hides says that clients who look past the mount see the source.
+func (c *Config) Hides() bool {
+	in, err := filepath.Rel(c.MountPoint, c.Source)
+	return err == nil && filepath.IsLocal(in)
 }
 
 // Run serves clients and fetches what they do not ask for, once, and lets the move be asked and told by package control. It returns nil when the destination has taken the mount's place
@@ -172,7 +182,11 @@ func (v *Move) Run(ctx context.Context) (err error) {
 			err = errors.Join(err, ErrUnmounted)
 		}
 	case <-ctx.Done():
-		err = errors.Join(v.mount.Abort(), <-served)
+		end := v.mount.Abort
+		if v.cfg.Hides() && !v.leaving.Load() && v.migration.Settings().Changed {
+			end = v.mount.Sever // the source without what clients have changed is not what they should see
+		}
+		err = errors.Join(end(), <-served)
 	}
 	stop()
 	err = errors.Join(err, <-over)
@@ -184,11 +198,23 @@ func (v *Move) Run(ctx context.Context) (err error) {
 
 // listen begins to answer those who ask.
 func (v *Move) listen() (err error) {
-	if v.server, err = control.Serve(v, v.cfg.MountPoint, v.logger); err != nil || v.cfg.Metrics == "" {
+	again := keeper.Restarts() > 0 // clients go before those who ask
+	if v.server, err = control.Serve(v, v.cfg.MountPoint, v.logger); err != nil {
+		if again {
+			v.logger.Error("the move cannot be asked until it is started again", "err", err)
+			return nil
+		}
 		return err
+	}
+	if v.cfg.Metrics == "" {
+		return nil
 	}
 	l, err := scrape.Listen(v.cfg.Metrics)
 	if err != nil {
+		if again {
+			v.logger.Error("there are no metrics until the move is started again", "err", err)
+			return nil
+		}
 		return errors.Join(err, v.server.Close())
 	}
 	v.metrics = scrape.Serve(l, http.HandlerFunc(v.serveMetrics), v.logger)
@@ -199,11 +225,14 @@ func (v *Move) listen() (err error) {
 func (v *Move) shutdown() error {
 	ctx, stop := context.WithTimeout(context.Background(), shutdownTime)
 	defer stop()
-	err := v.server.Shutdown(ctx)
+	var err error
+	if v.server != nil {
+		err = errors.Join(v.server.Shutdown(ctx), v.server.Close())
+	}
 	if v.metrics != nil {
 		err = errors.Join(err, v.metrics.Close())
 	}
-	return errors.Join(err, v.server.Close())
+	return err
 }
 
 // shutdownTime is how long who waits for an answer may take to read it.

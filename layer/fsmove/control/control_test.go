@@ -38,7 +38,7 @@ func (f *fake) Finish(ctx context.Context, how Consent) error {
 
 func serveFake(t *testing.T) *fake {
 	t.Helper()
-	t.Setenv("XDG_RUNTIME_DIR", t.TempDir())
+	t.Setenv("USUI_FSMOVE_RUN", filepath.Join(t.TempDir(), "run"))
 	dir := t.TempDir()
 	f := &fake{told: make(chan string, 10), status: Status{
 		Source: filepath.Join(dir, "old"), Destination: filepath.Join(dir, "new"), MountPoint: filepath.Join(dir, "at"), Phase: Moving, PID: 1, FilesWaiting: 3, BytesWaiting: 3 << 20,
@@ -156,7 +156,7 @@ func TestStatusTellsAll(t *testing.T) {
 	if err := errors.Join(err, json.Unmarshal([]byte(out), &s)); err != nil || s.FilesWaiting != 3 || len(s.Failures) != 1 {
 		t.Errorf("status --json = %q, %v", out, err)
 	}
-	t.Setenv("XDG_RUNTIME_DIR", t.TempDir())
+	t.Setenv("USUI_FSMOVE_RUN", filepath.Join(t.TempDir(), "run"))
 	if out, err := command(t, t.Context(), "status"); err != nil || !strings.Contains(out, "no move") {
 		t.Errorf("status without any = %q, %v", out, err)
 	}

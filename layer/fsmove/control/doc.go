@@ -6,7 +6,7 @@
 //
 // # Idea
 //
-// HTTP with JSON over a Unix socket of its own for each move, in a folder that only root may enter (package rundir). A move is called by any of its
+// HTTP with JSON over a Unix socket of its own for each move, in a folder that only root may enter (/run/usui-fsmove, or what USUI_FSMOVE_RUN says). A move is called by any of its
 // three directories, as its user remembers them: each that runs is asked for its own.
 //
 // # Invariants

@@ -1,6 +1,7 @@
 package control
 
 import (
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
@@ -9,6 +10,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"os"
 
 	"usui/internal/metrics/scrape"
 	"usui/internal/rundir"
@@ -46,8 +48,11 @@ func consent(r *http.Request) Consent {
 // ErrTaken says that a move at this mount point is running.
 var ErrTaken = errors.New("a move at this mount point is running; usui fsmove status tells how it is")
 
-// folder is where the sockets are.
-func folder() rundir.Folder { return rundir.Of("fsmove") }
+// folderEnv names another folder for the sockets than that of root's: for tests, and for moves in containers that share it.
+const folderEnv = "USUI_FSMOVE_RUN"
+
+// folder is where the sockets are. It is not that of a session: a move outlives those, and is asked from others.
+func folder() rundir.Folder { return rundir.Folder(cmp.Or(os.Getenv(folderEnv), "/run/usui-fsmove")) }
 
 // name is that of the socket of a move: a path may have what a name may not.
 func name(mountPoint string) string {

@@ -33,13 +33,8 @@ func (d *Mount) note() error {
 	return err
 }
 
-// connection is the number that was noted, 0 if nothing is mounted any more.
-func (d *Mount) connection() (uint64, error) {
-	d.placing.Lock()
-	defer d.placing.Unlock()
-	if d.released {
-		return 0, nil
-	}
+// number is the connection's, which was noted. d.placing is held.
+func (d *Mount) number() (uint64, error) {
 	for _, r := range d.seat.Table.All() {
 		if r.Kind == connectionRecord {
 			return r.Key, nil

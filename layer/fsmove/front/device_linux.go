@@ -47,7 +47,7 @@ func New(m *migration.Migration, seat *keeper.Seat, path string, logger *slog.Lo
 	d.protocol = fuse.NewProtocolServer(d.fs, &fuse.MountOptions{
 		MaxWrite: maxWrite, MaxBackground: 64, EnableAcl: true, EnableSymlinkCaching: true,
 		ExplicitDataCacheControl: true, // nobody else changes files
-		ExtraCapabilities:        fuse.CAP_DONT_MASK | fuse.CAP_HANDLE_KILLPRIV_V2,
+		ExtraCapabilities:        fuse.CAP_DONT_MASK | fuse.CAP_SETXATTR_EXT | fuse.CAP_HANDLE_KILLPRIV_V2,
 		Logger:                   slog.NewLogLogger(logger.Handler(), slog.LevelDebug),
 		PanicHandler: func(r any) fuse.Status {
 			logger.Error("BUG: a request panicked", "err", r)
@@ -113,6 +113,7 @@ func (d *Mount) read() {
 			n, err := unix.Read(d.dev, request)
 			switch {
 			case errors.Is(err, unix.ENODEV):
+				d.fs.m.Interrupt() // who asked has gone
 				return
 			case errors.Is(err, unix.ENOENT), errors.Is(err, unix.EINTR): // a request was interrupted before it was read
 				continue
@@ -155,109 +156,14 @@ func (d *Mount) answer(request, reply []byte) {
 	if n > 0 { // else it wants no reply
 		d.reply(reply[:n])
 	}
+	d.fs.answered(request)
 }
 
 func (d *Mount) reply(p []byte) {
-	d.answered.Add(1)
-	if _, err := unix.Write(d.dev, p); err != nil && !errors.Is(err, unix.ENOENT) && !errors.Is(err, unix.ENODEV) { // whoever waited has gone
+	switch _, err := unix.Write(d.dev, p); {
+	case err == nil:
+		d.answered.Add(1)
+	case !errors.Is(err, unix.ENOENT) && !errors.Is(err, unix.ENODEV): // else whoever waited has gone
 		d.fs.logger.Error("reply to the kernel", "err", err)
 	}
-}
-
-// Exchange puts the destination itself in the mount's place, with no moment between (MOVE_MOUNT_BENEATH in move_mount(2), Linux 6.5; before that with a moment without a
-// mount). Files that are open stay with the mount that was, and Serve goes on for them. It can be called again after a crash in its middle.
-func (d *Mount) Exchange() error {
-	before, ok := d.enterState(keeper.Exchanging)
-	if !ok {
-		return ErrGone
-	}
-	if d.path == d.fs.dst.Path() { // what the mount hides is what takes its place
-		return d.Close()
-	}
-	if before == keeper.Exchanging { // of a process that was killed: it is done, or was not begun
-		done, err := beneath(d.path, d.fs.dst.Fd())
-		if err != nil {
-			return err
-		}
-		if done {
-			return d.Close()
-		}
-	}
-	fd, err := unix.OpenTree(d.fs.dst.Fd(), "", unix.AT_EMPTY_PATH|unix.OPEN_TREE_CLONE|unix.OPEN_TREE_CLOEXEC|unix.AT_RECURSIVE)
-	if err != nil {
-		return os.NewSyscallError("open_tree", err)
-	}
-	defer unix.Close(fd)
-	err = unix.MoveMount(fd, "", unix.AT_FDCWD, d.path, unix.MOVE_MOUNT_F_EMPTY_PATH|moveMountBeneath)
-	if err == nil {
-		return d.Close()
-	}
-	if !errors.Is(err, unix.EINVAL) {
-		return os.NewSyscallError("move_mount", err)
-	}
-	d.fs.logger.Warn("the kernel cannot put a mount beneath another: for a moment there is none", "path", d.path)
-	if err := d.Close(); err != nil {
-		return err
-	}
-	return os.NewSyscallError("move_mount", unix.MoveMount(fd, "", unix.AT_FDCWD, d.path, unix.MOVE_MOUNT_F_EMPTY_PATH))
-}
-
-// Gone says that the mount has no place any more.
-func (d *Mount) Gone() bool { return d.state() == keeper.Gone }
-
-// Exchanging says that a process before this one was killed when the destination was about to take the mount's place.
-func (d *Mount) Exchanging() bool { return d.state() == keeper.Exchanging }
-
-func (d *Mount) state() uint64 {
-	d.placing.Lock()
-	defer d.placing.Unlock()
-	if d.released {
-		return keeper.Gone
-	}
-	return d.seat.Table.State().Load()
-}
-
-// ErrGone says that somebody else has taken the mount away.
-var ErrGone = errors.New("the mount is not there any more")
-
-// enterState changes the state, and says false if nothing is mounted any more.
-func (d *Mount) enterState(to uint64) (before uint64, ok bool) {
-	d.placing.Lock()
-	defer d.placing.Unlock()
-	if d.released {
-		return 0, false
-	}
-	return d.seat.Table.State().Swap(to), true
-}
-
-// moveMountBeneath is MOVE_MOUNT_BENEATH of linux/mount.h.
-const moveMountBeneath = 0x200
-
-// Close unmounts what is mounted; files that are open stay usable until they are closed.
-func (d *Mount) Close() error {
-	d.placing.Lock()
-	defer d.placing.Unlock()
-	if d.released || d.seat.Table.State().Load() == keeper.Gone {
-		return nil
-	}
-	err := unix.Unmount(d.path, unix.MNT_DETACH)
-	if errors.Is(err, unix.EINVAL) { // somebody else has unmounted it
-		err = nil
-	}
-	d.seat.Table.State().Store(keeper.Gone)
-	return os.NewSyscallError("umount2", err)
-}
-
-// Abort unmounts what is mounted and ends Serve: who has a file open gets ENOTCONN.
-func (d *Mount) Abort() error {
-	connection, err := d.connection()
-	if err := errors.Join(err, d.Close()); err != nil {
-		return err
-	}
-	d.placing.Lock()
-	defer d.placing.Unlock()
-	if d.released {
-		return nil
-	}
-	return abort(connection)
 }

@@ -35,11 +35,12 @@ type fileSystem struct {
 	count              counters
 	fetching           sync.Map // numbers of requests that may have to wait for the source
 
-	mu       sync.Mutex
-	nodes    map[uint64]*node   // guarded by mu
-	opened   map[uint64]*opened // guarded by mu
-	lastOpen uint64             // guarded by mu
-	asked    map[uint64]uint64  // guarded by mu; files that a process before this one opened, by the request
+	mu        sync.Mutex
+	nodes     map[uint64]*node   // guarded by mu
+	opened    map[uint64]*opened // guarded by mu
+	lastOpen  uint64             // guarded by mu
+	exchanges sync.Map           // of live.Slot; by the request, until it is answered
+	asked     map[uint64]uint64  // guarded by mu; files that a process before this one opened, by the request
 }
 
 func newFileSystem(m *migration.Migration, seat *keeper.Seat, logger *slog.Logger) (*fileSystem, error) {
@@ -315,11 +316,22 @@ func (s *fileSystem) SetXAttr(cancel <-chan struct{}, in *fuse.SetXAttrIn, name 
 		return s.status(err)
 	}
 	return s.changeAt(in.NodeId, func(fd int) error {
-		if err := tree.SetXattr(fd, "", name, value, int(in.Flags)); err != nil && !done(&in.InHeader, err, unix.EEXIST) {
-			return err
+		err := tree.SetXattr(fd, "", name, value, int(in.Flags))
+		if err != nil && done(&in.InHeader, err, unix.EEXIST) && has(fd, name, value) {
+			err = nil // the kernel has not looked whether it was there before
 		}
-		return nil
+		if err == nil && in.SetXAttrFlags&fuse.SETXATTR_ACL_KILL_SGID != 0 {
+			err = dropGroup(fd)
+		}
+		return err
 	})
+}
+
+// has says whether an attribute has a value.
+func has(fd int, name string, value []byte) bool {
+	p := make([]byte, len(value)+1)
+	n, err := tree.GetXattr(fd, "", name, p)
+	return err == nil && string(p[:n]) == string(value)
 }
 
 // ownAttribute is called before a client changes an attribute.

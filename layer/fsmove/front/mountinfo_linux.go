@@ -6,23 +6,12 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 
 	"golang.org/x/sys/unix"
-
-	"usui/layer/fsmove/tree"
 )
-
-// beneath says whether the file system that a folder is on is what is mounted right beneath the mount at a path.
-func beneath(path string, folder int) (bool, error) {
-	m, err := tree.Stat(folder, "")
-	if err != nil {
-		return false, err
-	}
-	all, err := mountinfo()
-	return under(all, path, fmt.Sprintf("%d:%d", m.Dev.Major, m.Dev.Minor)), err
-}
 
 // mountinfo is what proc_pid_mountinfo(5) describes, in the order of the mounts.
 func mountinfo() (all []mounted, err error) {
@@ -63,14 +52,15 @@ func under(all []mounted, path, device string) bool {
 	return false
 }
 
-// top is the type of the last mount at a path, empty if there is none.
-func top(all []mounted, path string) (kind string) {
+// top is the mount at a path on which there is no other, zero if there is none.
+func top(all []mounted, path string) (found mounted) {
 	for _, m := range all {
-		if m.at == path {
-			kind = m.kind
+		covered := slices.ContainsFunc(all, func(o mounted) bool { return o.at == path && o.parent == m.id && o.id != m.id })
+		if m.at == path && !covered {
+			found = m
 		}
 	}
-	return kind
+	return found
 }
 
 // TakeAway takes mounts away from a path that processes have left which nobody kept: whoever uses them gets an error. Others' mounts stay.
@@ -84,7 +74,7 @@ func TakeAway(path string, logger *slog.Logger) error {
 		if err != nil {
 			return err
 		}
-		if kind := top(all, path); kind != FileSystem {
+		if kind := top(all, path).kind; kind != FileSystem {
 			return fmt.Errorf("%s is a mount of type %q that nobody answers for: mount it again", path, kind)
 		}
 		if err := unix.Unmount(path, unix.MNT_DETACH|unix.UMOUNT_NOFOLLOW); err != nil {

@@ -29,7 +29,7 @@ type node struct {
 	backing int32     // guarded by io; its number for the file, if passed
 	passing live.Slot // guarded by io; says so
 
-	writers atomic.Int32 // handles for which the kernel writes itself
+	wrote atomic.Bool // the kernel writes itself, or has, and may go on by a mapping when all handles are closed
 }
 
 // opened is an open file or folder.
@@ -138,6 +138,7 @@ func (s *fileSystem) lookedUp(id uint64, h tree.Handle) (*node, error) {
 		} else {
 			s.seat.Table.Drop(n.slot)
 		}
+		n.wrote.Store(false)
 		n.handle, n.listed, n.slot, n.lookups = h, false, slot, s.seat.Table.Count(slot)
 	}
 	n.lookups.Add(1)
@@ -146,15 +147,17 @@ func (s *fileSystem) lookedUp(id uint64, h tree.Handle) (*node, error) {
 
 // stat says what is known of an inode. As long as a file is being fetched, that changes nothing that clients see.
 func (s *fileSystem) stat(h tree.Handle, fd int) (m tree.Meta, whole bool, err error) {
-	m, err = tree.Stat(fd, "")
-	if err != nil || m.Type() != unix.S_IFREG {
+	f, err := s.m.Use(h) // before: it may arrive in between
+	if err != nil {
 		return m, true, err
 	}
-	f, err := s.m.Use(h)
+	if f != nil {
+		defer f.Release()
+	}
+	m, err = tree.Stat(fd, "")
 	if err != nil || f == nil {
 		return m, true, err
 	}
-	defer f.Release()
 	f.Correct(&m)
 	return m, false, nil
 }
@@ -190,7 +193,7 @@ func (s *fileSystem) stays(m *tree.Meta, n *node, whole bool) time.Duration {
 		if !n.listed {
 			return 0
 		}
-	case !whole, n.writers.Load() > 0:
+	case !whole, n.wrote.Load():
 		return time.Second
 	}
 	return forever

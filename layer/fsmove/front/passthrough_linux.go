@@ -48,7 +48,7 @@ func (s *fileSystem) enter(o *opened, out *fuse.OpenOut) fuse.Status {
 		// Without FOPEN_KEEP_CACHE the kernel drops what it cached of the file before it passed.
 		out.OpenFlags, out.BackingID = fuse.FOPEN_PASSTHROUGH, n.backing
 		if o.writes() {
-			n.writers.Add(1)
+			n.wrote.Store(true)
 			s.unbelieve(o.id)
 		}
 	}
@@ -142,7 +142,6 @@ func (s *fileSystem) leave(o *opened) {
 		}
 	}
 	if n.passed && o.writes() {
-		n.writers.Add(-1)
 		s.unbelieve(o.id)
 	}
 	if len(n.opened) == 0 && n.passed {

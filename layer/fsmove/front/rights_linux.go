@@ -72,3 +72,12 @@ func dropRights(fd int) error {
 	}
 	return nil
 }
+
+// dropGroup takes set-group-ID away, as an ACL does that is set by somebody outside the group.
+func dropGroup(fd int) error {
+	m, err := tree.Stat(fd, "")
+	if err != nil || m.Mode&unix.S_ISGID == 0 {
+		return err
+	}
+	return unix.Chmod(tree.Through(fd), m.Mode&0o7777&^unix.S_ISGID)
+}

@@ -54,7 +54,7 @@ func (s *fileSystem) restore() error {
 	for slot, r := range s.seat.Table.All() {
 		switch r.Kind {
 		case nodeRecord:
-			s.nodes[r.Key] = &node{handle: tree.Handle(r.Data), slot: slot, lookups: s.seat.Table.Count(slot)}
+			s.restoreNode(slot, r)
 		case fileRecord, folderRecord:
 			if len(r.Data) != 24 {
 				return fmt.Errorf("the record of an open file has %d bytes", len(r.Data))
@@ -76,17 +76,35 @@ func (s *fileSystem) restore() error {
 		n := s.nodes[r.Key]
 		if n != nil && len(n.opened) > 0 {
 			n.passed, n.backing, n.passing = true, int32(r.Count), slot
-			for _, o := range n.opened {
-				if o.writes() {
-					n.writers.Add(1)
-				}
-			}
 			continue
 		}
 		s.seat.Table.Drop(slot)
 		s.unpass(&node{backing: int32(r.Count)}) // nobody was told of it
 	}
+	for fh, fd := range s.seat.Kept { // of files that were closed in the moment when the process ended
+		delete(s.seat.Kept, fh)
+		_ = unix.Close(fd) // what was written is looked after by fsync
+		if err := s.seat.Drop(fh); err != nil {
+			s.logger.Error("an open file", "err", err)
+		}
+	}
 	return nil
+}
+
+// restoreNode has a node that the kernel knows. Of two with one number, which a process leaves that ends when the number is taken over, it is the one that is still there.
+func (s *fileSystem) restoreNode(slot live.Slot, r live.Record) {
+	n := &node{handle: tree.Handle(r.Data), slot: slot, lookups: s.seat.Table.Count(slot)}
+	n.wrote.Store(true) // perhaps: what it had told of that is not kept
+	if other := s.nodes[r.Key]; other != nil {
+		fd, err := s.dst.Open(n.handle, unix.O_PATH)
+		if err != nil {
+			s.seat.Table.Drop(slot)
+			return
+		}
+		_ = unix.Close(fd)
+		s.seat.Table.Drop(other.slot)
+	}
+	s.nodes[r.Key] = n
 }
 
 // reopen opens what another process had open.
@@ -152,28 +170,42 @@ func (s *fileSystem) last(dir int, name string) (done func()) {
 	return n.io.Unlock
 }
 
-// exchange renames in a way that gives something else when it is done twice.
+// exchange renames in a way that gives something else when it is done twice. Its record stays until it is answered.
 func (s *fileSystem) exchange(in *fuse.RenameIn, old int, from string, dir int, to string) error {
+	request := asked(&in.InHeader)
+	if in.Unique&resent != 0 {
+		for slot, r := range s.seat.Table.All() {
+			if r.Kind != exchangeRecord || r.Key != request {
+				continue
+			}
+			s.exchanges.Store(request, slot)
+			if now, err := tree.HandleOf(dir, to); err == nil && now == tree.Handle(r.Data) {
+				return nil
+			}
+			return unix.Renameat2(old, from, dir, to, uint(in.Flags))
+		}
+	}
 	h, err := tree.HandleOf(old, from)
 	if err != nil {
 		return err
-	}
-	request := asked(&in.InHeader)
-	for slot, r := range s.seat.Table.All() {
-		if r.Kind != exchangeRecord || in.Unique&resent == 0 || r.Key != request {
-			continue
-		}
-		s.seat.Table.Drop(slot)
-		if now, err := tree.HandleOf(dir, to); err == nil && now == tree.Handle(r.Data) {
-			return nil
-		}
 	}
 	slot, err := s.seat.Table.Put(live.Record{Kind: exchangeRecord, Key: request, Data: []byte(h)})
 	if err != nil {
 		return err
 	}
-	defer s.seat.Table.Drop(slot)
+	s.exchanges.Store(request, slot)
 	return unix.Renameat2(old, from, dir, to, uint(in.Flags))
+}
+
+// answered drops what was remembered of a request until it was answered.
+func (s *fileSystem) answered(request []byte) {
+	const opcodeAt, uniqueAt, rename2 = 4, 8, 45 // FUSE_RENAME2 of linux/fuse.h
+	if len(request) < uniqueAt+8 || binary.NativeEndian.Uint32(request[opcodeAt:]) != rename2 {
+		return
+	}
+	if slot, ok := s.exchanges.LoadAndDelete(binary.NativeEndian.Uint64(request[uniqueAt:]) &^ resent); ok {
+		s.seat.Table.Drop(slot.(live.Slot))
+	}
 }
 
 // remember keeps the request with which a connection begins.
@@ -194,7 +226,7 @@ func (d *Mount) succeed() error {
 		if !status.Ok() {
 			return fmt.Errorf("to begin as the process before this one: %v", status)
 		}
-		d.reply(p[:n]) // or that has done so
+		_, _ = unix.Write(d.dev, p[:n]) // or that has done so, and it is not waited for
 	}
 	const headBytes, notifyResend = 16, 7 // struct fuse_out_header, FUSE_NOTIFY_RESEND
 	notice := binary.NativeEndian.AppendUint32(nil, headBytes)

@@ -53,10 +53,14 @@ func Run(ctx context.Context, cfg Config) (status int, err error) {
 	defer func() { err = errors.Join(err, seat.Close()) }()
 	for {
 		state, err := k.work(ctx)
-		if err != nil || !crashed(state) {
-			return state.ExitCode(), err
+		if err == nil && !crashed(state) {
+			return state.ExitCode(), nil
 		}
-		if err := k.again(ctx, state); err != nil {
+		why := fmt.Sprint(err) // perhaps there is no memory for another process for a moment
+		if err == nil {
+			why = state.String()
+		}
+		if err := k.again(ctx, why); err != nil {
 			return 0, err
 		}
 	}
@@ -70,19 +74,19 @@ func crashed(state *os.ProcessState) bool {
 }
 
 // again waits until another worker may be started, or says why none can be.
-func (k *keeper) again(ctx context.Context, state *os.ProcessState) error {
+func (k *keeper) again(ctx context.Context, why string) error {
 	if k.seat.Table.State().Load() == Fresh {
-		return fmt.Errorf("the process that serves clients ended before it served any, by %v", state)
+		return fmt.Errorf("the process that serves clients ended before it served any: %s", why)
 	}
 	if done := k.seat.Table.Work().Load(); done != k.done {
 		k.done, k.idle = done, 0
 	}
 	if k.idle++; k.idle > useless {
-		return fmt.Errorf("the process that serves clients has ended %d times without having served any, the last time by %v: start again to go on", useless, state)
+		return fmt.Errorf("the process that serves clients has ended %d times without having served any, the last time by %s: start again to go on", useless, why)
 	}
 	now := time.Now()
 	k.ends = append(slices.DeleteFunc(k.ends, func(t time.Time) bool { return now.Sub(t) > minute }), now)
-	k.Logger.Error("the process that serves clients has ended; they wait for another one", "by", state.String(), "times", len(k.ends))
+	k.Logger.Error("the process that serves clients has ended; they wait for another one", "by", why, "times", len(k.ends))
 	if len(k.ends) <= often {
 		return nil
 	}
@@ -152,11 +156,15 @@ func (k *keeper) hear(socket int) {
 		if err != nil {
 			return
 		}
+		if what == keepMessage && fd < 0 {
+			k.Logger.Error("an open file without a name is lost if the process that serves clients ends: there are too many", "number", number)
+			continue
+		}
 		if old, ok := k.kept[number]; ok {
 			_ = unix.Close(old) // what was written is looked after by fsync
 			delete(k.kept, number)
 		}
-		if what == keepMessage && fd >= 0 {
+		if what == keepMessage {
 			k.kept[number] = fd
 		}
 	}

@@ -141,6 +141,18 @@ func Ended(destination *tree.Root, logger *slog.Logger) *Migration {
 	return &Migration{dst: destination, logger: logger, state: -1, links: -1, pacer: pace.New(), finished: true, failures: map[tree.Handle]*Failure{}, files: map[tree.Handle]*File{}, listings: map[tree.Handle]*listing{}}
 }
 
+// RemoveEnded removes what is left of the state of a migration that has ended, or was given up.
+func RemoveEnded(destination *tree.Root) error {
+	_, err := tree.Stat(destination.Fd(), endedFolder)
+	if errors.Is(err, unix.ENOENT) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	return (&Migration{dst: destination}).removeEnded()
+}
+
 // Begun says whether a folder is the destination of a migration that has not ended.
 func Begun(destination *tree.Root) (bool, error) {
 	_, err := tree.Stat(destination.Fd(), StateFolder)

@@ -36,7 +36,8 @@ type source struct {
 	patient time.Duration // how long an error of one file counts as one of the source
 	logger  *slog.Logger
 	slots   chan struct{} // one for each call that the kernel has
-	ended   chan struct{} // closed by close
+	ended   chan struct{} // closed by close, or by interrupt
+	over    sync.Once     // it is
 
 	mu   sync.Mutex
 	root *root         // guarded by mu; nil while it is away
@@ -98,6 +99,9 @@ func (s *source) do(ctx context.Context, f func(r *root) error, drop func()) (do
 	answer := make(chan error, 1)
 	select {
 	case s.slots <- struct{}{}:
+	case <-s.ended:
+		s.put(r)
+		return true, &SourceError{"", ErrAway}
 	case <-ctx.Done():
 		s.put(r)
 		return true, context.Cause(ctx)
@@ -129,6 +133,8 @@ func (s *source) do(ctx context.Context, f func(r *root) error, drop func()) (do
 		return true, err
 	case <-ctx.Done():
 		err = context.Cause(ctx)
+	case <-s.ended:
+		err = &SourceError{"", ErrAway}
 	case <-late:
 		s.lost(r, began, errors.New("calls do not return"))
 		err = errCalling
@@ -315,9 +321,19 @@ func (s *source) close() {
 	s.mu.Lock()
 	r := s.root
 	s.root = nil
-	close(s.ended)
+	s.interrupt()
 	s.mu.Unlock()
 	if r != nil {
 		s.put(r)
+	}
+}
+
+// interrupt has nobody wait for the source any more.
+func (s *source) interrupt() { s.over.Do(func() { close(s.ended) }) }
+
+// Interrupt has nobody wait for the source any more, whether it comes back or not: nobody asks for anything from then on.
+func (m *Migration) Interrupt() {
+	if m.src != nil {
+		m.src.interrupt()
 	}
 }
