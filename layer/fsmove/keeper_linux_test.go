@@ -23,6 +23,7 @@ import (
 
 	"usui/host/need"
 	"usui/layer/fsmove/control"
+	"usui/layer/fsmove/front"
 	"usui/layer/fsmove/keeper"
 )
 
@@ -454,4 +455,60 @@ func TestAMoveEndsWithoutSomethingOnlyIfThatIsWanted(t *testing.T) {
 		t.Error("the move did not end without something")
 	}
 	look(t, at, want)
+}
+
+// TestWhatOthersMountStays has somebody take the mount away and mount something else there, while a client has a file open: that is still there when the move is stopped.
+func TestWhatOthersMountStays(t *testing.T) {
+	src, dst, at := paths(t)
+	sow(t, src, 10, 1000)
+	v := startKept(t, src, dst, at)
+	open, err := os.Open(filepath.Join(at, "d1/e1/f1"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer open.Close()
+	if err := errors.Join(unix.Unmount(at, unix.MNT_DETACH), unix.Mount("others", at, "tmpfs", 0, "")); err != nil {
+		t.Fatal(err)
+	}
+	c, _ := v.ask(t)
+	if err := c.Finish(t.Context(), control.Consent{Verify: control.None}); err == nil {
+		t.Error("the destination was put beneath another's mount")
+	}
+	if err := v.Process.Signal(os.Interrupt); err != nil {
+		t.Fatal(err)
+	}
+	if err := <-v.ended; err != nil {
+		t.Errorf("the keeper: %v", err)
+	}
+	var st unix.Statfs_t
+	if err := unix.Statfs(at, &st); err != nil || st.Type != unix.TMPFS_MAGIC {
+		t.Errorf("at the mount point is a file system of type %#x, %v; want what others have mounted", st.Type, err)
+	}
+}
+
+// TestASourceIsNotBaredByAStop has the mount where the source is: once clients have changed something they do not get the source instead when the move is stopped.
+func TestASourceIsNotBaredByAStop(t *testing.T) {
+	src, dst, _ := paths(t)
+	want := sow(t, src, 10, 1000)
+	v := startKept(t, src, dst, src)
+	want["new"] = []byte("of a client")
+	if err := os.WriteFile(filepath.Join(src, "new"), want["new"], 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if err := v.Process.Signal(os.Interrupt); err != nil {
+		t.Fatal(err)
+	}
+	if err := <-v.ended; err != nil {
+		t.Errorf("the keeper: %v", err)
+	}
+	if _, err := os.ReadDir(src); !errors.Is(err, unix.ENOTCONN) {
+		t.Errorf("after the stop clients get %v, want %v", err, unix.ENOTCONN)
+	}
+	if err := front.TakeAway(src, slog.New(slog.DiscardHandler)); err != nil {
+		t.Fatal(err)
+	}
+	v = startKept(t, src, dst, src)
+	look(t, src, want)
+	v.end(t)
+	look(t, src, want)
 }

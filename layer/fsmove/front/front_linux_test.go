@@ -564,3 +564,42 @@ func TestACreateOfWhatIsThereEmptiesIt(t *testing.T) {
 		}
 	}
 }
+
+// TestTimesFollowAMapping has a client map a file that the kernel writes itself, close it, look at it, and write by the mapping: the time of change that others see follows.
+func TestTimesFollowAMapping(t *testing.T) {
+	src := t.TempDir()
+	if err := os.WriteFile(filepath.Join(src, "f"), make([]byte, 8192), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	v := begin(t, src)
+	if err := v.Run(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	path := filepath.Join(v.at, "f")
+	fd, err := unix.Open(path, unix.O_RDWR|unix.O_CLOEXEC, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	p, err := unix.Mmap(fd, 0, 8192, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_SHARED)
+	if err := errors.Join(err, unix.Close(fd)); err != nil {
+		t.Fatal(err)
+	}
+	defer unix.Munmap(p)
+	before, err := tree.Stat(unix.AT_FDCWD, path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	p[5000] = 1
+	if err := unix.Msync(p, unix.MS_SYNC); err != nil {
+		t.Fatal(err)
+	}
+	for { // the kernel asks again within a second
+		after, err := tree.Stat(unix.AT_FDCWD, path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if !after.Mtime.Equal(before.Mtime) {
+			return
+		}
+	}
+}

@@ -176,3 +176,31 @@ func TestAWriteAsksNothing(t *testing.T) {
 		t.Errorf("%d writes have asked %d times", writes, n)
 	}
 }
+
+// TestAnACLTakesSetGroupIDAway has an owner who is not in the group set one, on the mount and on a plain file.
+func TestAnACLTakesSetGroupIDAway(t *testing.T) {
+	// Version 2, and the permissions of owner, group and others, as struct posix_acl_xattr_entry of linux/posix_acl_xattr.h.
+	const acl = "\x02\x00\x00\x00" + "\x01\x00\x07\x00\xff\xff\xff\xff" + "\x04\x00\x05\x00\xff\xff\xff\xff" + "\x20\x00\x05\x00\xff\xff\xff\xff"
+	v := begin(t, t.TempDir())
+	plain := t.TempDir()
+	var modes []uint32
+	for _, dir := range []string{plain, v.at} {
+		path := filepath.Join(dir, "f")
+		if err := errors.Join(os.WriteFile(path, nil, 0o755), unix.Chown(path, 1000, 2000), unix.Chmod(path, 0o2755), unix.Chmod(dir, 0o755), unix.Chmod(filepath.Dir(dir), 0o755)); err != nil {
+			t.Fatal(err)
+		}
+		dirFd, err := unix.Open(path, unix.O_RDONLY, 0) // another user may not come by the path
+		if err != nil {
+			t.Fatal(err)
+		}
+		err = asUser(t, 1000, 1000, func() error { return unix.Fsetxattr(dirFd, "system.posix_acl_access", []byte(acl), 0) })
+		m, stated := tree.Stat(unix.AT_FDCWD, path)
+		if err := errors.Join(err, stated, unix.Close(dirFd)); err != nil {
+			t.Fatal(err)
+		}
+		modes = append(modes, m.Mode)
+	}
+	if modes[0] != modes[1] || modes[0]&unix.S_ISGID != 0 {
+		t.Errorf("a plain file has mode %o then, one on the mount %o", modes[0], modes[1])
+	}
+}
