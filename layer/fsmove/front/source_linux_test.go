@@ -381,6 +381,34 @@ func TestAClientThatIsKilledIsGone(t *testing.T) {
 	s.goOn(t)
 }
 
+// TestAStopDoesNotWaitForTheSource ends a mount while a client waits for a server that hangs.
+func TestAStopDoesNotWaitForTheSource(t *testing.T) {
+	dir := t.TempDir()
+	if err := os.WriteFile(filepath.Join(dir, "file"), content(1000, 1), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	s := serve(t, dir)
+	v := begin(t, s.at)
+	if _, err := os.Stat(filepath.Join(v.at, "file")); err != nil {
+		t.Fatal(err)
+	}
+	s.hang(t)
+	client := exec.Command("cat", filepath.Join(v.at, "file"))
+	if err := client.Start(); err != nil {
+		t.Fatal(err)
+	}
+	for tick := time.NewTicker(time.Millisecond); v.Stats().Calls == 0; <-tick.C { // until it waits for the server
+	}
+	if err := v.mount.Abort(); err != nil {
+		t.Fatal(err)
+	}
+	if err := client.Wait(); err == nil {
+		t.Error("the client got what it wanted")
+	}
+	v.unmount() // waits for the end of Serve
+	s.goOn(t)
+}
+
 // TestAProcessMayBeStartedWithoutItsSource has what was copied before, with a source that is not mounted, and one that hangs.
 func TestAProcessMayBeStartedWithoutItsSource(t *testing.T) {
 	t.Run("not mounted", func(t *testing.T) { startedWithout(t, (*server).stop, (*server).start) })
