@@ -557,3 +557,32 @@ func TestWhatCannotBeHadKeepsNothingElse(t *testing.T) {
 	got.Content["changed"] = want.Content["changed"]
 	same(t, got, want)
 }
+
+// TestWhatOthersMountInTheDestinationIsNotWiped has a folder of somebody else's be mounted there when a migration is given up.
+func TestWhatOthersMountInTheDestinationIsNotWiped(t *testing.T) {
+	need.Root(t)
+	src, dst, other := t.TempDir(), t.TempDir(), t.TempDir()
+	mustWrite(t, filepath.Join(src, "folder", "sub", "file"), []byte("x"))
+	mustWrite(t, filepath.Join(other, "precious"), []byte("y"))
+	m := begin(t, src, dst)
+	if err := m.Run(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	at := filepath.Join(dst, "folder", "sub")
+	if err := unix.Mount(other, at, "", unix.MS_BIND, ""); err != nil {
+		t.Fatal(err)
+	}
+	err := errors.Join(m.GiveUp())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := m.Wipe(); err == nil || !strings.Contains(err.Error(), "mount") {
+		t.Errorf("Wipe() = %v, want it to tell of the mount", err)
+	}
+	if err := unix.Unmount(at, 0); err != nil {
+		t.Fatal(err)
+	}
+	if p, err := os.ReadFile(filepath.Join(other, "precious")); err != nil || string(p) != "y" {
+		t.Errorf("what was mounted has %q, %v", p, err)
+	}
+}

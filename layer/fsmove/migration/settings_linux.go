@@ -122,7 +122,7 @@ func (m *Migration) Wipe() error {
 	}
 	for _, name := range all { // the state goes last: before that, to start again wipes and begins again
 		if !spared(name) {
-			if err := os.RemoveAll(fmt.Sprintf("%s/%s", tree.Through(fd), name)); err != nil {
+			if err := removeAll(fd, name); err != nil {
 				return err
 			}
 		}
@@ -139,6 +139,32 @@ func (m *Migration) Wipe() error {
 // Ended is the migration of a destination in which everything had arrived before this process: for clients that have files open from before. The root is its own from then on.
 func Ended(destination *tree.Root, logger *slog.Logger) *Migration {
 	return &Migration{dst: destination, logger: logger, state: -1, links: -1, pacer: pace.New(), finished: true, failures: map[tree.Handle]*Failure{}, files: map[tree.Handle]*File{}, listings: map[tree.Handle]*listing{}}
+}
+
+// removeAll removes an entry of a folder with all that is in it, and refuses what is mounted there: that is somebody else's.
+func removeAll(dir int, name string) error {
+	begins, may, err := tree.Mounted(dir, name)
+	if err != nil {
+		return err
+	}
+	if begins || may {
+		return fmt.Errorf("%q of the destination has a mount that is not the move's: take that away and try again", name)
+	}
+	fd, err := unix.Openat(dir, name, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_NOFOLLOW|unix.O_CLOEXEC|unix.O_NONBLOCK, 0)
+	if err != nil { // it is no folder, perhaps
+		return tree.Remove(dir, name)
+	}
+	defer unix.Close(fd)
+	all, err := names(fd)
+	for _, n := range all {
+		if err == nil {
+			err = removeAll(fd, n)
+		}
+	}
+	if err != nil {
+		return err
+	}
+	return tree.Remove(dir, name)
 }
 
 // RemoveEnded removes what is left of the state of a migration that has ended, or was given up.
