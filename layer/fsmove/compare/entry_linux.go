@@ -49,7 +49,7 @@ func (c *comparison) entry(ctx context.Context, p pair, path, name string) {
 		d.Xattrs = nil
 	}
 	if s.Type() == unix.S_IFDIR && d.Type() == unix.S_IFDIR {
-		c.later(path)
+		c.folders.Add(path)
 	}
 	if fine := c.metadata(p, path, &s, &d); fine != nil {
 		select {

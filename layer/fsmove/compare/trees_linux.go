@@ -47,20 +47,13 @@ func Trees(ctx context.Context, src, dst *tree.Root, o Options) (Report, error) 
 		return Report{}, os.NewSyscallError("syncfs", err)
 	}
 	c := &comparison{src: src, dst: dst, Options: o, links: map[inode]inode{}, report: Report{Quick: o.Quick}, contents: make(chan content, 4*o.Workers)}
-	c.more.L = &c.mu
 	c.top()
-	c.folders, c.pending = []string{""}, 1
-	quit := context.AfterFunc(ctx, func() {
-		c.mu.Lock()
-		defer c.mu.Unlock()
-		c.more.Broadcast()
-	})
-	defer quit()
+	c.folders = tree.NewQueue("")
 	defer c.tell()()
 	var listers, readers sync.WaitGroup
 	for range o.Workers {
-		listers.Go(func() { c.list(ctx) }) // until all folders are compared, or ctx ends
-		readers.Go(func() { c.read(ctx) }) // until listers have ended
+		listers.Go(func() { c.folders.Work(ctx, func(path string) { c.folder(ctx, path) }) }) // until all folders are compared, or ctx ends
+		readers.Go(func() { c.read(ctx) })                                                    // until listers have ended
 	}
 	listers.Wait()
 	close(c.contents)
@@ -73,13 +66,11 @@ type comparison struct {
 	Options
 	src, dst *tree.Root
 	contents chan content
+	folders  *tree.Queue[string] // to be compared
 
-	mu      sync.Mutex
-	more    sync.Cond       // has been changed: folders, pending
-	folders []string        // guarded by mu; to be compared
-	pending int             // guarded by mu; those, and those under way
-	links   map[inode]inode // guarded by mu; of the source with several names, to those of the destination
-	report  Report          // guarded by mu
+	mu     sync.Mutex
+	links  map[inode]inode // guarded by mu; of the source with several names, to those of the destination
+	report Report          // guarded by mu
 }
 
 // inode is one of a tree.
@@ -131,41 +122,6 @@ func (c *comparison) same() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.report.Same++
-}
-
-// list compares folders until there is none left.
-func (c *comparison) list(ctx context.Context) {
-	for {
-		c.mu.Lock()
-		for len(c.folders) == 0 && c.pending > 0 && ctx.Err() == nil {
-			c.more.Wait()
-		}
-		if c.pending == 0 || ctx.Err() != nil {
-			c.mu.Unlock()
-			return
-		}
-		last := len(c.folders) - 1
-		path := c.folders[last]
-		c.folders = c.folders[:last]
-		c.mu.Unlock()
-
-		c.folder(ctx, path)
-
-		c.mu.Lock()
-		if c.pending--; c.pending == 0 {
-			c.more.Broadcast()
-		}
-		c.mu.Unlock()
-	}
-}
-
-// later has a folder compared that both sides have.
-func (c *comparison) later(path string) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.folders = append(c.folders, path)
-	c.pending++
-	c.more.Signal()
 }
 
 // pair is a folder on both sides.

@@ -49,9 +49,7 @@ func (w *walker) subfolder(f todo, path string, m *tree.Meta) {
 		w.s.report.Source.Mounts = append(w.s.report.Source.Mounts, path)
 		w.s.findings.add(Differ, "mount points: what is mounted there is moved, too, and becomes a part of the one file system", path)
 	}
-	w.s.folders = append(w.s.folders, todo{path, m.Dev, f.depth + 1})
-	w.s.pending++
-	w.s.more.Signal()
+	w.s.folders.Add(todo{path, m.Dev, f.depth + 1})
 }
 
 // What a destination has to have for what the source has.

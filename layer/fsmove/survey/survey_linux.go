@@ -39,7 +39,6 @@ func Run(ctx context.Context, cfg Config) (*Report, error) {
 	}
 	defer src.Close()
 	s := &survey{Config: cfg, src: src, findings: findings{most: cfg.List}, linked: map[inode]*names{}}
-	s.more.L = &s.mu
 	s.report.Source.Path, s.report.Destination.Path = cfg.Source, cfg.Destination
 	s.kinds()
 	if err := s.destination(); err != nil {

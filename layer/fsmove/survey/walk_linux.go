@@ -20,12 +20,10 @@ type survey struct {
 	Config
 	src      *tree.Root
 	findings findings
-	seen     atomic.Uint64 // entries
+	seen     atomic.Uint64     // entries
+	folders  *tree.Queue[todo] // to be walked
 
 	mu          sync.Mutex
-	more        sync.Cond        // has been changed: folders, pending
-	folders     []todo           // guarded by mu
-	pending     int              // guarded by mu; those, and those under way
 	linked      map[inode]*names // guarded by mu; inodes with names that were not met yet
 	begun       bool             // there is a move to the destination
 	nanoseconds bool             // guarded by mu until the walk is over; there are parts of a second in times
@@ -67,13 +65,7 @@ func (s *survey) walk(ctx context.Context) error {
 		return err
 	}
 	s.report.Source.Entries, s.report.Source.Folders = 1, 1
-	s.folders, s.pending = []todo{{"", top.Dev, 0}}, 1
-	quit := context.AfterFunc(ctx, func() {
-		s.mu.Lock()
-		defer s.mu.Unlock()
-		s.more.Broadcast()
-	})
-	defer quit()
+	s.folders = tree.NewQueue(todo{"", top.Dev, 0})
 	defer s.tell()()
 	var all sync.WaitGroup
 	for range s.Workers {
@@ -108,28 +100,7 @@ func (s *survey) tell() (stop func()) {
 // work walks folders until there is none left.
 func (s *survey) work(ctx context.Context) {
 	w := &walker{s: s, names: newFolder()}
-	for {
-		s.mu.Lock()
-		for len(s.folders) == 0 && s.pending > 0 && ctx.Err() == nil {
-			s.more.Wait()
-		}
-		if s.pending == 0 || ctx.Err() != nil {
-			s.mu.Unlock()
-			return
-		}
-		last := len(s.folders) - 1
-		f := s.folders[last]
-		s.folders = s.folders[:last]
-		s.mu.Unlock()
-
-		w.folder(ctx, f)
-
-		s.mu.Lock()
-		if s.pending--; s.pending == 0 {
-			s.more.Broadcast()
-		}
-		s.mu.Unlock()
-	}
+	s.folders.Work(ctx, func(f todo) { w.folder(ctx, f) })
 }
 
 // walker is one worker.
