@@ -2,7 +2,6 @@ package migration
 
 import (
 	"errors"
-	"fmt"
 	"iter"
 	"slices"
 
@@ -26,27 +25,6 @@ func (m *Migration) Skipped() iter.Seq2[journal.Loss, error] {
 			}
 		}
 	}
-}
-
-// ErrLeftOut says that the destination is without something of the source.
-var ErrLeftOut = errors.New("not everything of the source is at the destination")
-
-// Complete says ErrLeftOut if Skipped tells of anything, with how much, and the first of it.
-func (m *Migration) Complete() error {
-	var first journal.Loss
-	n := 0
-	for l, err := range m.Skipped() {
-		if err != nil {
-			return err
-		}
-		if n++; n == 1 {
-			first = l
-		}
-	}
-	if n == 0 {
-		return nil
-	}
-	return fmt.Errorf("%w: %d things were left out, the first is %q: %s", ErrLeftOut, n, first.Path, first.What)
 }
 
 // lose says that the destination will not have something.
