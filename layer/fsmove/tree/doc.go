@@ -14,7 +14,7 @@
 // # Invariants
 //
 //   - Nothing that reads changes what it reads, times of access neither.
-//   - [Make] leaves an entry with all of [Meta] or none. Its content is a hole.
+//   - [MakeMost] leaves an entry with all of [Meta] or none. Its content is a hole.
 //
 // # Limits
 //

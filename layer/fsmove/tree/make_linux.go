@@ -12,12 +12,8 @@ import (
 
 var native = binary.NativeEndian
 
-// Make makes an entry of a directory that is as m says. A regular file has its size, and is a hole. The process's umask must be 0.
-func Make(dir int, name string, m *Meta) (err error) {
-	return MakeMost(dir, name, m, func(_ string, err error) error { return err })
-}
-
-// MakeMost is Make but for extended attributes that cannot be set, if lost says nil to that. An ACL that is lost lets nobody in whom it kept out.
+// MakeMost makes an entry of a directory that is as m says, but for extended attributes that cannot be set, if lost says nil to that. A regular file has its size, and is a hole. An ACL
+// that is lost lets nobody in whom it kept out. The process's umask must be 0.
 func MakeMost(dir int, name string, m *Meta, lost func(attribute string, err error) error) (err error) {
 	if err := create(dir, name, m); err != nil {
 		return err
@@ -70,7 +66,7 @@ func Set(dir int, name string, m *Meta) error {
 	return SetMost(dir, name, m, func(_ string, err error) error { return err })
 }
 
-// SetMost is to Set what [MakeMost] is to Make.
+// SetMost is Set but for extended attributes, as [MakeMost] has them.
 func SetMost(dir int, name string, m *Meta, lost func(attribute string, err error) error) error {
 	if err := unix.Fchownat(dir, name, int(m.UID), int(m.GID), unix.AT_SYMLINK_NOFOLLOW|unix.AT_EMPTY_PATH); err != nil {
 		return named("fchownat", name, err)
