@@ -356,8 +356,9 @@ func TestACallThatHangsIsLeft(t *testing.T) {
 	}
 }
 
-// TestAClientThatIsKilledIsGone kills one that waits for a server that hangs: the kernel lets it go when its request is answered.
-func TestAClientThatIsKilledIsGone(t *testing.T) {
+// waiting is a client that reads a file of a server that hangs.
+func waiting(t *testing.T) (*server, *move, *exec.Cmd) {
+	t.Helper()
 	dir := t.TempDir()
 	if err := os.WriteFile(filepath.Join(dir, "file"), content(1000, 1), 0o644); err != nil {
 		t.Fatal(err)
@@ -374,6 +375,12 @@ func TestAClientThatIsKilledIsGone(t *testing.T) {
 	}
 	for tick := time.NewTicker(time.Millisecond); v.Stats().Calls == 0; <-tick.C { // until it waits for the server
 	}
+	return s, v, client
+}
+
+// TestAClientThatIsKilledIsGone kills one that waits for a server that hangs: the kernel lets it go when its request is answered.
+func TestAClientThatIsKilledIsGone(t *testing.T) {
+	s, _, client := waiting(t)
 	if err := client.Process.Kill(); err != nil {
 		t.Fatal(err)
 	}
@@ -383,22 +390,7 @@ func TestAClientThatIsKilledIsGone(t *testing.T) {
 
 // TestAStopDoesNotWaitForTheSource ends a mount while a client waits for a server that hangs.
 func TestAStopDoesNotWaitForTheSource(t *testing.T) {
-	dir := t.TempDir()
-	if err := os.WriteFile(filepath.Join(dir, "file"), content(1000, 1), 0o644); err != nil {
-		t.Fatal(err)
-	}
-	s := serve(t, dir)
-	v := begin(t, s.at)
-	if _, err := os.Stat(filepath.Join(v.at, "file")); err != nil {
-		t.Fatal(err)
-	}
-	s.hang(t)
-	client := exec.Command("cat", filepath.Join(v.at, "file"))
-	if err := client.Start(); err != nil {
-		t.Fatal(err)
-	}
-	for tick := time.NewTicker(time.Millisecond); v.Stats().Calls == 0; <-tick.C { // until it waits for the server
-	}
+	s, v, client := waiting(t)
 	if err := v.mount.Abort(); err != nil {
 		t.Fatal(err)
 	}
