@@ -42,13 +42,17 @@ type heart struct {
 }
 
 // beat goes on until over is set. The fence is what keeps the old server's clients from it at the moment of the switch.
-func (h *heart) beat(dir string, fence *sync.RWMutex, over *atomic.Bool) {
+func (h *heart) beat(dir string, fence *sync.RWMutex, over *atomic.Bool, beats chan<- struct{}) {
 	ticker := time.NewTicker(10 * time.Millisecond)
 	defer ticker.Stop()
 	for last := time.Now(); !over.Load(); <-ticker.C {
 		fence.RLock()
 		err := h.once(dir)
 		fence.RUnlock()
+		select {
+		case beats <- struct{}{}:
+		default: // nobody counts
+		}
 		if err != nil {
 			h.errors++
 			continue
@@ -115,13 +119,18 @@ func switched(b *testing.B, src string, names []string, atEnd bool) (gaps []time
 	var clients sync.WaitGroup
 	var fence sync.RWMutex
 	var over atomic.Bool
-	hearts := make([]heart, 100)
+	hearts, beats := make([]heart, 100), make(chan struct{})
+	several := func() { // each client has its turn several times
+		for range 3 * len(hearts) {
+			<-beats
+		}
+	}
 	begin := func() {
 		for i := range hearts {
 			hearts[i].file = names[i*len(names)/len(hearts)]
-			clients.Go(func() { hearts[i].beat(src, &fence, &over) }) // until over
+			clients.Go(func() { hearts[i].beat(src, &fence, &over, beats) }) // until over
 		}
-		time.Sleep(100 * time.Millisecond) // that much of what is measured is without the switch
+		several()
 	}
 	if !atEnd {
 		begin()
@@ -132,13 +141,13 @@ func switched(b *testing.B, src string, names []string, atEnd bool) (gaps []time
 	if atEnd {
 		begin()
 	} else {
-		time.Sleep(200 * time.Millisecond) // likewise
+		several()
 		over.Store(true)
 		clients.Wait()
 	}
 	v.end(b)
 	if atEnd {
-		time.Sleep(200 * time.Millisecond) // likewise
+		several()
 		over.Store(true)
 		clients.Wait()
 	}
