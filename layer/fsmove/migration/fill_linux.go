@@ -166,51 +166,43 @@ func (f *File) nextPiece(ctx context.Context, off int64) (int64, error) {
 
 // Settle fills the file, makes it durable, and forgets that it was ever anything but an ordinary one. After that it may have holes of its own.
 func (f *File) Settle(ctx context.Context) error {
-	if err := f.endure(ctx); err != nil {
+	files := []*File{f}
+	if err := f.m.endure(ctx, files)[0]; err != nil {
 		return err
 	}
-	return f.m.forget([]*File{f}, nil)
+	return f.m.forget(files, nil)
 }
 
-// endure fills the file and makes it durable. Clients use it while it is synced, by a descriptor that keeps nobody from executing it.
-func (f *File) endure(ctx context.Context) error {
+// finish fills the file and gives it what is its own.
+func (f *File) finish(ctx context.Context) error {
 	if err := f.Fill(ctx); err != nil {
 		return err
 	}
-	if recorded, err := f.finishTimes(ctx); err != nil || !recorded {
-		return err
-	}
+	err := f.finishTimes(ctx)
 	f.m.step("filled")
-	fd, err := f.m.dst.Open(f.handle, unix.O_RDONLY)
-	if err != nil {
-		return err
-	}
-	return errors.Join(os.NewSyscallError("fsync", unix.Fsync(fd)), os.NewSyscallError("close", unix.Close(fd)))
+	return err
 }
 
-// finishTimes gives a file its times, and its capabilities, that no client has changed: a process that was killed while it filled may have left others. It says whether the file has a record.
-func (f *File) finishTimes(ctx context.Context) (bool, error) {
+// finishTimes gives a file its times, and its capabilities, that no client has changed: a process that was killed while it filled may have left others.
+func (f *File) finishTimes(ctx context.Context) error {
 	if err := f.io.take(ctx); err != nil {
-		return false, err
+		return err
 	}
 	defer f.io.give()
-	if !f.recorded {
-		return false, nil
+	if !f.recorded || f.rec.Written {
+		return nil
 	}
 	if err := f.open(); err != nil {
-		return false, err
-	}
-	if f.rec.Written {
-		return true, nil
+		return err
 	}
 	if err := f.giveCapability(); err != nil {
-		return false, err
+		return err
 	}
 	now, err := tree.Stat(f.dst, "")
 	if err != nil {
-		return false, err
+		return err
 	}
-	return true, tree.SetTimes(f.dst, "", now.Atime, f.rec.Mtime)
+	return tree.SetTimes(f.dst, "", now.Atime, f.rec.Mtime)
 }
 
 // forget takes the records of files away that endure, and of such that are gone. Clients change neither meanwhile.

@@ -79,8 +79,8 @@ func (o *origin) tryRead(r *root, off, end int64) error {
 	if err != nil {
 		return err
 	}
-	if o.buf == nil {
-		o.buf = make([]byte, fetchBytes)
+	if n := min(fetchBytes, to-from); int64(len(o.buf)) < n {
+		o.buf = make([]byte, n)
 	}
 	o.p, o.at = o.buf[:min(int64(len(o.buf)), to-from)], from
 	for n := 0; n < len(o.p); {

@@ -70,7 +70,7 @@ var errFull = errors.New("the destination is full")
 // So many entries are done with at a time, and so many at once: the destination's log has one commit for those that are synced together, and a source that is far away
 // has several requests to answer.
 const (
-	groupSize = 128
+	groupSize = 512
 	workers   = 8
 )
 
@@ -164,7 +164,7 @@ func (m *Migration) fillAll(ctx context.Context, group []tree.Handle) (did bool,
 	var gone []tree.Handle
 	var done []*File
 	noRoom := false
-	for i, err := range each(ctx, len(files), func(i int) error { return files[i].endure(ctx) }) {
+	for i, err := range m.endure(ctx, files) {
 		f := files[i]
 		switch {
 		case err == nil:

@@ -15,7 +15,8 @@ var native = binary.NativeEndian
 // MakeMost makes an entry of a directory that is as m says, but for extended attributes that cannot be set, if lost says nil to that. A regular file has its size, and is a hole. An ACL
 // that is lost lets nobody in whom it kept out. The process's umask must be 0.
 func MakeMost(dir int, name string, m *Meta, lost func(attribute string, err error) error) (err error) {
-	if err := create(dir, name, m); err != nil {
+	fd, err := create(dir, name, m)
+	if err != nil {
 		return err
 	}
 	defer func() {
@@ -23,7 +24,11 @@ func MakeMost(dir int, name string, m *Meta, lost func(attribute string, err err
 			err = errors.Join(err, Remove(dir, name))
 		}
 	}()
-	return SetMost(dir, name, m, lost)
+	if fd < 0 {
+		return SetMost(dir, name, m, lost)
+	}
+	defer unix.Close(fd) // nothing was written
+	return SetMost(fd, "", m, lost)
 }
 
 // Remove removes an entry of a directory, which is empty if it is one itself.
@@ -35,29 +40,29 @@ func Remove(dir int, name string) error {
 	return named("unlinkat", name, err)
 }
 
-// create makes an entry of the type and the size of m. Nobody may use it before Set.
-func create(dir int, name string, m *Meta) error {
+// create makes an entry of the type and the size of m. Nobody may use it before Set, for which a regular file is open: calls by a descriptor take half the time of those by a path.
+func create(dir int, name string, m *Meta) (fd int, err error) {
 	switch m.Type() {
 	case unix.S_IFREG:
 		fd, err := unix.Openat(dir, name, unix.O_CREAT|unix.O_EXCL|unix.O_WRONLY|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0o600)
 		if err != nil {
-			return named("create", name, err)
+			return -1, named("create", name, err)
 		}
-		defer unix.Close(fd)
 		if m.Size > 0 {
 			if err := unix.Ftruncate(fd, m.Size); err != nil {
-				return errors.Join(named("ftruncate", name, err), named("unlinkat", name, unix.Unlinkat(dir, name, 0)))
+				unix.Close(fd)
+				return -1, errors.Join(named("ftruncate", name, err), named("unlinkat", name, unix.Unlinkat(dir, name, 0)))
 			}
 		}
-		return nil
+		return fd, nil
 	case unix.S_IFDIR:
-		return named("mkdirat", name, unix.Mkdirat(dir, name, 0o700))
+		return -1, named("mkdirat", name, unix.Mkdirat(dir, name, 0o700))
 	case unix.S_IFLNK:
-		return named("symlinkat", name, unix.Symlinkat(m.Target, dir, name))
+		return -1, named("symlinkat", name, unix.Symlinkat(m.Target, dir, name))
 	case unix.S_IFIFO, unix.S_IFSOCK, unix.S_IFCHR, unix.S_IFBLK:
-		return named("mknodat", name, unix.Mknodat(dir, name, m.Type()|0o600, int(unix.Mkdev(m.Rdev.Major, m.Rdev.Minor))))
+		return -1, named("mknodat", name, unix.Mknodat(dir, name, m.Type()|0o600, int(unix.Mkdev(m.Rdev.Major, m.Rdev.Minor))))
 	}
-	return fmt.Errorf("%s: a file of unknown type %#o: %w", name, m.Type(), unix.EOPNOTSUPP)
+	return -1, fmt.Errorf("%s: a file of unknown type %#o: %w", name, m.Type(), unix.EOPNOTSUPP)
 }
 
 // Set gives an entry the owner, the attributes, the permissions and the times of m, in this order: a change of the owner takes away capabilities and
@@ -82,11 +87,20 @@ func SetMost(dir int, name string, m *Meta, lost func(attribute string, err erro
 		return err
 	}
 	if m.Type() != unix.S_IFLNK {
-		if err := unix.Chmod(through(dir, name), mode); err != nil {
+		if err := chmod(dir, name, mode); err != nil {
 			return named("chmod", name, err)
 		}
 	}
 	return SetTimes(dir, name, m.Atime, m.Mtime)
+}
+
+func chmod(dir int, name string, mode uint32) error {
+	if name == "" {
+		if err := unix.Fchmod(dir, mode); !errors.Is(err, unix.EBADF) {
+			return err
+		}
+	}
+	return unix.Chmod(through(dir, name), mode)
 }
 
 // accessACL is the attribute that has an ACL.

@@ -143,6 +143,9 @@ func Through(fd int) string { return through(fd, "") }
 func ListXattrs(dir int, name string, p []byte) (int, error) {
 	f := unix.Llistxattr
 	if name == "" {
+		if n, err := unix.Flistxattr(dir, p); !errors.Is(err, unix.EBADF) { // which O_PATH ones say
+			return n, named("flistxattr", "", err)
+		}
 		f = unix.Listxattr
 	}
 	n, err := f(through(dir, name), p)
