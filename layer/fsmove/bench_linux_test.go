@@ -3,6 +3,7 @@ package fsmove
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"os"
@@ -32,6 +33,35 @@ func run(b *testing.B, name string, args ...string) time.Duration {
 
 func median[T ~int64 | ~float64](values []T) T {
 	return slices.Sorted(slices.Values(values))[len(values)/2]
+}
+
+// onDisk has all that a benchmark makes lie on an ext4 file system of its own, which has a journal, as those of servers have: that of the machine may have none.
+func onDisk(b *testing.B) {
+	b.Helper()
+	need.Root(b)
+	need.Loop(b)
+	mkfs := need.Tool(b, "mkfs.ext4", "e2fsprogs")
+	dir, err := os.MkdirTemp("", "usui-bench")
+	if err != nil {
+		b.Fatal(err)
+	}
+	b.Cleanup(func() {
+		if err := os.RemoveAll(dir); err != nil {
+			b.Error(err)
+		}
+	})
+	image, at := filepath.Join(dir, "image"), filepath.Join(dir, "at")
+	if err := errors.Join(os.WriteFile(image, nil, 0o600), os.Truncate(image, 64<<30), os.Mkdir(at, 0o755)); err != nil {
+		b.Fatal(err)
+	}
+	run(b, mkfs, "-q", "-E", "lazy_itable_init=0", image)
+	run(b, "mount", "-o", "loop", image, at)
+	b.Cleanup(func() {
+		if err := unix.Unmount(at, 0); err != nil {
+			b.Error(err)
+		}
+	})
+	b.Setenv("TMPDIR", at)
 }
 
 // heart is a client that opens, reads, writes and looks at files every 10 ms, and remembers the longest time without a success.
@@ -77,6 +107,7 @@ func (h *heart) once(dir string) error {
 // BenchmarkStop has 100 clients use a tree while the server beneath them is changed, to the mount and from there to the destination, 20 times, and reports the longest time that a client
 // had no answer. Beside it, how long the last pass of rsync and of rclone takes over the same tree, for which clients have to stop.
 func BenchmarkStop(b *testing.B) {
+	onDisk(b)
 	rsync, rclone := need.Tool(b, "rsync", "rsync"), need.Tool(b, "rclone", "rclone")
 	src, _, _ := paths(b)
 	names := make([]string, 0, 300)
@@ -162,6 +193,7 @@ func switched(b *testing.B, src string, names []string, atEnd bool) (gaps []time
 
 // BenchmarkFirstAccess looks for the first time at what lies deepest in a tree of 16 folders with 1,000 entries each.
 func BenchmarkFirstAccess(b *testing.B) {
+	onDisk(b)
 	src, _, _ := paths(b)
 	dir := src
 	for range 16 {
@@ -197,6 +229,7 @@ func BenchmarkFirstAccess(b *testing.B) {
 
 // BenchmarkListing runs ls -l in a folder of 100,000 entries that has not arrived, and of which nothing is cached, and in the source's.
 func BenchmarkListing(b *testing.B) {
+	onDisk(b)
 	src, _, _ := paths(b)
 	for i := range 100_000 {
 		if err := os.WriteFile(filepath.Join(src, fmt.Sprint("file", i)), nil, 0o644); err != nil {
@@ -228,6 +261,7 @@ func BenchmarkListing(b *testing.B) {
 
 // BenchmarkMigration moves a tree of small and large files that nobody uses, and has rsync copy it, in turn.
 func BenchmarkMigration(b *testing.B) {
+	onDisk(b)
 	rsync := need.Tool(b, "rsync", "rsync")
 	src, _, _ := paths(b)
 	sow(b, src, 20_000, 20_000)
@@ -253,6 +287,7 @@ func BenchmarkMigration(b *testing.B) {
 
 // BenchmarkForeground reads files that have arrived, with 4 clients, while the rest is on its way, and while the move is paused, in turn.
 func BenchmarkForeground(b *testing.B) {
+	onDisk(b)
 	src, _, _ := paths(b)
 	sow(b, filepath.Join(src, "used"), 200, 100_000)
 	sow(b, filepath.Join(src, "rest"), 30_000, 30_000)
@@ -317,6 +352,7 @@ func BenchmarkForeground(b *testing.B) {
 
 // BenchmarkAccess has fio use a file that has arrived, by the mount and where it lies, in turn, and then in the mount's place when that has gone.
 func BenchmarkAccess(b *testing.B) {
+	onDisk(b)
 	fio := need.Tool(b, "fio", "fio")
 	src, _, _ := paths(b)
 	dst, at := b.TempDir(), b.TempDir()
