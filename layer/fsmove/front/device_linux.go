@@ -15,12 +15,6 @@ import (
 	"usui/layer/fsmove/migration"
 )
 
-const (
-	maxWrite = 256 << 10
-	// A request is at most a write, its head (struct fuse_in_header and struct fuse_write_in) and what the kernel wants to have beside it; so is a reply.
-	bufferBytes = maxWrite + 4096
-)
-
 // Mount is a mounted tree.
 type Mount struct {
 	fs       *fileSystem
@@ -29,6 +23,7 @@ type Mount struct {
 	dev      int            // the seat's
 	answered *atomic.Uint64 // the seat's
 	path     string
+	large    largeBuffers
 	placing  sync.Mutex     // held while it is mounted, and taken away
 	released bool           // guarded by placing; Serve has ended, and nothing is mounted
 	running  sync.WaitGroup // readers
@@ -107,10 +102,13 @@ const maxIdle = 4
 func (d *Mount) read() {
 	d.idle.Add(1)
 	d.running.Go(func() { // until the connection ends, or there are too many
-		// A process that is killed while the kernel copies to or from memory that is not there yet gives the client EIO: so all of it is there.
-		request, reply := present(bufferBytes), present(bufferBytes)
+		small, reply := present(smallBytes), present(smallBytes)
 		for {
+			request := d.large.take()
 			n, err := unix.Read(d.dev, request)
+			if err != nil {
+				d.large.give(request)
+			}
 			switch {
 			case errors.Is(err, unix.ENODEV):
 				d.fs.m.Interrupt() // who asked has gone
@@ -124,7 +122,14 @@ func (d *Mount) read() {
 			if d.idle.Add(-1) == 0 {
 				d.read()
 			}
-			d.answer(request[:n], reply)
+			if n > len(small) {
+				d.answer(request[:n], reply)
+				d.large.give(request)
+			} else {
+				copy(small, request[:n])
+				d.large.give(request)
+				d.answer(small[:n], reply)
+			}
 			if d.idle.Add(1) > maxIdle {
 				d.idle.Add(-1)
 				return
@@ -133,21 +138,16 @@ func (d *Mount) read() {
 	})
 }
 
-// present is memory of which each page is there.
-func present(n int) []byte {
-	p := make([]byte, n)
-	for i := 0; i < n; i += os.Getpagesize() {
-		p[i] = 1
-	}
-	return p
-}
-
-// answer does what a request asks for. reply is room for what there is to be said.
+// answer does what a request asks for. reply is room for what is said to most.
 func (d *Mount) answer(request, reply []byte) {
 	if err := d.remember(request); err != nil {
 		d.fs.logger.Error("BUG: how the connection began is not kept", "err", err)
 	}
 	defer d.fs.tell(request)()
+	if hasLargeReply(request) {
+		reply = d.large.take()
+		defer d.large.give(reply)
+	}
 	n, status := d.protocol.HandleRequest([][]byte{request}, [][]byte{reply})
 	if !status.Ok() {
 		d.fs.logger.Error("a request of the kernel was not understood", "err", status)

@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"sync"
 	"testing"
@@ -442,4 +443,45 @@ func startedWithout(t *testing.T, cut, mend func(*server, *testing.T)) {
 	if got, err := os.ReadFile(filepath.Join(dst, "file")); err != nil || !bytes.Equal(got, data) {
 		t.Errorf("it has %d bytes, %v; want %d", len(got), err, len(data))
 	}
+}
+
+// TestClientsThatWaitTakeLittleMemory has many wait for a server that hangs: half a MiB for each would be the end of a machine.
+func TestClientsThatWaitTakeLittleMemory(t *testing.T) {
+	const clients, most = 300, 64 << 10
+	dir := t.TempDir()
+	for i := range clients {
+		if err := os.WriteFile(filepath.Join(dir, fmt.Sprint("file", i)), content(1000, byte(i)), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	s := serve(t, dir)
+	v := begin(t, s.at)
+	if _, err := os.ReadDir(v.at); err != nil {
+		t.Fatal(err)
+	}
+	s.hang(t)
+	before := heap()
+	var all sync.WaitGroup
+	for i := range clients {
+		all.Go(func() { // until the server goes on
+			if got, err := os.ReadFile(filepath.Join(v.at, fmt.Sprint("file", i))); err != nil || !bytes.Equal(got, content(1000, byte(i))) {
+				t.Errorf("file%d has %d bytes, %v", i, len(got), err)
+			}
+		})
+	}
+	for tick := time.NewTicker(time.Millisecond); v.mount.fs.left() < clients; <-tick.C { // until each waits
+	}
+	if grown := heap() - before; grown > clients*most {
+		t.Errorf("%d clients that wait take %d KiB each, want at most %d", clients, grown/clients>>10, most>>10)
+	}
+	s.goOn(t)
+	all.Wait()
+}
+
+// heap is what is in use.
+func heap() int64 {
+	runtime.GC()
+	var m runtime.MemStats
+	runtime.ReadMemStats(&m)
+	return int64(m.HeapAlloc)
 }

@@ -199,19 +199,19 @@ func (s *fileSystem) exchange(in *fuse.RenameIn, old int, from string, dir int, 
 
 // answered drops what was remembered of a request until it was answered.
 func (s *fileSystem) answered(request []byte) {
-	const opcodeAt, uniqueAt, rename2 = 4, 8, 45 // FUSE_RENAME2 of linux/fuse.h
-	if len(request) < uniqueAt+8 || binary.NativeEndian.Uint32(request[opcodeAt:]) != rename2 {
+	const rename2 = 45 // FUSE_RENAME2 of linux/fuse.h
+	if opcode(request) != rename2 {
 		return
 	}
-	if slot, ok := s.exchanges.LoadAndDelete(binary.NativeEndian.Uint64(request[uniqueAt:]) &^ resent); ok {
+	if slot, ok := s.exchanges.LoadAndDelete(unique(request) &^ resent); ok {
 		s.seat.Table.Drop(slot.(live.Slot))
 	}
 }
 
 // remember keeps the request with which a connection begins.
 func (d *Mount) remember(request []byte) error {
-	const opcodeAt, initOpcode = 4, 26 // FUSE_INIT of linux/fuse.h
-	if len(request) < opcodeAt+4 || binary.NativeEndian.Uint32(request[opcodeAt:]) != initOpcode {
+	const initOpcode = 26 // FUSE_INIT of linux/fuse.h
+	if opcode(request) != initOpcode {
 		return nil
 	}
 	return d.seat.Table.SetText(request)
@@ -221,7 +221,7 @@ func (d *Mount) remember(request []byte) error {
 func (d *Mount) succeed() error {
 	begun := d.seat.Table.Text()
 	if begun != nil { // else the kernel asks that of this one
-		p := make([]byte, bufferBytes)
+		p := make([]byte, largeBytes)
 		n, status := d.protocol.HandleRequest([][]byte{begun}, [][]byte{p})
 		if !status.Ok() {
 			return fmt.Errorf("to begin as the process before this one: %v", status)
