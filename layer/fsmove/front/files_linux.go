@@ -111,32 +111,21 @@ func (s *fileSystem) Write(cancel <-chan struct{}, in *fuse.WriteIn, p []byte) (
 	return uint32(max(n, 0)), s.status(err)
 }
 
-// Lseek implements [fuse.RawFileSystem]. Before all of a file is here, all of it counts as data.
-func (s *fileSystem) Lseek(_ <-chan struct{}, in *fuse.LseekIn, out *fuse.LseekOut) fuse.Status {
+// Lseek implements [fuse.RawFileSystem].
+func (s *fileSystem) Lseek(cancel <-chan struct{}, in *fuse.LseekIn, out *fuse.LseekOut) fuse.Status {
 	o, err := s.of(in.Fh)
 	if err != nil {
 		return s.status(err)
 	}
+	at := int64(0)
 	if o.file == nil || o.file.Full() {
-		at, err := unix.Seek(o.fd, int64(in.Offset), int(in.Whence))
-		out.Offset = uint64(at)
-		return s.status(err)
+		at, err = unix.Seek(o.fd, int64(in.Offset), int(in.Whence))
+	} else {
+		s.fetches(in.Unique)
+		at, err = o.file.Seek(until(cancel), int64(in.Offset), int(in.Whence))
 	}
-	var st unix.Stat_t
-	if err := unix.Fstat(o.fd, &st); err != nil {
-		return s.status(err)
-	}
-	switch size := uint64(st.Size); {
-	case in.Whence != unix.SEEK_DATA && in.Whence != unix.SEEK_HOLE:
-		return fuse.EINVAL
-	case in.Offset >= size:
-		return fuse.Status(unix.ENXIO)
-	case in.Whence == unix.SEEK_DATA:
-		out.Offset = in.Offset
-	default:
-		out.Offset = size
-	}
-	return fuse.OK
+	out.Offset = uint64(at)
+	return s.status(err)
 }
 
 // Fallocate implements [fuse.RawFileSystem]. It makes holes, or what a file system tells of as data and was never fetched: so it

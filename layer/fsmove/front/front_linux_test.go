@@ -12,6 +12,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"syscall"
 	"testing"
 	"time"
 
@@ -509,6 +510,58 @@ func TestFetchingIsNotSeen(t *testing.T) {
 		got, err := tree.Stat(unix.AT_FDCWD, at)
 		if err != nil || got.Blocks*512 < got.Size || !got.Mtime.Equal(want.Mtime) || !got.Ctime.Equal(want.Ctime) {
 			t.Errorf("after a read at %d: %d blocks, changed %v and %v, %v; want at least %d, %v and %v", off, got.Blocks, got.Mtime, got.Ctime, err, got.Size/512, want.Mtime, want.Ctime)
+		}
+	}
+}
+
+// TestHolesOfTheSourceAreSeen copies a file of 1 TiB that is nearly all hole, before it has arrived, of which a client has written a little: a program that saves holes finds them.
+func TestHolesOfTheSourceAreSeen(t *testing.T) {
+	cp := need.Tool(t, "cp", "coreutils")
+	src := t.TempDir()
+	sparse := map[int64][]byte{300 << 20: content(3<<20, 1), 1<<40 - 5000: content(5000, 2)}
+	f, err := os.Create(filepath.Join(src, "sparse"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	for off, p := range sparse {
+		if _, err := f.WriteAt(p, off); err != nil {
+			t.Fatal(err)
+		}
+	}
+	want, err := f.Stat()
+	if err != nil {
+		t.Fatal(err)
+	}
+	v := begin(t, src)
+	at := filepath.Join(v.at, "sparse")
+	got, err := os.Stat(at)
+	if err != nil || got.Sys().(*syscall.Stat_t).Blocks != want.Sys().(*syscall.Stat_t).Blocks {
+		t.Errorf("it has %+v, want as many blocks as %+v", got.Sys(), want.Sys())
+	}
+	sparse[200<<20] = []byte("client")
+	if _, err := inFile(at, os.O_WRONLY, func(f *os.File) (string, error) {
+		_, err := f.WriteAt(sparse[200<<20], 200<<20)
+		return "", err
+	}); err != nil {
+		t.Fatal(err)
+	}
+	to := filepath.Join(t.TempDir(), "copy")
+	if out, err := exec.Command(cp, at, to).CombinedOutput(); err != nil {
+		t.Fatalf("%v, %s", err, out)
+	}
+	if n := v.Stats().BytesFetched; n > 8<<20 {
+		t.Errorf("%d bytes left the source", n)
+	}
+	for off, p := range sparse {
+		if _, err := inFile(to, os.O_RDONLY, func(f *os.File) (string, error) {
+			got := make([]byte, len(p))
+			if _, err := f.ReadAt(got, off); err != nil || !bytes.Equal(got, p) {
+				t.Errorf("at %d the copy has other content, %v", off, err)
+			}
+			return "", nil
+		}); err != nil {
+			t.Fatal(err)
 		}
 	}
 }

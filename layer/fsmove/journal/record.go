@@ -25,6 +25,7 @@ type File struct {
 	Written      bool
 	Ino          uint64 // what it was at the source when it was listed
 	Size         int64
+	Blocks       int64 // of 512 bytes
 	Mtime, Ctime time.Time
 	Capability   string // the file capabilities that it has, which a write takes away; mostly none
 }
@@ -59,7 +60,7 @@ type Loss struct {
 var ErrDamaged = errors.New("the journal is damaged")
 
 // version is the first byte of each record.
-const version = 2
+const version = 3
 
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 
@@ -164,6 +165,7 @@ func (f *File) write(w *writer) {
 	w.flag(f.Written)
 	w.number(f.Ino)
 	w.signed(f.Size)
+	w.signed(f.Blocks)
 	w.time(f.Mtime)
 	w.time(f.Ctime)
 	w.text(f.Capability)
@@ -171,7 +173,7 @@ func (f *File) write(w *writer) {
 
 func (f *File) read(r *reader) {
 	f.Path, f.Limit, f.Cut, f.Written = r.text(), r.signed(), r.flag(), r.flag()
-	f.Ino, f.Size, f.Mtime, f.Ctime, f.Capability = r.number(), r.signed(), r.time(), r.time(), r.text()
+	f.Ino, f.Size, f.Blocks, f.Mtime, f.Ctime, f.Capability = r.number(), r.signed(), r.signed(), r.time(), r.time(), r.text()
 }
 
 func (l *Link) write(w *writer) {

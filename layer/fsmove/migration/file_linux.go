@@ -1,6 +1,7 @@
 package migration
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -256,8 +257,8 @@ func (f *File) Size() int64 {
 	return f.rec.Limit
 }
 
-// Correct changes what the destination says of the file to what clients are told: times that no client has changed are the source's, and what is not fetched counts as data, for
-// programs take a file without blocks for one hole.
+// Correct changes what the destination says of the file to what clients are told: times that no client has changed are the source's, and so are blocks, for
+// programs take a file without any for one hole.
 func (f *File) Correct(m *tree.Meta) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -265,7 +266,7 @@ func (f *File) Correct(m *tree.Meta) {
 		m.Mtime, m.Ctime = f.rec.Mtime, f.rec.Ctime
 	}
 	if !f.full {
-		m.Blocks = max(m.Blocks, (m.Size+511)/512)
+		m.Blocks = max(m.Blocks, cmp.Or(f.rec.Blocks, (m.Size+511)/512))
 	}
 }
 

@@ -157,7 +157,7 @@ func (f *File) nextPiece(ctx context.Context, off int64) (int64, error) {
 	if o := f.origin; o == nil || len(o.p) > 0 { // there was data to the end of the piece
 		return off, nil
 	}
-	data, err := f.skipHole(ctx, off)
+	data, _, err := f.nextData(ctx, off)
 	if data < f.rec.Limit {
 		data = max(off, data&^(fetchBytes-1))
 	}

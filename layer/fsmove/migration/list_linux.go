@@ -277,7 +277,7 @@ func (w *maker) record(e *found) error {
 		w.folders = append(w.folders, h)
 		w.waits.Folders++
 	case m.Type() == unix.S_IFREG && m.Size > 0:
-		w.change.SetFile(h, journal.File{Path: e.path, Limit: m.Size, Ino: m.Ino, Size: m.Size, Mtime: m.Mtime, Ctime: m.Ctime, Capability: capabilityOf(m)})
+		w.change.SetFile(h, journal.File{Path: e.path, Limit: m.Size, Ino: m.Ino, Size: m.Size, Blocks: m.Blocks, Mtime: m.Mtime, Ctime: m.Ctime, Capability: capabilityOf(m)})
 		w.waits.Files++
 		w.waits.Bytes += uint64(m.Size)
 	}

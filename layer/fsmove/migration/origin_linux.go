@@ -24,6 +24,7 @@ type origin struct {
 	buf   []byte
 	p     []byte // in buf; what was read, and where it belongs
 	at    int64
+	end   int64 // of the data there, if nothing was read
 }
 
 func (o *origin) close() {
@@ -33,18 +34,24 @@ func (o *origin) close() {
 	}
 }
 
+// atSource calls the source for the file. f.io is held. What was found is the origin's, for a call may return when nobody waits for it any more.
+func (f *File) atSource(ctx context.Context, call func(o *origin, r *root) error) (*origin, error) {
+	o := f.origin
+	if o == nil {
+		o = &origin{rec: f.rec, block: f.m.block, fd: -1}
+	}
+	f.origin = nil
+	done, err := f.m.src.do(ctx, func(r *root) error { return call(o, r) }, o.close)
+	if done {
+		f.origin = o
+	}
+	return o, err
+}
+
 // fetch calls f with what is at the source between two offsets, piece by piece, but for its holes. f.io is held.
 func (f *File) fetch(ctx context.Context, off, end int64, use func(p []byte, at int64) error) error {
 	for off < end {
-		o := f.origin
-		if o == nil {
-			o = &origin{rec: f.rec, block: f.m.block, fd: -1}
-		}
-		f.origin = nil
-		done, err := f.m.src.do(ctx, func(r *root) error { return o.read(r, off, end) }, o.close)
-		if done {
-			f.origin = o
-		}
+		o, err := f.atSource(ctx, func(o *origin, r *root) error { return o.read(r, off, end) })
 		if err != nil {
 			return err
 		}
@@ -99,27 +106,22 @@ func (o *origin) tryRead(r *root, off, end int64) error {
 	return o.same()
 }
 
-// skipHole is where data begins at the source at or behind an offset, the file's limit if there is none. f.io is held.
-func (f *File) skipHole(ctx context.Context, off int64) (int64, error) {
-	o, end := f.origin, f.rec.Limit
-	f.origin = nil
-	done, err := f.m.src.do(ctx, func(r *root) error { return o.skip(r, off, end) }, o.close)
+// nextData is the next data of the source from an offset on, at the file's limit if there is none. f.io is held.
+func (f *File) nextData(ctx context.Context, off int64) (from, to int64, err error) {
+	end := f.rec.Limit
+	o, err := f.atSource(ctx, func(o *origin, r *root) error { return o.skip(r, off, end) })
 	if err != nil {
-		if done {
-			f.origin = o
-		}
-		return off, err
+		return off, off, err
 	}
-	f.origin = o
-	return o.at, nil
+	return o.at, o.end, nil
 }
 
-// skip finds where data begins, and is there with nothing read.
+// skip finds the next data, and is there with nothing read.
 func (o *origin) skip(r *root, off, end int64) error {
 	err := o.open(r)
 	if err == nil {
 		o.p = nil
-		o.at, _, err = o.data(off, end)
+		o.at, o.end, err = o.data(off, end)
 	}
 	if err == nil {
 		err = o.same()
@@ -161,18 +163,20 @@ func (o *origin) same() error {
 	return nil
 }
 
-// data finds the first data between two offsets. It is told in whole blocks of the destination, at end both if there is none. A source that does not tell of holes
-// has data everywhere.
+// data finds the first data between two offsets. It is told in whole blocks of the destination, at end both if there is none. A source that does not tell of holes,
+// or tells what cannot be, has data everywhere.
 func (o *origin) data(off, end int64) (from, to int64, err error) {
 	data, err := unix.Seek(o.fd, off, unix.SEEK_DATA)
 	switch {
-	case errors.Is(err, unix.EINVAL):
+	case errors.Is(err, unix.EINVAL), err == nil && data < off:
 		return off, end, nil
 	case errors.Is(err, unix.ENXIO) || err == nil && data >= end:
 		return end, end, nil
 	case err == nil:
 		var hole int64
-		if hole, err = unix.Seek(o.fd, data, unix.SEEK_HOLE); err == nil {
+		if hole, err = unix.Seek(o.fd, data, unix.SEEK_HOLE); err == nil && hole <= data {
+			return off, end, nil
+		} else if err == nil {
 			return max(off, data&^(o.block-1)), min(end, (hole+o.block-1)&^(o.block-1)), nil
 		}
 	}
