@@ -167,18 +167,18 @@ func (o *origin) same() error {
 // or tells what cannot be, has data everywhere.
 func (o *origin) data(off, end int64) (from, to int64, err error) {
 	data, err := unix.Seek(o.fd, off, unix.SEEK_DATA)
-	switch {
-	case errors.Is(err, unix.EINVAL), err == nil && data < off:
-		return off, end, nil
-	case errors.Is(err, unix.ENXIO) || err == nil && data >= end:
+	if errors.Is(err, unix.ENXIO) || err == nil && data >= end {
 		return end, end, nil
+	}
+	hole := int64(0)
+	if err == nil {
+		hole, err = unix.Seek(o.fd, data, unix.SEEK_HOLE)
+	}
+	switch {
+	case errors.Is(err, unix.EINVAL), err == nil && (data < off || hole <= data):
+		return off, end, nil
 	case err == nil:
-		var hole int64
-		if hole, err = unix.Seek(o.fd, data, unix.SEEK_HOLE); err == nil && hole <= data {
-			return off, end, nil
-		} else if err == nil {
-			return max(off, data&^(o.block-1)), min(end, (hole+o.block-1)&^(o.block-1)), nil
-		}
+		return max(off, data&^(o.block-1)), min(end, (hole+o.block-1)&^(o.block-1)), nil
 	}
 	return 0, 0, os.NewSyscallError("lseek", err)
 }
