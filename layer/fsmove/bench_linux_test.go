@@ -22,7 +22,7 @@ import (
 )
 
 // run runs a program and says how long it took.
-func run(b *testing.B, name string, args ...string) time.Duration {
+func run(b testing.TB, name string, args ...string) time.Duration {
 	b.Helper()
 	began := time.Now()
 	if out, err := exec.Command(name, args...).CombinedOutput(); err != nil {
@@ -145,48 +145,62 @@ func BenchmarkStop(b *testing.B) {
 	b.ReportMetric(float64(median(finalRclone).Milliseconds()), "rclone-last-pass-ms")
 }
 
+// crowd is 100 clients that use a directory.
+type crowd struct {
+	hearts  []heart
+	fence   sync.RWMutex // held for writing, it keeps them from the directory
+	beats   chan struct{}
+	over    atomic.Bool
+	clients sync.WaitGroup
+}
+
+// gather has them begin.
+func gather(dir string, names []string) *crowd {
+	c := &crowd{hearts: make([]heart, 100), beats: make(chan struct{})}
+	for i := range c.hearts {
+		c.hearts[i].file = names[i*len(names)/len(c.hearts)]
+		c.clients.Go(func() { c.hearts[i].beat(dir, &c.fence, &c.over, c.beats) }) // until leave
+	}
+	c.several()
+	return c
+}
+
+// several returns when each had its turn several times.
+func (c *crowd) several() {
+	for range 3 * len(c.hearts) {
+		<-c.beats
+	}
+}
+
+// leave has them end, and says what each has noticed, and how many calls failed.
+func (c *crowd) leave() (gaps []time.Duration, failed int) {
+	c.several()
+	c.over.Store(true)
+	c.clients.Wait()
+	for _, h := range c.hearts {
+		gaps, failed = append(gaps, h.longest), failed+h.errors
+	}
+	return gaps, failed
+}
+
 // switched has clients use a tree while a move of it starts, or while one ends, and says what each of them has noticed, and how many calls failed.
 func switched(b *testing.B, src string, names []string, atEnd bool) (gaps []time.Duration, failed int) {
-	var clients sync.WaitGroup
-	var fence sync.RWMutex
-	var over atomic.Bool
-	hearts, beats := make([]heart, 100), make(chan struct{})
-	several := func() { // each client has its turn several times
-		for range 3 * len(hearts) {
-			<-beats
-		}
-	}
-	begin := func() {
-		for i := range hearts {
-			hearts[i].file = names[i*len(names)/len(hearts)]
-			clients.Go(func() { hearts[i].beat(src, &fence, &over, beats) }) // until over
-		}
-		several()
-	}
-	if !atEnd {
-		begin()
-	}
-	fence.Lock()
-	v := startKept(b, src, b.TempDir(), src) // in the place of the old one
-	fence.Unlock()
+	var c *crowd
 	if atEnd {
-		begin()
+		v := startKept(b, src, b.TempDir(), src) // in the place of the old one
+		c = gather(src, names)
+		v.end(b)
+		gaps, failed = c.leave()
 	} else {
-		several()
-		over.Store(true)
-		clients.Wait()
-	}
-	v.end(b)
-	if atEnd {
-		several()
-		over.Store(true)
-		clients.Wait()
+		c = gather(src, names)
+		c.fence.Lock()
+		v := startKept(b, src, b.TempDir(), src)
+		c.fence.Unlock()
+		gaps, failed = c.leave()
+		v.end(b)
 	}
 	if err := unix.Unmount(src, unix.MNT_DETACH); err != nil {
 		b.Fatal(err)
-	}
-	for _, h := range hearts {
-		gaps, failed = append(gaps, h.longest), failed+h.errors
 	}
 	return gaps, failed
 }

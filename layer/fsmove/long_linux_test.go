@@ -11,6 +11,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -156,13 +157,20 @@ func TestLongUsrIsMovedWithACompilationInIt(t *testing.T) {
 	}
 }
 
-// TestLongAMillionFilesTakeLittleMemory moves that many, with a process that is killed in the middle.
+// TestLongAMillionFilesTakeLittleMemory moves that many, with a process that is killed in the middle, and says what clients notice of the switches, beside how long the last passes of
+// rsync and of rclone take, for which they would have to stop.
 func TestLongAMillionFilesTakeLittleMemory(t *testing.T) { million(t, 1000, 1000, 300<<20) }
 
 func million(t *testing.T, folders, files int, most uint64) {
-	src, dst, at := paths(t)
+	rsync, rclone := need.Tool(t, "rsync", "rsync"), need.Tool(t, "rclone", "rclone")
+	at, dst, src := paths(t)
+	var names []string
+	if err := os.Mkdir(filepath.Join(at, "beat"), 0o755); err != nil {
+		t.Fatal(err)
+	}
 	for d := range folders {
-		dir := filepath.Join(src, fmt.Sprint("d", d))
+		dir := filepath.Join(at, fmt.Sprint("d", d))
+		names = append(names, fmt.Sprintf("d%d/f%d", d, d%files))
 		err := os.Mkdir(dir, 0o755)
 		for f := range files {
 			if err == nil {
@@ -173,7 +181,15 @@ func million(t *testing.T, folders, files int, most uint64) {
 			t.Fatal(err)
 		}
 	}
+	if err := unix.Mount(at, src, "", unix.MS_BIND, ""); err != nil {
+		t.Fatal(err)
+	}
+	defer unix.Unmount(src, unix.MNT_DETACH) // of which a failure tells
+	clients := gather(at, names)
+	clients.fence.Lock()
 	v := startKept(t, src, dst, at)
+	clients.fence.Unlock()
+	noticed(t, "start", clients)
 	peak := uint64(0)
 	for killed := false; ; <-time.After(100 * time.Millisecond) { // to ask all the time would cost what it needs
 		_, s := v.ask(t)
@@ -195,7 +211,9 @@ func million(t *testing.T, folders, files int, most uint64) {
 	if peak > most {
 		t.Errorf("the process had %d MiB in memory, want at most %d", peak>>20, most>>20)
 	}
+	clients = gather(at, names)
 	v.end(t)
+	noticed(t, "end", clients)
 	if _, err := os.Lstat(filepath.Join(dst, migration.StateFolder)); err == nil {
 		t.Error("the migration's state is still there")
 	}
@@ -210,6 +228,21 @@ func million(t *testing.T, folders, files int, most uint64) {
 			}
 		}
 	}
+	if err := unix.Unmount(at, unix.MNT_DETACH); err != nil {
+		t.Fatal(err)
+	}
+	t.Attr("rsync", fmt.Sprint(run(t, rsync, "-aHAX", "--delete", src+"/", dst)))
+	t.Attr("rclone", fmt.Sprint(run(t, rclone, "sync", "--metadata", "--links", src, dst)))
+}
+
+// noticed says what clients have noticed.
+func noticed(t *testing.T, when string, c *crowd) {
+	t.Helper()
+	gaps, failed := c.leave()
+	if failed > 0 {
+		t.Errorf("%s: %d calls failed", when, failed)
+	}
+	t.Attr(when, fmt.Sprintf("%v at most, median %v", slices.Max(gaps), median(gaps)))
 }
 
 // resident is the most that a process has had in memory.
