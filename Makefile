@@ -28,6 +28,7 @@ test  smbclient          its client
 test  openssh-client     sftp, a client
 test  openssh-sftp-server its server
 test  nginx-light        exports what usui fsmove moves, too
+test  xfsprogs           mkfs of a destination of usui fsmove
 test  iproute2           ip, which lays cables between network namespaces
 test  cpio               reads the archives that internal/initrd writes
 test  gcc                the race detector; products are built without cgo

@@ -27,6 +27,7 @@ var tools = [...]struct {
 	{"redis-benchmark", "redis-tools", false},         // tests: likewise
 	{"iasl", "acpica-tools", false},                   // tests: the ACPI tables
 	{"objdump", "binutils", false},                    // tests: the lengths of instructions
+	{"mkfs.xfs", "xfsprogs", false},                   // tests: a destination of usui fsmove
 	{"smbd", "samba", false},                          // tests: exports what usui fsmove moves
 	{"smbclient", "smbclient", false},                 // tests: its client
 	{"sftp", "openssh-client", false},                 // tests: likewise

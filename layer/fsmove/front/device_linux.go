@@ -47,7 +47,7 @@ func New(m *migration.Migration, seat *keeper.Seat, path string, logger *slog.Lo
 	d.protocol = fuse.NewProtocolServer(d.fs, &fuse.MountOptions{
 		MaxWrite: maxWrite, MaxBackground: 64, EnableAcl: true, EnableSymlinkCaching: true,
 		ExplicitDataCacheControl: true, // nobody else changes files
-		ExtraCapabilities:        fuse.CAP_DONT_MASK | fuse.CAP_SETXATTR_EXT | fuse.CAP_HANDLE_KILLPRIV_V2,
+		ExtraCapabilities:        fuse.CAP_DONT_MASK | fuse.CAP_SETXATTR_EXT | fuse.CAP_HANDLE_KILLPRIV_V2 | fuse.CAP_EXPORT_SUPPORT,
 		Logger:                   slog.NewLogLogger(logger.Handler(), slog.LevelDebug),
 		PanicHandler: func(r any) fuse.Status {
 			logger.Error("BUG: a request panicked", "err", r)
