@@ -14,7 +14,8 @@
 // that orders data before its map (ext4 as it is mounted by default, xfs; not btrfs) has after a power cut the data or the hole, and a hole is fetched again. So neither a
 // bitmap nor an order of two syncs is needed, and a process that is killed has forgotten nothing.
 //
-// A file system may tell of room that was reserved, or that a failed write took, as data: so nobody reserves any in a file with holes, and what a failed write took is made a hole again.
+// A file system may tell of room that was reserved, or that a failed write took, as data: so nobody reserves any in a file with holes, and what a failed write took is made a hole again. One that
+// reserves some by itself around what is written (xfs, for folders with an extent size hint) is refused.
 //
 // A source is never written, and nobody else may write it: what has changed since it was listed is an error, and never mixed with what was fetched before.
 //
