@@ -28,6 +28,10 @@ test  smbclient          its client
 test  openssh-client     sftp, a client
 test  openssh-sftp-server its server
 test  nginx-light        exports what usui fsmove moves, too
+test  nfs-ganesha        likewise, by file handles
+test  nfs-ganesha-vfs    its access to local file systems
+test  libnfs-utils       brings libnfs, its client
+test  python3            calls that
 test  xfsprogs           mkfs of a destination of usui fsmove
 test  iproute2           ip, which lays cables between network namespaces
 test  cpio               reads the archives that internal/initrd writes

@@ -27,6 +27,9 @@ var tools = [...]struct {
 	{"redis-benchmark", "redis-tools", false},         // tests: likewise
 	{"iasl", "acpica-tools", false},                   // tests: the ACPI tables
 	{"objdump", "binutils", false},                    // tests: the lengths of instructions
+	{"ganesha.nfsd", "nfs-ganesha", false},            // tests: likewise
+	{"nfs-ls", "libnfs-utils", false},                 // tests: brings the library of its client
+	{"python3", "python3", false},                     // tests: calls that
 	{"mkfs.xfs", "xfsprogs", false},                   // tests: a destination of usui fsmove
 	{"smbd", "samba", false},                          // tests: exports what usui fsmove moves
 	{"smbclient", "smbclient", false},                 // tests: its client

@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"usui/host/need"
+	"usui/layer/fsmove/control"
 )
 
 // client does one command after the other, as sftp(1) and smbclient(1) call them, in one session with a file server: get, put, rename, rm and mkdir. Local names are paths. An error of any is an error.
@@ -26,17 +27,18 @@ type client func(commands []string) error
 func TestAnExportIsMoved(t *testing.T) {
 	for _, tt := range []struct {
 		name  string
-		serve func(t *testing.T, dir string) client
+		serve func(t *testing.T, dir string) (do client, stop func())
 	}{
 		{"samba", serveSamba},
 		{"sftp", serveSFTP},
 		{"nginx", serveNginx},
+		{"ganesha", serveGanesha},
 	} {
 		t.Run(tt.name, func(t *testing.T) { moveExport(t, tt.serve) })
 	}
 }
 
-func moveExport(t *testing.T, serve func(t *testing.T, dir string) client) {
+func moveExport(t *testing.T, serve func(t *testing.T, dir string) (client, func())) {
 	const kills, users = 6, 3
 	src, dst, at := paths(t)
 	all := newShared(sow(t, src, 600, 100_000))
@@ -45,7 +47,7 @@ func moveExport(t *testing.T, serve func(t *testing.T, dir string) client) {
 	if err := c.Pause(t.Context(), true); err != nil {
 		t.Fatal(err)
 	}
-	do := serve(t, at)
+	do, stop := serve(t, at)
 	var clients sync.WaitGroup
 	var over atomic.Bool
 	steps := make(chan struct{}) // a client has done something
@@ -78,15 +80,28 @@ func moveExport(t *testing.T, serve func(t *testing.T, dir string) client) {
 				t.Fatal(err)
 			}
 		}
+		if err := os.WriteFile("/proc/sys/vm/drop_caches", []byte("2"), 0); err != nil { // what the kernel has forgotten, servers have handles of
+			t.Fatal(err)
+		}
 		v.kill(t)
 	}
 	over.Store(true)
 	<-idle
 	v.awaitAll(t)
-	v.end(t)
+	c, _ = v.ask(t)
+	if err := c.Finish(t.Context(), control.Consent{Verify: control.None}); err != nil {
+		t.Fatal(err)
+	}
 	u := &user{do: do, all: all, folder: "afterwards", local: t.TempDir()}
 	if err := u.round(0); err != nil { // by the server that had exported the mount
 		t.Errorf("after the end: %v", err)
+	}
+	stop() // until then it may have the mount open, wherever that is
+	if err := <-v.ended; err != nil {
+		t.Errorf("the keeper: %v", err)
+	}
+	if isFUSE(t, at) {
+		t.Error("at the end it is a mount of FUSE")
 	}
 	look(t, at, all.content)
 	look(t, dst, all.content)
@@ -184,7 +199,7 @@ func (u *user) round(n int) error {
 }
 
 // serveSFTP has each session start a server of its own, as sshd does.
-func serveSFTP(t *testing.T, dir string) client {
+func serveSFTP(t *testing.T, dir string) (client, func()) {
 	sftp := need.Tool(t, "sftp", "openssh-client")
 	server := need.Tool(t, "sftp-server", "openssh-sftp-server")
 	return func(commands []string) error {
@@ -194,11 +209,11 @@ func serveSFTP(t *testing.T, dir string) client {
 			return fmt.Errorf("sftp: %w, %s", err, out)
 		}
 		return nil
-	}
+	}, func() {}
 }
 
 // serveSamba has all of Samba's own files in a folder of the test.
-func serveSamba(t *testing.T, dir string) client {
+func serveSamba(t *testing.T, dir string) (client, func()) {
 	smbd, smbclient := need.Tool(t, "smbd", "samba"), need.Tool(t, "smbclient", "smbclient")
 	own, port := t.TempDir(), freePort(t)
 	conf := filepath.Join(own, "smb.conf")
@@ -215,7 +230,7 @@ func serveSamba(t *testing.T, dir string) client {
 	if err := os.WriteFile(conf, []byte(text.String()), 0o644); err != nil {
 		t.Fatal(err)
 	}
-	start(t, port, smbd, "-F", "--no-process-group", "-p", port, "-s", conf, "--debug-stdout", "-d0")
+	stop := start(t, port, smbd, "-F", "--no-process-group", "-p", port, "-s", conf, "--debug-stdout", "-d0")
 	return func(commands []string) error {
 
 		c := exec.Command(smbclient, "-s", conf, "-p", port, "//127.0.0.1/moved", "-U", "nobody%none", "-c", strings.Join(commands, ";"))
@@ -224,7 +239,7 @@ func serveSamba(t *testing.T, dir string) client {
 			return fmt.Errorf("smbclient: %w, %s", err, out)
 		}
 		return nil
-	}
+	}, stop
 }
 
 // freePort is a TCP port of the loopback that nobody has.
@@ -242,8 +257,8 @@ func freePort(t *testing.T) string {
 	return port
 }
 
-// start starts a server and waits until it listens. It ends with the test.
-func start(t *testing.T, port string, command ...string) {
+// start starts a server and waits until it listens. It ends when stop is called, or with the test.
+func start(t *testing.T, port string, command ...string) (stop func()) {
 	t.Helper()
 	var said bytes.Buffer
 	c := exec.Command(command[0], command[1:]...)
@@ -253,15 +268,16 @@ func start(t *testing.T, port string, command ...string) {
 	}
 	ended := make(chan error, 1)
 	go func() { ended <- c.Wait() }() // until the server ends
-	t.Cleanup(func() {
+	stop = sync.OnceFunc(func() {
 		_ = c.Process.Signal(os.Interrupt) // an error says that it has ended
 		<-ended
 	})
+	t.Cleanup(stop)
 	for {
 		conn, err := net.Dial("tcp", "127.0.0.1:"+port)
 		if err == nil {
 			conn.Close()
-			return
+			return stop
 		}
 		select {
 		case err := <-ended:
@@ -273,7 +289,7 @@ func start(t *testing.T, port string, command ...string) {
 }
 
 // serveNginx has it do what WebDAV calls a class 1 server, which takes what is put, moved and deleted.
-func serveNginx(t *testing.T, dir string) client {
+func serveNginx(t *testing.T, dir string) (client, func()) {
 	nginx := need.Tool(t, "nginx", "nginx-light")
 	own, port := t.TempDir(), freePort(t)
 	conf := filepath.Join(own, "nginx.conf")
@@ -287,7 +303,7 @@ http {
 	if err := os.WriteFile(conf, []byte(text), 0o644); err != nil {
 		t.Fatal(err)
 	}
-	start(t, port, nginx, "-e", "stderr", "-p", own, "-c", conf)
+	stop := start(t, port, nginx, "-e", "stderr", "-p", own, "-c", conf)
 	base := "http://127.0.0.1:" + port + "/"
 	return func(commands []string) error {
 		for _, command := range commands {
@@ -296,7 +312,32 @@ http {
 			}
 		}
 		return nil
+	}, stop
+}
+
+// serveGanesha exports it by NFSv4, by file handles of the mount.
+func serveGanesha(t *testing.T, dir string) (client, func()) {
+	ganesha, python := need.Tool(t, "ganesha.nfsd", "nfs-ganesha"), need.Tool(t, "python3", "python3")
+	need.Tool(t, "nfs-ls", "libnfs-utils") // which brings the library
+	own, port := t.TempDir(), freePort(t)
+	conf := filepath.Join(own, "ganesha.conf")
+	text := fmt.Sprintf(`NFS_CORE_PARAM { Protocols = 4; NFS_Port = %[2]s; Bind_addr = 127.0.0.1; Enable_NLM = false; Enable_RQUOTA = false; Enable_UDP = false; }
+NFSV4 { Graceless = true; RecoveryRoot = %[1]s; }
+EXPORT { Export_Id = 1; Path = %[3]s; Pseudo = /moved; Access_Type = RW; Squash = None; SecType = sys; Transports = TCP; FSAL { Name = VFS; } }
+`, own, port, dir)
+	if err := os.WriteFile(conf, []byte(text), 0o644); err != nil {
+		t.Fatal(err)
 	}
+	stop := start(t, port, ganesha, "-F", "-f", conf, "-p", filepath.Join(own, "pid"), "-L", filepath.Join(own, "log"), "-N", "EVENT")
+	return func(commands []string) error {
+		c := exec.Command(python, "testdata/nfs.py", "nfs://127.0.0.1/moved?version=4&nfsport="+port)
+		c.Stdin = strings.NewReader(strings.Join(commands, "\n") + "\n")
+		if out, err := c.CombinedOutput(); err != nil {
+			log, _ := os.ReadFile(filepath.Join(own, "log")) // or there is none
+			return fmt.Errorf("nfs.py: %w, %s\n%s", err, out, log)
+		}
+		return nil
+	}, stop
 }
 
 // webDAV does one command.
