@@ -80,9 +80,7 @@ func moveExport(t *testing.T, serve func(t *testing.T, dir string) (client, func
 				t.Fatal(err)
 			}
 		}
-		if err := os.WriteFile("/proc/sys/vm/drop_caches", []byte("2"), 0); err != nil { // what the kernel has forgotten, servers have handles of
-			t.Fatal(err)
-		}
+		forgetAll(t) // of which servers have handles
 		v.kill(t)
 	}
 	over.Store(true)

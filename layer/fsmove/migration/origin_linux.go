@@ -155,7 +155,7 @@ func (o *origin) same() error {
 	if err != nil {
 		return err
 	}
-	if s.Ino != o.rec.Ino || s.Size != o.rec.Size || !s.Mtime.Equal(o.rec.Mtime) || !s.Ctime.Equal(o.rec.Ctime) {
+	if s.Size != o.rec.Size || !s.Mtime.Equal(o.rec.Mtime) || !s.Ctime.Equal(o.rec.Ctime) || s.Ino != o.rec.Ino && tree.KeepsNumbers(o.fd) {
 		return ErrChanged
 	}
 	return nil

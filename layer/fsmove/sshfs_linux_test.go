@@ -1,0 +1,96 @@
+package fsmove
+
+import (
+	"os"
+	"os/exec"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"usui/host/need"
+	"usui/layer/fsmove/control"
+)
+
+// TestASourceOverSSHFSIsMoved has a source that gives files other inode numbers whenever the kernel has forgotten them, and all of them when it is mounted anew.
+func TestASourceOverSSHFSIsMoved(t *testing.T) {
+	real, dst, at := paths(t)
+	want := sow(t, real, 300, 400_000)
+	whole := time.Unix(1_500_000_000, 0)
+	for name := range want { // sftp tells of whole seconds
+		if err := os.Chtimes(filepath.Join(real, name), whole, whole); err != nil {
+			t.Fatal(err)
+		}
+	}
+	src := t.TempDir()
+	mountSSHFS(t, real, src)
+	v := startKept(t, src, dst, at)
+	c, _ := v.ask(t)
+	if err := c.Pause(t.Context(), true); err != nil {
+		t.Fatal(err)
+	}
+	n := 0
+	for name := range want { // on demand, a part before each change
+		switch n++; n {
+		case 50:
+			forgetAll(t)
+		case 100:
+			if err := unix.Unmount(src, unix.MNT_DETACH); err != nil {
+				t.Fatal(err)
+			}
+			mountSSHFS(t, real, src)
+		case 150:
+			v.kill(t)
+		case 200:
+			forgetAll(t)
+		}
+		if err := sameFile(real, at, name); err != nil {
+			t.Fatal(err)
+		}
+		if n == 250 {
+			break
+		}
+	}
+	c, _ = v.ask(t)
+	if err := c.Pause(t.Context(), false); err != nil {
+		t.Fatal(err)
+	}
+	v.awaitAll(t)
+	if err := c.Finish(t.Context(), control.Consent{Verify: control.Full}); err != nil {
+		t.Fatal(err)
+	}
+	if err := <-v.ended; err != nil {
+		t.Errorf("the keeper: %v", err)
+	}
+	look(t, dst, want)
+	for name := range want {
+		if m, err := os.Stat(filepath.Join(dst, name)); err != nil || !m.ModTime().Equal(whole) {
+			t.Errorf("%s was modified at %v, %v; want %v", name, m.ModTime(), err, whole)
+		}
+	}
+}
+
+// forgetAll has the kernel forget files that nobody has open.
+func forgetAll(t *testing.T) {
+	t.Helper()
+	if err := os.WriteFile("/proc/sys/vm/drop_caches", []byte("2"), 0); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// mountSSHFS mounts a folder by sftp, until the test ends. The server is started for it, as sshd does.
+func mountSSHFS(t *testing.T, dir, at string) {
+	t.Helper()
+	sshfs, server := need.Tool(t, "sshfs", "sshfs"), need.Tool(t, "sftp-server", "openssh-sftp-server")
+	script := filepath.Join(t.TempDir(), "ssh")
+	if err := os.WriteFile(script, []byte("#!/bin/sh\nexec "+server+"\n"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if out, err := exec.Command(sshfs, "-o", "ssh_command="+script, "localhost:"+dir, at).CombinedOutput(); err != nil {
+		t.Fatalf("sshfs: %v, %s", err, out)
+	}
+	t.Cleanup(func() {
+		_ = unix.Unmount(at, unix.MNT_DETACH) // an error says that the test has done so
+	})
+}
