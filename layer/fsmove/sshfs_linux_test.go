@@ -4,6 +4,8 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -11,6 +13,7 @@ import (
 
 	"usui/host/need"
 	"usui/layer/fsmove/control"
+	"usui/layer/fsmove/survey"
 )
 
 // TestASourceOverSSHFSIsMoved has a source that gives files other inode numbers whenever the kernel has forgotten them, and all of them when it is mounted anew.
@@ -25,6 +28,15 @@ func TestASourceOverSSHFSIsMoved(t *testing.T) {
 	}
 	src := t.TempDir()
 	mountSSHFS(t, real, src)
+	plan, err := survey.Run(t.Context(), survey.Config{Source: src, Destination: dst})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, what := range []string{"shows no attributes", "other numbers"} {
+		if !slices.ContainsFunc(plan.Findings, func(f survey.Finding) bool { return strings.Contains(f.What, what) }) {
+			t.Errorf("the plan has %+v, want one that says %q", plan.Findings, what)
+		}
+	}
 	v := startKept(t, src, dst, at)
 	c, _ := v.ask(t)
 	if err := c.Pause(t.Context(), true); err != nil {
