@@ -210,11 +210,11 @@ func serveSFTP(t *testing.T, dir string) (client, func()) {
 	}, func() {}
 }
 
-// serveSamba has all of Samba's own files in a folder of the test.
-func serveSamba(t *testing.T, dir string) (client, func()) {
-	smbd, smbclient := need.Tool(t, "smbd", "samba"), need.Tool(t, "smbclient", "smbclient")
-	own, port := t.TempDir(), freePort(t)
-	conf := filepath.Join(own, "smb.conf")
+// startSamba has all of Samba's own files in a folder of the test.
+func startSamba(t *testing.T, dir string) (conf, port string, stop func()) {
+	t.Helper()
+	smbd, own := need.Tool(t, "smbd", "samba"), t.TempDir()
+	conf, port = filepath.Join(own, "smb.conf"), freePort(t)
 	var text strings.Builder
 	fmt.Fprintf(&text, "[global]\nserver role = standalone\nmap to guest = bad user\nguest account = root\nload printers = no\ndisable spoolss = yes\ninterfaces = lo\nbind interfaces only = yes\n")
 	for _, folder := range []string{"private dir", "lock directory", "state directory", "cache directory", "pid directory", "ncalrpc dir"} {
@@ -228,7 +228,12 @@ func serveSamba(t *testing.T, dir string) (client, func()) {
 	if err := os.WriteFile(conf, []byte(text.String()), 0o644); err != nil {
 		t.Fatal(err)
 	}
-	stop := start(t, port, smbd, "-F", "--no-process-group", "-p", port, "-s", conf, "--debug-stdout", "-d0")
+	return conf, port, start(t, port, smbd, "-F", "--no-process-group", "-p", port, "-s", conf, "--debug-stdout", "-d0")
+}
+
+func serveSamba(t *testing.T, dir string) (client, func()) {
+	smbclient := need.Tool(t, "smbclient", "smbclient")
+	conf, port, stop := startSamba(t, dir)
 	return func(commands []string) error {
 
 		c := exec.Command(smbclient, "-s", conf, "-p", port, "//127.0.0.1/moved", "-U", "nobody%none", "-c", strings.Join(commands, ";"))
@@ -313,26 +318,30 @@ http {
 	}, stop
 }
 
-// serveGanesha exports it by NFSv4, by file handles of the mount.
-func serveGanesha(t *testing.T, dir string) (client, func()) {
-	ganesha, python := need.Tool(t, "ganesha.nfsd", "nfs-ganesha"), need.Tool(t, "python3", "python3")
-	need.Tool(t, "nfs-ls", "libnfs-utils") // which brings the library
-	own, port := t.TempDir(), freePort(t)
-	conf := filepath.Join(own, "ganesha.conf")
+// startGanesha exports a folder by NFSv4, by file handles, to clients whose root is the server's, or nobody there.
+func startGanesha(t *testing.T, dir, squash string) (port string, stop func()) {
+	t.Helper()
+	ganesha, own := need.Tool(t, "ganesha.nfsd", "nfs-ganesha"), t.TempDir()
+	conf, port := filepath.Join(own, "ganesha.conf"), freePort(t)
 	text := fmt.Sprintf(`NFS_CORE_PARAM { Protocols = 4; NFS_Port = %[2]s; Bind_addr = 127.0.0.1; Enable_NLM = false; Enable_RQUOTA = false; Enable_UDP = false; }
 NFSV4 { Graceless = true; RecoveryRoot = %[1]s; }
-EXPORT { Export_Id = 1; Path = %[3]s; Pseudo = /moved; Access_Type = RW; Squash = None; SecType = sys; Transports = TCP; FSAL { Name = VFS; } }
-`, own, port, dir)
+EXPORT { Export_Id = 1; Path = %[3]s; Pseudo = /moved; Access_Type = RW; Squash = %[4]s; SecType = sys; Transports = TCP; FSAL { Name = VFS; } }
+`, own, port, dir, squash)
 	if err := os.WriteFile(conf, []byte(text), 0o644); err != nil {
 		t.Fatal(err)
 	}
-	stop := start(t, port, ganesha, "-F", "-f", conf, "-p", filepath.Join(own, "pid"), "-L", filepath.Join(own, "log"), "-N", "EVENT")
+	return port, start(t, port, ganesha, "-F", "-f", conf, "-p", filepath.Join(own, "pid"), "-L", filepath.Join(own, "log"), "-N", "EVENT")
+}
+
+func serveGanesha(t *testing.T, dir string) (client, func()) {
+	python := need.Tool(t, "python3", "python3")
+	need.Tool(t, "nfs-ls", "libnfs-utils") // which brings the library
+	port, stop := startGanesha(t, dir, "None")
 	return func(commands []string) error {
 		c := exec.Command(python, "testdata/nfs.py", "nfs://127.0.0.1/moved?version=4&nfsport="+port)
 		c.Stdin = strings.NewReader(strings.Join(commands, "\n") + "\n")
 		if out, err := c.CombinedOutput(); err != nil {
-			log, _ := os.ReadFile(filepath.Join(own, "log")) // or there is none
-			return fmt.Errorf("nfs.py: %w, %s\n%s", err, out, log)
+			return fmt.Errorf("nfs.py: %w, %s", err, out)
 		}
 		return nil
 	}, stop

@@ -1,6 +1,7 @@
 package fsmove
 
 import (
+	"maps"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -16,51 +17,55 @@ import (
 	"usui/layer/fsmove/survey"
 )
 
+// served is a source that a file server has.
+type served struct {
+	dir   string                             // of the server
+	has   map[string][]byte                  // what it has already
+	mount func(t *testing.T, dir, at string) // of a folder of the server
+	plan  []string                           // what a plan says of it
+}
+
 // TestASourceOverSSHFSIsMoved has a source that gives files other inode numbers whenever the kernel has forgotten them, and all of them when it is mounted anew.
 func TestASourceOverSSHFSIsMoved(t *testing.T) {
-	real, dst, at := paths(t)
-	want := sow(t, real, 300, 400_000)
+	moveServed(t, 300, served{t.TempDir(), nil, mountSSHFS, []string{"shows no attributes", "other numbers"}})
+}
+
+// moveServed moves a tree of n files that clients use, while the kernel forgets the source, the source is mounted anew, and the process is killed. It returns the destination.
+func moveServed(t *testing.T, n int, s served) (dst string) {
+	t.Helper()
+	src, dst, at := paths(t)
+	want := sow(t, s.dir, n, 400_000)
 	whole := time.Unix(1_500_000_000, 0)
 	for name := range want { // sftp tells of whole seconds
-		if err := os.Chtimes(filepath.Join(real, name), whole, whole); err != nil {
+		if err := os.Chtimes(filepath.Join(s.dir, name), whole, whole); err != nil {
 			t.Fatal(err)
 		}
 	}
-	src := t.TempDir()
-	mountSSHFS(t, real, src)
-	plan, err := survey.Run(t.Context(), survey.Config{Source: src, Destination: dst})
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, what := range []string{"shows no attributes", "other numbers"} {
-		if !slices.ContainsFunc(plan.Findings, func(f survey.Finding) bool { return strings.Contains(f.What, what) }) {
-			t.Errorf("the plan has %+v, want one that says %q", plan.Findings, what)
-		}
-	}
+	maps.Copy(want, s.has)
+	s.mount(t, s.dir, src)
+	s.checkPlan(t, src, dst)
 	v := startKept(t, src, dst, at)
 	c, _ := v.ask(t)
 	if err := c.Pause(t.Context(), true); err != nil {
 		t.Fatal(err)
 	}
-	n := 0
+	i := 0
 	for name := range want { // on demand, a part before each change
-		switch n++; n {
-		case 50:
+		switch i++; i {
+		case n / 6, n / 2:
 			forgetAll(t)
-		case 100:
+		case n / 3:
 			if err := unix.Unmount(src, unix.MNT_DETACH); err != nil {
 				t.Fatal(err)
 			}
-			mountSSHFS(t, real, src)
-		case 150:
+			s.mount(t, s.dir, src)
+		case n * 2 / 3:
 			v.kill(t)
-		case 200:
-			forgetAll(t)
 		}
-		if err := sameFile(real, at, name); err != nil {
+		if err := sameFile(s.dir, at, name); err != nil {
 			t.Fatal(err)
 		}
-		if n == 250 {
+		if i == n*5/6 {
 			break
 		}
 	}
@@ -77,8 +82,26 @@ func TestASourceOverSSHFSIsMoved(t *testing.T) {
 	}
 	look(t, dst, want)
 	for name := range want {
+		if _, had := s.has[name]; had {
+			continue
+		}
 		if m, err := os.Stat(filepath.Join(dst, name)); err != nil || !m.ModTime().Equal(whole) {
 			t.Errorf("%s was modified at %v, %v; want %v", name, m.ModTime(), err, whole)
+		}
+	}
+	return dst
+}
+
+// checkPlan looks for what a plan is to say.
+func (s *served) checkPlan(t *testing.T, src, dst string) {
+	t.Helper()
+	plan, err := survey.Run(t.Context(), survey.Config{Source: src, Destination: dst})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, what := range s.plan {
+		if !slices.ContainsFunc(plan.Findings, func(f survey.Finding) bool { return strings.Contains(f.What, what) }) {
+			t.Errorf("the plan has %+v, want one that says %q", plan.Findings, what)
 		}
 	}
 }

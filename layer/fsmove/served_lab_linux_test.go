@@ -1,0 +1,73 @@
+package fsmove
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"testing"
+
+	"golang.org/x/sys/unix"
+
+	"usui/host/need"
+)
+
+// TestLabASourceOverNFSIsMoved has a stock kernel's client, and names of one inode, which stay that.
+func TestLabASourceOverNFSIsMoved(t *testing.T) {
+	need.Lab(t)
+	modules(t, "fuse", "nfsv4")
+	dir := t.TempDir()
+	if err := errors.Join(os.Mkdir(filepath.Join(dir, "links"), 0o755), os.WriteFile(filepath.Join(dir, "links/a"), nil, 0o600), os.Link(filepath.Join(dir, "links/a"), filepath.Join(dir, "links/b"))); err != nil {
+		t.Fatal(err)
+	}
+	port, _ := startGanesha(t, dir, "None")
+	mount := func(t *testing.T, _, at string) { mountNFS(t, port, at) }
+	dst := moveServed(t, 60, served{dir, map[string][]byte{"links/a": nil, "links/b": nil}, mount, []string{"on NFS"}})
+	var a, b unix.Stat_t
+	if err := errors.Join(unix.Stat(filepath.Join(dst, "links/a"), &a), unix.Stat(filepath.Join(dst, "links/b"), &b)); err != nil || a.Ino != b.Ino {
+		t.Errorf("the two names are of inodes %d and %d, %v; want one", a.Ino, b.Ino, err)
+	}
+}
+
+// TestLabASourceOverSMBIsMoved likewise.
+func TestLabASourceOverSMBIsMoved(t *testing.T) {
+	need.Lab(t)
+	modules(t, "fuse", "cifs")
+	for _, numbers := range []string{"serverino", "noserverino"} {
+		t.Run(numbers, func(t *testing.T) {
+			dir := t.TempDir()
+			_, port, _ := startSamba(t, dir)
+			mount := func(t *testing.T, _, at string) {
+				mountServed(t, "cifs", "//127.0.0.1/moved", at, fmt.Sprintf("ip=127.0.0.1,port=%s,username=nobody,password=none,vers=3.1.1,%s", port, numbers))
+			}
+			moveServed(t, 60, served{dir, nil, mount, []string{"on SMB", "other numbers"}})
+		})
+	}
+}
+
+func mountNFS(t *testing.T, port, at string) {
+	t.Helper()
+	mountServed(t, "nfs4", "127.0.0.1:/moved", at, "vers=4.2,addr=127.0.0.1,clientaddr=127.0.0.1,proto=tcp,port="+port)
+}
+
+// mountServed mounts what a server has, until the test ends, without a helper (mount(8)) and its daemons.
+func mountServed(t *testing.T, kind, what, at, options string) {
+	t.Helper()
+	if err := unix.Mount(what, at, kind, 0, options); err != nil {
+		t.Fatalf("mount %s: %v", kind, err)
+	}
+	t.Cleanup(func() {
+		_ = unix.Unmount(at, unix.MNT_DETACH) // an error says that the test has done so
+	})
+}
+
+// modules loads modules of the lab's kernel.
+func modules(t *testing.T, names ...string) {
+	t.Helper()
+	for _, name := range names {
+		if out, err := exec.Command("modprobe", name).CombinedOutput(); err != nil {
+			t.Fatalf("modprobe %s: %v, %s", name, err, out)
+		}
+	}
+}
