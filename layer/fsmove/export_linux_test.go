@@ -330,6 +330,11 @@ EXPORT { Export_Id = 1; Path = %[3]s; Pseudo = /moved; Access_Type = RW; Squash 
 	if err := os.WriteFile(conf, []byte(text), 0o644); err != nil {
 		t.Fatal(err)
 	}
+	t.Cleanup(func() {
+		if log, err := os.ReadFile(filepath.Join(own, "log")); t.Failed() {
+			t.Logf("%s, %v", log, err)
+		}
+	})
 	return port, start(t, port, ganesha, "-F", "-f", conf, "-p", filepath.Join(own, "pid"), "-L", filepath.Join(own, "log"), "-N", "EVENT")
 }
 

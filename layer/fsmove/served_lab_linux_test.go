@@ -21,6 +21,10 @@ func TestLabASourceOverNFSIsMoved(t *testing.T) {
 	if err := errors.Join(os.Mkdir(filepath.Join(dir, "links"), 0o755), os.WriteFile(filepath.Join(dir, "links/a"), nil, 0o600), os.Link(filepath.Join(dir, "links/a"), filepath.Join(dir, "links/b"))); err != nil {
 		t.Fatal(err)
 	}
+	// ganesha takes no address of a host that has none but the loopback's (AI_ADDRCONFIG in getaddrinfo(3)). This one is for documentation (RFC 5737).
+	if out, err := exec.Command("ip", "address", "add", "192.0.2.1/32", "dev", "lo").CombinedOutput(); err != nil {
+		t.Fatalf("ip: %v, %s", err, out)
+	}
 	port, _ := startGanesha(t, dir, "None")
 	mount := func(t *testing.T, _, at string) { mountNFS(t, port, at) }
 	dst := moveServed(t, 60, served{dir, map[string][]byte{"links/a": nil, "links/b": nil}, mount, []string{"on NFS"}})

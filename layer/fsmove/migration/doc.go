@@ -47,5 +47,5 @@
 // The destination needs handles and tells of holes ([New] tries both). A source that is itself several file systems is followed across their mounts; if one
 // of them alone is away, what is in it is an error, and is not waited for. An error of one file, such as a disk's, is the client's after a minute, while the root answers; until then it is tried again. A file whose call to the source hangs waits
 // as a whole until Config.Timeout, or its client's interrupt; each such call holds a thread, 64 at most. A file system that numbers its root's inode or its times anew with each mount, and has no
-// number of its own, is not known again. What a listing leaves out stays out, if the cause goes later, too.
+// number of its own, is not known again. One that invents numbers of inodes (sshfs, SMB without the server's) has a file that changes behind the move known by its size and times alone. What a listing leaves out stays out, if the cause goes later, too.
 package migration

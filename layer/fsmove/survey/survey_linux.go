@@ -69,7 +69,7 @@ func (s *survey) kinds() {
 	case unix.NFS_SUPER_MAGIC:
 		s.findings.add(Differ, "the source is on NFS, which shows no file capabilities and no attributes trusted.* and security.*: what its server has of them will be lost", "")
 	case unix.SMB_SUPER_MAGIC, unix.CIFS_SUPER_MAGIC, unix.SMB2_SUPER_MAGIC:
-		s.findings.add(Differ, "the source is on SMB: owners, permissions and types are what its mount makes of them, and ACLs and streams of its server will be lost", "")
+		s.findings.add(Differ, "the source is on SMB: owners and permissions are what its mount makes of them, names of one inode become files of their own, and ACLs and streams of its server will be lost", "")
 	}
 	if _, err := tree.ListXattrs(s.src.Fd(), "", nil); isUnsupported(err) {
 		s.findings.add(Differ, "the source's file system shows no attributes and no ACLs: what its server has of them will be lost", "")
