@@ -50,9 +50,10 @@ func TestLabASourceOverSMBIsMoved(t *testing.T) {
 	}
 }
 
+// mountNFS mounts what ganesha exports. Not by NFS 4.2: Linux 6.12 and ganesha 4.3 do not agree on READ_PLUS, and give zeros or EIO to everybody.
 func mountNFS(t *testing.T, port, at string) {
 	t.Helper()
-	mountServed(t, "nfs4", "127.0.0.1:/moved", at, "vers=4.2,addr=127.0.0.1,clientaddr=127.0.0.1,proto=tcp,port="+port)
+	mountServed(t, "nfs4", "127.0.0.1:/moved", at, "vers=4.1,addr=127.0.0.1,clientaddr=127.0.0.1,proto=tcp,port="+port)
 }
 
 // mountServed mounts what a server has, until the test ends, without a helper (mount(8)) and its daemons.

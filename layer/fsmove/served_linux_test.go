@@ -63,7 +63,7 @@ func moveServed(t *testing.T, n int, s served) (dst string) {
 			v.kill(t)
 		}
 		if err := sameFile(s.dir, at, name); err != nil {
-			t.Fatal(err)
+			t.Fatalf("%v; without the move: %v", err, sameFile(s.dir, src, name))
 		}
 		if i == n*5/6 {
 			break
