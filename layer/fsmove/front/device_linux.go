@@ -112,7 +112,7 @@ func (d *Mount) read() {
 		for {
 			n, err := unix.Read(d.dev, request)
 			switch {
-			case errors.Is(err, unix.ENODEV):
+			case errors.Is(err, unix.ENODEV), errors.Is(err, unix.ECONNABORTED): // the latter if it ends while a request is handed over (fuse_dev_do_read)
 				d.fs.m.Interrupt() // who asked has gone
 				return
 			case errors.Is(err, unix.ENOENT), errors.Is(err, unix.EINTR): // a request was interrupted before it was read
