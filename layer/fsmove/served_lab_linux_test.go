@@ -6,11 +6,14 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"testing"
+	"time"
 
 	"golang.org/x/sys/unix"
 
 	"usui/host/need"
+	"usui/layer/fsmove/control"
 )
 
 // TestLabASourceOverNFSIsMoved has a stock kernel's client, and names of one inode, which stay that.
@@ -21,10 +24,7 @@ func TestLabASourceOverNFSIsMoved(t *testing.T) {
 	if err := errors.Join(os.Mkdir(filepath.Join(dir, "links"), 0o755), os.WriteFile(filepath.Join(dir, "links/a"), nil, 0o600), os.Link(filepath.Join(dir, "links/a"), filepath.Join(dir, "links/b"))); err != nil {
 		t.Fatal(err)
 	}
-	// ganesha takes no address of a host that has none but the loopback's (AI_ADDRCONFIG in getaddrinfo(3)). This one is for documentation (RFC 5737).
-	if out, err := exec.Command("ip", "address", "add", "192.0.2.1/32", "dev", "lo").CombinedOutput(); err != nil {
-		t.Fatalf("ip: %v, %s", err, out)
-	}
+	giveAddress(t)
 	port, _ := startGanesha(t, dir, "None")
 	mount := func(t *testing.T, _, at string) { mountNFS(t, port, at) }
 	dst := moveServed(t, 60, served{dir, map[string][]byte{"links/a": nil, "links/b": nil}, mount, []string{"on NFS"}})
@@ -34,7 +34,48 @@ func TestLabASourceOverNFSIsMoved(t *testing.T) {
 	}
 }
 
-// TestLabASourceOverSMBIsMoved likewise.
+// TestLabWhatAnNFSServerKeepsFromRootIsTold has a server to which root is nobody (root_squash): what only its owner reads is in the plan, in the report, and missing to nobody else.
+func TestLabWhatAnNFSServerKeepsFromRootIsTold(t *testing.T) {
+	need.Lab(t)
+	modules(t, "fuse", "nfsv4")
+	giveAddress(t)
+	dir := t.TempDir()
+	want := sow(t, dir, 20, 50_000)
+	if err := os.WriteFile(filepath.Join(dir, "private"), []byte("secret"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	port, _ := startGanesha(t, dir, "Root_Squash")
+	src, dst, at := paths(t)
+	mountNFS(t, port, src)
+	s := served{plan: []string{"entries that cannot be read"}}
+	s.checkPlan(t, src, dst)
+	v := startKept(t, src, dst, at)
+	for {
+		_, status := v.ask(t)
+		if slices.ContainsFunc(status.Failures, func(f control.Failure) bool { return f.Path == "private" }) {
+			break
+		}
+		<-time.After(50 * time.Millisecond) // until it is asked again
+	}
+	for name := range want {
+		if err := sameFile(dir, at, name); err != nil {
+			t.Error(err)
+		}
+	}
+	if got, err := os.ReadFile(filepath.Join(at, "private")); err == nil {
+		t.Errorf("what cannot be had is read as %q", got)
+	}
+}
+
+// giveAddress has the lab have an address: ganesha takes none of a host that has but the loopback's (AI_ADDRCONFIG in getaddrinfo(3)). This one is for documentation (RFC 5737).
+func giveAddress(t *testing.T) {
+	t.Helper()
+	if out, err := exec.Command("ip", "address", "replace", "192.0.2.1/32", "dev", "lo").CombinedOutput(); err != nil {
+		t.Fatalf("ip: %v, %s", err, out)
+	}
+}
+
+// TestLabASourceOverSMBIsMoved has it with the server's numbers of inodes, and with those that the client invents.
 func TestLabASourceOverSMBIsMoved(t *testing.T) {
 	need.Lab(t)
 	modules(t, "fuse", "cifs")
