@@ -22,6 +22,17 @@ test  redis-tools        its clients
 test  rsync              a peer of usui fsmove, in benchmarks
 test  rclone             likewise
 test  fio                the load of benchmarks of file systems
+test  samba              exports what usui fsmove moves
+test  samba-vfs-modules  likewise, with ACLs and streams of Windows
+test  smbclient          its client
+test  openssh-client     sftp, a client
+test  openssh-sftp-server its server
+test  nginx-light        exports what usui fsmove moves, too
+test  nfs-ganesha        likewise, by file handles
+test  nfs-ganesha-vfs    its access to local file systems
+test  libnfs-utils       brings libnfs, its client
+test  python3            calls that
+test  xfsprogs           mkfs of a destination of usui fsmove
 test  iproute2           ip, which lays cables between network namespaces
 test  cpio               reads the archives that internal/initrd writes
 test  gcc                the race detector; products are built without cgo

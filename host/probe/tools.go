@@ -27,6 +27,15 @@ var tools = [...]struct {
 	{"redis-benchmark", "redis-tools", false},         // tests: likewise
 	{"iasl", "acpica-tools", false},                   // tests: the ACPI tables
 	{"objdump", "binutils", false},                    // tests: the lengths of instructions
+	{"ganesha.nfsd", "nfs-ganesha", false},            // tests: likewise
+	{"nfs-ls", "libnfs-utils", false},                 // tests: brings the library of its client
+	{"python3", "python3", false},                     // tests: calls that
+	{"mkfs.xfs", "xfsprogs", false},                   // tests: a destination of usui fsmove
+	{"smbd", "samba", false},                          // tests: exports what usui fsmove moves
+	{"smbclient", "smbclient", false},                 // tests: its client
+	{"sftp", "openssh-client", false},                 // tests: likewise
+	{"sftp-server", "openssh-sftp-server", false},     // tests: its server
+	{"nginx", "nginx-light", false},                   // tests: likewise
 	{"ROPgadget", "python3-ropgadget", false},         // tests: what is found in machine code
 }
 
@@ -47,7 +56,7 @@ func Tools() []Fact {
 func Tool(name, pkg string) Fact {
 	f := Fact{Name: "tool:" + name, How: "looked for in PATH and the system's folders"}
 	if path := find(name, append(filepath.SplitList(os.Getenv("PATH")), "/usr/sbin", "/sbin", "/usr/bin", "/bin",
-		"/usr/libexec", "/usr/lib", "/usr/lib/qemu")); path != "" {
+		"/usr/libexec", "/usr/lib", "/usr/lib/qemu", "/usr/lib/openssh")); path != "" {
 		f.OK, f.Detail = true, path
 		return f
 	}

@@ -21,6 +21,7 @@
 // # Limits
 //
 // A client that has a file open when the mount is exchanged keeps the old way to it, with the kernel's cache of that: what others write to the file by the new one
-// it may not see. Clients outlive the end of one process, and not that of both or of the machine: then they have to open their files again. Before Linux 6.9 they do not outlive that of one. What cannot be moved keeps
+// it may not see. So it is with a file server that keeps what it exports open (knfsd, nfs-ganesha): it goes on with the old mount, and the processes of the move with it, until it is started anew; its clients'
+// file handles are those of the mount, and are stale from then on. Clients outlive the end of one process, and not that of both or of the machine: then they have to open their files again. Before Linux 6.9 they do not outlive that of one. What cannot be moved keeps
 // the mount where it is: clients go on. What clients read by the kernel itself, of files that pass, does not slow down what is fetched beside them.
 package fsmove

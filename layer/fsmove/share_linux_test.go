@@ -89,7 +89,11 @@ func sameFile(a, b, name string) error {
 		return err
 	}
 	if !bytes.Equal(got, want) {
-		return fmt.Errorf("%s has %d bytes, want %d", name, len(got), len(want))
+		n := 0
+		for n < min(len(got), len(want)) && got[n] == want[n] {
+			n++
+		}
+		return fmt.Errorf("%s has %d bytes, want %d; they differ from %d on: %.16x, want %.16x", name, len(got), len(want), n, got[n:], want[n:])
 	}
 	return nil
 }

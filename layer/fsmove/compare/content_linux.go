@@ -56,9 +56,9 @@ func (c *comparison) content(ctx context.Context, f *content, b *buffers) {
 	case ctx.Err() != nil:
 	case err1 != nil, err2 != nil:
 		c.found(&c.report.Failed, f.path, errors.Join(err1, err2).Error())
-	case moved(f.src, &s) || !f.src.Ctime.Equal(s.Ctime):
+	case moved(f.src, &s, p.src) || !f.src.Ctime.Equal(s.Ctime):
 		c.found(&c.report.SourceChanged, f.path, "the source was changed while it was compared")
-	case moved(f.dst, &d):
+	case moved(f.dst, &d, p.dst):
 		c.found(&c.report.Changed, f.path, "modified while it was compared")
 	case err != nil:
 		c.found(&c.report.Failed, f.path, err.Error())
@@ -69,9 +69,9 @@ func (c *comparison) content(ctx context.Context, f *content, b *buffers) {
 	}
 }
 
-// moved says that a file is another than it was, or has been modified.
-func moved(before, now *tree.Meta) bool {
-	return before.Ino != now.Ino || before.Dev != now.Dev || before.Size != now.Size || !before.Mtime.Equal(now.Mtime)
+// moved says that a file is another than it was, or has been modified. fd is of what it is now.
+func moved(before, now *tree.Meta, fd int) bool {
+	return before.Ino != now.Ino && tree.KeepsNumbers(fd) || before.Dev != now.Dev || before.Size != now.Size || !before.Mtime.Equal(now.Mtime)
 }
 
 // differAt is the first byte that differs, -1 for none.

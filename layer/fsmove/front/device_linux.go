@@ -42,7 +42,7 @@ func New(m *migration.Migration, seat *keeper.Seat, path string, logger *slog.Lo
 	d.protocol = fuse.NewProtocolServer(d.fs, &fuse.MountOptions{
 		MaxWrite: maxWrite, MaxBackground: 64, EnableAcl: true, EnableSymlinkCaching: true,
 		ExplicitDataCacheControl: true, // nobody else changes files
-		ExtraCapabilities:        fuse.CAP_DONT_MASK | fuse.CAP_SETXATTR_EXT | fuse.CAP_HANDLE_KILLPRIV_V2,
+		ExtraCapabilities:        fuse.CAP_DONT_MASK | fuse.CAP_SETXATTR_EXT | fuse.CAP_HANDLE_KILLPRIV_V2 | fuse.CAP_EXPORT_SUPPORT,
 		Logger:                   slog.NewLogLogger(logger.Handler(), slog.LevelDebug),
 		PanicHandler: func(r any) fuse.Status {
 			logger.Error("BUG: a request panicked", "err", r)
@@ -110,7 +110,7 @@ func (d *Mount) read() {
 				d.large.give(request)
 			}
 			switch {
-			case errors.Is(err, unix.ENODEV):
+			case errors.Is(err, unix.ENODEV), errors.Is(err, unix.ECONNABORTED): // the latter if it ends while a request is handed over (fuse_dev_do_read)
 				d.fs.m.Interrupt() // who asked has gone
 				return
 			case errors.Is(err, unix.ENOENT), errors.Is(err, unix.EINTR): // a request was interrupted before it was read

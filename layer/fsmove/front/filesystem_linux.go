@@ -146,6 +146,12 @@ func (s *fileSystem) Lookup(cancel <-chan struct{}, in *fuse.InHeader, name stri
 	if secret(in.NodeId, name) {
 		return fuse.ENOENT
 	}
+	switch name { // which the kernel asks of a node that it has forgotten (FUSE_EXPORT_SUPPORT in linux/fuse.h)
+	case ".":
+		return s.status(s.again(in.NodeId, out))
+	case "..":
+		return s.status(s.above(in.NodeId, out))
+	}
 	return s.in(until(cancel), in.NodeId, func(dir int) error { return s.know(dir, name, out) })
 }
 

@@ -95,6 +95,11 @@ func (s *fileSystem) know(dir int, name string, out *fuse.EntryOut) error {
 		return err
 	}
 	defer unix.Close(fd)
+	return s.knowAs(fd, out)
+}
+
+// knowAs tells the kernel of what a descriptor is of.
+func (s *fileSystem) knowAs(fd int, out *fuse.EntryOut) error {
 	h, err := tree.HandleOf(fd, "")
 	if err != nil {
 		return err

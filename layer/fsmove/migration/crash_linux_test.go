@@ -247,15 +247,20 @@ func checkNames(t *testing.T, a *afterCrash, src image) {
 
 // TestCrashes ends each operation after each of its steps, by a power cut and by a kill, and goes on from what that leaves.
 func TestCrashes(t *testing.T) {
+	crashOn(t, func(t *testing.T) *disk { return makeDisk(t, 64) })
+}
+
+// crashOn does that with destinations that are made for it.
+func crashOn(t *testing.T, makeDisk func(t *testing.T) *disk) {
 	umask(t)
 	for _, row := range crashes {
 		for _, power := range []bool{true, false} {
 			how := map[bool]string{true: "power cut", false: "kill"}[power]
 			t.Run(row.name+"/"+how, func(t *testing.T) {
-				c := &crashing{t: t, disk: makeDisk(t, 64), power: power}
+				c := &crashing{t: t, disk: makeDisk(t), power: power}
 				src := crashTree(t)
 				c.dst = c.disk.at
-				if err := os.Remove(filepath.Join(c.dst, "lost+found")); err != nil { // it is no part of the tree
+				if err := os.RemoveAll(filepath.Join(c.dst, "lost+found")); err != nil { // it is no part of the tree
 					t.Fatal(err)
 				}
 				c.Migration = begin(t, src, c.dst)

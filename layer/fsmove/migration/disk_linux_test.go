@@ -13,18 +13,30 @@ import (
 	"usui/host/need"
 )
 
-// disk is an ext4 file system in a file.
+// disk is a file system in a file.
 type disk struct {
 	file, at string
+	options  string // of its mounts
 }
 
-// makeDisk makes one and mounts it.
+// makeDisk makes an ext4 and mounts it.
 func makeDisk(t *testing.T, megabytes int64, options ...string) *disk {
+	t.Helper()
+	// Reserved blocks are for root, which everybody is here. What is written reaches the disk only when somebody syncs it, and not by time.
+	return formatDisk(t, megabytes, "loop,commit=600", append([]string{need.Tool(t, "mkfs.ext4", "e2fsprogs"), "-q", "-m", "0", "-b", "4096", "-I", "256"}, options...))
+}
+
+// makeXFS makes an xfs and mounts it.
+func makeXFS(t *testing.T) *disk {
+	t.Helper()
+	return formatDisk(t, 320, "loop,nouuid", []string{need.Tool(t, "mkfs.xfs", "xfsprogs"), "-q"}) // 300 MiB is the least; a snapshot has the same UUID
+}
+
+func formatDisk(t *testing.T, megabytes int64, options string, mkfs []string) *disk {
 	t.Helper()
 	need.Root(t)
 	need.Loop(t)
-	mkfs := need.Tool(t, "mkfs.ext4", "e2fsprogs")
-	d := &disk{filepath.Join(t.TempDir(), "disk"), t.TempDir()}
+	d := &disk{filepath.Join(t.TempDir(), "disk"), t.TempDir(), options}
 	f, err := os.Create(d.file)
 	if err == nil {
 		err = f.Truncate(megabytes << 20)
@@ -35,8 +47,7 @@ func makeDisk(t *testing.T, megabytes int64, options ...string) *disk {
 	if err != nil {
 		t.Fatal(err)
 	}
-	// Reserved blocks are for root, which everybody is here.
-	if out, err := exec.Command(mkfs, append(append([]string{"-q", "-m", "0", "-b", "4096", "-I", "256"}, options...), d.file)...).CombinedOutput(); err != nil {
+	if out, err := exec.Command(mkfs[0], append(mkfs[1:], d.file)...).CombinedOutput(); err != nil {
 		t.Fatalf("%v: %s", err, out)
 	}
 	d.mount(t)
@@ -60,10 +71,10 @@ func (d *disk) attach(t *testing.T) (device string) {
 	return device
 }
 
-// mount mounts it, until the test ends. What is written reaches the disk only when somebody syncs it, and not by time.
+// mount mounts it, until the test ends.
 func (d *disk) mount(t *testing.T) {
 	t.Helper()
-	d.mountFrom(t, d.file, "loop,commit=600")
+	d.mountFrom(t, d.file, d.options)
 }
 
 func (d *disk) mountFrom(t *testing.T, what, options string) {
@@ -88,7 +99,7 @@ func (d *disk) unmount(t *testing.T) {
 // snapshot copies what the disk has now, as a machine finds it after a power cut: what was not written to it is lost.
 func (d *disk) snapshot(t *testing.T) *disk {
 	t.Helper()
-	c := &disk{filepath.Join(t.TempDir(), "disk"), t.TempDir()}
+	c := &disk{filepath.Join(t.TempDir(), "disk"), t.TempDir(), d.options}
 	from, err := os.Open(d.file)
 	if err != nil {
 		t.Fatal(err)

@@ -14,7 +14,8 @@
 // that orders data before its map (ext4 as it is mounted by default, xfs; not btrfs) has after a power cut the data or the hole, and a hole is fetched again. So neither a
 // bitmap nor an order of two syncs is needed, and a process that is killed has forgotten nothing.
 //
-// A file system may tell of room that was reserved, or that a failed write took, as data: so nobody reserves any in a file with holes, and what a failed write took is made a hole again.
+// A file system may tell of room that was reserved, or that a failed write took, as data: so nobody reserves any in a file with holes, and what a failed write took is made a hole again. One that
+// reserves some by itself around what is written (xfs, for folders with an extent size hint) is refused.
 //
 // A source is never written, and nobody else may write it: what has changed since it was listed is an error, and never mixed with what was fetched before.
 //
@@ -46,5 +47,5 @@
 // The destination needs handles and tells of holes ([New] tries both). A source that is itself several file systems is followed across their mounts; if one
 // of them alone is away, what is in it is an error, and is not waited for. An error of one file, such as a disk's, is the client's after a minute, while the root answers; until then it is tried again. A file whose call to the source hangs waits
 // as a whole until Config.Timeout, or its client's interrupt; each such call holds a thread, 64 at most. A file system that numbers its root's inode or its times anew with each mount, and has no
-// number of its own, is not known again. What a listing leaves out stays out, if the cause goes later, too.
+// number of its own, is not known again. One that invents numbers of inodes (sshfs, SMB without the server's) has a file that changes behind the move known by its size and times alone. What a listing leaves out stays out, if the cause goes later, too.
 package migration

@@ -81,7 +81,7 @@ func (s *folder) open(r *root) (err error) {
 	if s.meta, err = tree.Stat(s.fd, ""); err != nil {
 		return err
 	}
-	if s.rec.Ino != 0 && s.meta.Ino != s.rec.Ino { // such as the place where something is not mounted any more
+	if s.rec.Ino != 0 && s.meta.Ino != s.rec.Ino && tree.KeepsNumbers(s.fd) { // such as the place where something is not mounted any more
 		return ErrChanged
 	}
 	s.names, err = names(s.fd)

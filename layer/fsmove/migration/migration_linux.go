@@ -206,23 +206,14 @@ func (m *Migration) openState() error {
 
 // tryDestination makes sure of what a migration builds on.
 func (m *Migration) tryDestination() error {
-	const size = 64 << 10
 	fd, err := unix.Openat(m.links, "trial", unix.O_CREAT|unix.O_RDWR|unix.O_TRUNC|unix.O_CLOEXEC, 0o600)
 	if err != nil {
 		return &os.PathError{Op: "create", Path: "trial", Err: err}
 	}
 	defer unix.Close(fd)
 	defer unix.Unlinkat(m.links, "trial", 0) // what is left of it is wiped by the next listing of links
-	if err := unix.Ftruncate(fd, size); err != nil {
-		return os.NewSyscallError("ftruncate", err)
-	}
-	if _, err := unix.Pwrite(fd, []byte{1}, size/2); err != nil {
-		return os.NewSyscallError("pwrite64", err)
-	}
-	hole, err1 := unix.Seek(fd, 0, unix.SEEK_HOLE)
-	data, err2 := unix.Seek(fd, 0, unix.SEEK_DATA)
-	if err1 != nil || err2 != nil || hole != 0 || data == 0 {
-		return fmt.Errorf("%s: its file system does not tell of holes (a hole at %d, %w; data at %d, %w): use ext4 or xfs", m.dst.Path(), hole, err1, data, err2)
+	if err := m.tryHoles(fd); err != nil {
+		return err
 	}
 	h, err := tree.HandleOf(fd, "")
 	if err != nil {
@@ -233,6 +224,31 @@ func (m *Migration) tryDestination() error {
 		return fmt.Errorf("%s: a file cannot be opened by its handle: %w: that takes root (CAP_DAC_READ_SEARCH)", m.dst.Path(), err)
 	}
 	return os.NewSyscallError("close", unix.Close(again))
+}
+
+// tryHoles makes sure that an empty file has a hole wherever nothing was written, also where it was read: what is not data is fetched, and nothing else is.
+func (m *Migration) tryHoles(fd int) error {
+	size := 16 * m.block
+	if err := unix.Ftruncate(fd, size); err != nil {
+		return os.NewSyscallError("ftruncate", err)
+	}
+	if _, err := unix.Pwrite(fd, []byte{1}, size/2); err != nil {
+		return os.NewSyscallError("pwrite64", err)
+	}
+	for off := int64(0); off < size; off += m.block { // zeros in memory, over room that is reserved, are told of as data
+		if _, err := unix.Pread(fd, make([]byte, m.block), off); err != nil {
+			return os.NewSyscallError("pread64", err)
+		}
+	}
+	data, err1 := unix.Seek(fd, 0, unix.SEEK_DATA)
+	hole, err2 := unix.Seek(fd, size/2, unix.SEEK_HOLE)
+	if err := errors.Join(err1, err2); err != nil {
+		return fmt.Errorf("%s: its file system does not tell of holes: %w: use ext4 or xfs", m.dst.Path(), err)
+	}
+	if data != size/2 || hole != data+m.block {
+		return fmt.Errorf("%s: its file system tells of %d bytes at %d as data where %d at %d were written: use ext4, or xfs where folders have no extent size hint", m.dst.Path(), hole-data, data, m.block, size/2)
+	}
+	return nil
 }
 
 // begin makes the top of the destination that of the source, to be listed.

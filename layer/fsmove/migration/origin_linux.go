@@ -68,11 +68,12 @@ func (f *File) fetch(ctx context.Context, off, end int64, use func(p []byte, at 
 // read reads the first piece between two offsets, and nothing that was changed meanwhile. The piece is empty and at the end if there is none.
 func (o *origin) read(r *root, off, end int64) error {
 	err := o.tryRead(r, off, end)
-	if errors.Is(err, unix.ESTALE) { // a server that began anew may know it by another handle
+	if errors.Is(err, unix.ESTALE) || errors.Is(err, unix.EIO) { // a server that began anew may know it by another handle, or may have lost that it is open
 		o.close()
 		err = o.tryRead(r, off, end)
 	}
 	if err != nil {
+		o.close() // what is tried again begins anew
 		return &SourceError{o.rec.Path, err}
 	}
 	return nil
@@ -157,7 +158,7 @@ func (o *origin) same() error {
 	if err != nil {
 		return err
 	}
-	if s.Ino != o.rec.Ino || s.Size != o.rec.Size || !s.Mtime.Equal(o.rec.Mtime) || !s.Ctime.Equal(o.rec.Ctime) {
+	if s.Size != o.rec.Size || !s.Mtime.Equal(o.rec.Mtime) || !s.Ctime.Equal(o.rec.Ctime) || s.Ino != o.rec.Ino && tree.KeepsNumbers(o.fd) {
 		return ErrChanged
 	}
 	return nil

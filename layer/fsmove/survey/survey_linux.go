@@ -60,12 +60,22 @@ func Run(ctx context.Context, cfg Config) (*Report, error) {
 	return &s.report, nil
 }
 
-// kinds looks at the source's file system.
+// kinds looks at the source's file system, and tells what that does not show.
 func (s *survey) kinds() {
 	const zfs = 0x2fc12fc1 // ZFS_SUPER_MAGIC of OpenZFS
-	var fs unix.Statfs_t
-	if unix.Fstatfs(s.src.Fd(), &fs) == nil {
-		s.report.Source.Compresses = fs.Type == unix.BTRFS_SUPER_MAGIC || fs.Type == zfs
+	switch tree.TypeOf(s.src.Fd()) {
+	case unix.BTRFS_SUPER_MAGIC, zfs:
+		s.report.Source.Compresses = true
+	case unix.NFS_SUPER_MAGIC:
+		s.findings.add(Differ, "the source is on NFS, which shows no file capabilities and no attributes trusted.* and security.*: what its server has of them will be lost", "")
+	case unix.SMB_SUPER_MAGIC, unix.CIFS_SUPER_MAGIC, unix.SMB2_SUPER_MAGIC:
+		s.findings.add(Differ, "the source is on SMB: owners and permissions are what its mount makes of them, names of one inode become files of their own, and ACLs and streams of its server will be lost", "")
+	}
+	if _, err := tree.ListXattrs(s.src.Fd(), "", nil); isUnsupported(err) {
+		s.findings.add(Differ, "the source's file system shows no attributes and no ACLs: what its server has of them will be lost", "")
+	}
+	if !tree.KeepsNumbers(s.src.Fd()) {
+		s.findings.add(Know, "the source's file system may give inodes other numbers when it is mounted anew: names of one inode may become files of their own, and a file that changes behind the move is known by its size and times alone", "")
 	}
 }
 
