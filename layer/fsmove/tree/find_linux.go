@@ -9,7 +9,8 @@ import (
 	"usui/host/xfs"
 )
 
-// Find opens the inode of the file system that has a number now, whatever its generation is, with O_PATH. The error is [ErrGone] if there is none, or if the file system does not tell.
+// Find opens the inode of the file system that has a number now, whatever its generation is, with O_PATH. The error is [ErrGone] if there is none, if it is a directory that is not below the root, or
+// if the file system does not tell. Whoever makes numbers up has to guess the generation of a file, but could know that of the directory with which the file system begins.
 func (r *Root) Find(ino uint64) (int, error) {
 	top, err := HandleOf(r.fd, "")
 	if err != nil {
@@ -40,11 +41,35 @@ func (r *Root) Find(ino uint64) (int, error) {
 	if err != nil {
 		return -1, err
 	}
-	if m, err := Stat(fd, ""); err != nil || m.Ino != ino {
+	m, err := Stat(fd, "")
+	fine := err == nil && m.Ino == ino
+	if fine && m.Type() == unix.S_IFDIR {
+		fine, err = isBelow(fd, top)
+	}
+	if !fine {
 		_ = unix.Close(fd) // nothing was written
-		return -1, ErrGone
+		return -1, errors.Join(ErrGone, err)
 	}
 	return fd, nil
+}
+
+// isBelow says whether a directory is one that has a handle, or is below that.
+func isBelow(dir int, top Handle) (bool, error) {
+	below, at := Handle(""), dir
+	for {
+		h, err := HandleOf(at, "")
+		up := -1
+		if err == nil && h != top && h != below {
+			up, err = openAt(at, "..", unix.O_PATH|unix.O_DIRECTORY)
+		}
+		if at != dir {
+			_ = unix.Close(at) // nothing was written
+		}
+		if up < 0 {
+			return h == top, err
+		}
+		below, at = h, up
+	}
 }
 
 // withNumber is the handle of the inode with a number and no generation, like one of the same file system. Both forms are of linux/exportfs.h and xfs_export.h: the number, in 4 or 8 bytes, and the

@@ -46,6 +46,29 @@ func TestAnInodeIsFoundByItsNumber(t *testing.T) {
 	}
 }
 
+// TestAFolderOutsideIsNotFound has numbers of folders of the same file system, of which one is in the tree.
+func TestAFolderOutsideIsNotFound(t *testing.T) {
+	need.Root(t)
+	dir := t.TempDir()
+	if err := os.MkdirAll(filepath.Join(dir, "top/a/b"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	r := open(t, filepath.Join(dir, "top"))
+	for name, want := range map[string]error{"top": nil, "top/a/b": nil, ".": ErrGone, "..": ErrGone} {
+		m, err := Stat(unix.AT_FDCWD, filepath.Join(dir, name))
+		if err != nil {
+			t.Fatal(err)
+		}
+		fd, err := r.Find(m.Ino)
+		if err == nil {
+			unix.Close(fd)
+		}
+		if !errors.Is(err, want) {
+			t.Errorf("Find of %q = %v, want %v", name, err, want)
+		}
+	}
+}
+
 // FuzzWithNumber has any handle, and any number.
 func FuzzWithNumber(f *testing.F) {
 	f.Add("", uint64(0))
