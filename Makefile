@@ -32,6 +32,7 @@ test  nfs-ganesha        likewise, by file handles
 test  nfs-ganesha-vfs    its access to local file systems
 test  libnfs-utils       brings libnfs, its client
 test  python3            calls that
+test  sshfs              a source of usui fsmove
 test  xfsprogs           mkfs of a destination of usui fsmove
 test  iproute2           ip, which lays cables between network namespaces
 test  cpio               reads the archives that internal/initrd writes

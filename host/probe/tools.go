@@ -30,6 +30,7 @@ var tools = [...]struct {
 	{"ganesha.nfsd", "nfs-ganesha", false},            // tests: likewise
 	{"nfs-ls", "libnfs-utils", false},                 // tests: brings the library of its client
 	{"python3", "python3", false},                     // tests: calls that
+	{"sshfs", "sshfs", false},                         // tests: a source of usui fsmove
 	{"mkfs.xfs", "xfsprogs", false},                   // tests: a destination of usui fsmove
 	{"smbd", "samba", false},                          // tests: exports what usui fsmove moves
 	{"smbclient", "smbclient", false},                 // tests: its client

@@ -1,6 +1,7 @@
 package migration
 
 import (
+	"errors"
 	"log/slog"
 	"os"
 	"os/exec"
@@ -8,12 +9,14 @@ import (
 	"strings"
 	"testing"
 
+	"golang.org/x/sys/unix"
+
 	"usui/host/need"
+	"usui/layer/fsmove/tree"
 )
 
 // TestXFSIsADestination moves to an xfs, and from one.
 func TestXFSIsADestination(t *testing.T) {
-	t.Run("crashes", func(t *testing.T) { crashOn(t, makeXFS) })
 	t.Setenv("TMPDIR", makeXFS(t).at) // where tests have their folders
 	for _, tt := range []struct {
 		name string
@@ -23,10 +26,43 @@ func TestXFSIsADestination(t *testing.T) {
 		{"a file is fetched in parts", TestAFileIsFetchedInParts},
 		{"links", TestOneNameMayGoBeforeTheOtherIsListed},
 		{"holes", TestHolesArePassedOver},
+		{"an inode is found by its number", findByNumber},
 	} {
 		t.Run(tt.name, tt.f)
 	}
 }
+
+// findByNumber finds an inode as long as it is there ([tree.Root.Find]).
+func findByNumber(t *testing.T) {
+	dir := t.TempDir()
+	if err := os.WriteFile(filepath.Join(dir, "file"), nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	r, err := tree.Open(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.Close()
+	m, err1 := tree.Stat(r.Fd(), "file")
+	want, err2 := tree.HandleOf(r.Fd(), "file")
+	fd, err3 := r.Find(m.Ino)
+	if err := errors.Join(err1, err2, err3); err != nil {
+		t.Fatal(err)
+	}
+	got, err := tree.HandleOf(fd, "")
+	if unix.Close(fd); err != nil || got != want {
+		t.Errorf("Find(%d) is %x, %v; want %x", m.Ino, got, err, want)
+	}
+	if err := os.Remove(filepath.Join(dir, "file")); err != nil {
+		t.Fatal(err)
+	}
+	if fd, err := r.Find(m.Ino); !errors.Is(err, tree.ErrGone) {
+		t.Errorf("Find(%d) of what was removed = %d, %v; want %v", m.Ino, fd, err, tree.ErrGone)
+	}
+}
+
+// TestCrashesOnXFS is TestCrashes with other destinations.
+func TestCrashesOnXFS(t *testing.T) { crashOn(t, makeXFS) }
 
 // TestADestinationThatReservesRoomIsRefused has a folder whose files get room around what is written: what was never fetched would be told of as data once it was read.
 func TestADestinationThatReservesRoomIsRefused(t *testing.T) {

@@ -11,7 +11,7 @@ import (
 	"usui/host/need"
 )
 
-// TestAnInodeIsFoundByItsNumber finds it as long as it is there; on ext4, xfs has a test of its own in the migration's.
+// TestAnInodeIsFoundByItsNumber finds it as long as it is there. On xfs it is found in a test of package migration, which makes one.
 func TestAnInodeIsFoundByItsNumber(t *testing.T) {
 	need.Root(t)
 	dir := t.TempDir()
