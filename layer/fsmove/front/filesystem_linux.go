@@ -152,7 +152,12 @@ func (s *fileSystem) Lookup(cancel <-chan struct{}, in *fuse.InHeader, name stri
 	case "..":
 		return s.status(s.above(in.NodeId, out))
 	}
-	return s.in(until(cancel), in.NodeId, func(dir int) error { return s.know(dir, name, out) })
+	dir, err := s.folderWith(until(cancel), in.NodeId, name)
+	if err != nil {
+		return s.status(err)
+	}
+	defer unix.Close(dir)
+	return s.status(s.know(dir, name, out))
 }
 
 // GetAttr implements [fuse.RawFileSystem].

@@ -35,7 +35,10 @@ type move struct {
 }
 
 // begin mounts the destination of a new migration.
-func begin(t *testing.T, src string) *move {
+func begin(t *testing.T, src string) *move { return beginEarly(t, src, 0) }
+
+// beginEarly is begin with migration.Config.Early.
+func beginEarly(t *testing.T, src string, early int) *move {
 	t.Helper()
 	need.Root(t)
 	need.FUSE(t)
@@ -44,7 +47,7 @@ func begin(t *testing.T, src string) *move {
 	logger := slog.New(slog.NewTextHandler(t.Output(), &slog.HandlerOptions{Level: slog.LevelInfo}))
 	v := &move{src: src, dst: t.TempDir(), at: t.TempDir()}
 	var err error
-	if v.Migration, err = migration.New(migration.Config{Source: src, Destination: v.dst, Logger: logger}); err != nil {
+	if v.Migration, err = migration.New(migration.Config{Source: src, Destination: v.dst, Early: early, Logger: logger}); err != nil {
 		t.Fatal(err)
 	}
 	seat, err := keeper.New(src, v.dst)
@@ -215,17 +218,18 @@ func TestTheMountIsAsTheSource(t *testing.T) {
 // TestClientsSeeWhatTheyWouldOnPlainFiles does the same by the mount, while the migration is at work, and on a copy of the source.
 func TestClientsSeeWhatTheyWouldOnPlainFiles(t *testing.T) {
 	for seed := range uint64(4) {
-		t.Run(fmt.Sprint(seed), func(t *testing.T) { besidePlain(t, seed) })
+		t.Run(fmt.Sprint(seed), func(t *testing.T) { besidePlain(t, seed, 0) })
+		t.Run(fmt.Sprint(seed, " early"), func(t *testing.T) { besidePlain(t, seed, 1) })
 	}
 }
 
-func besidePlain(t *testing.T, seed uint64) {
+func besidePlain(t *testing.T, seed uint64, early int) {
 	src, plain := t.TempDir(), filepath.Join(t.TempDir(), "plain")
 	grow(t, src, seed)
 	if out, err := exec.Command("cp", "-a", src, plain).CombinedOutput(); err != nil {
 		t.Fatalf("cp: %v, %s", err, out)
 	}
-	v := begin(t, src)
+	v := beginEarly(t, src, early)
 	ctx, stop := context.WithCancel(t.Context())
 	ran := make(chan error, 1)
 	random := rand.New(rand.NewPCG(seed, 9))

@@ -67,21 +67,32 @@ func (s *fileSystem) open(id uint64, flags int) (int, error) {
 
 // folder opens a folder whose names are to be used, which is listed before.
 func (s *fileSystem) folder(ctx context.Context, id uint64, flags int) (int, error) {
+	return s.listed(id, flags, func(h tree.Handle) (bool, error) { return true, s.m.List(ctx, h) })
+}
+
+// folderWith opens a folder in which a name is to be looked up, and has what has it come before.
+func (s *fileSystem) folderWith(ctx context.Context, id uint64, name string) (int, error) {
+	return s.listed(id, unix.O_PATH, func(h tree.Handle) (bool, error) { return s.m.Look(ctx, h, name) })
+}
+
+// listed opens a folder. If that is not known to be listed, list is called before, which says whether it is then.
+func (s *fileSystem) listed(id uint64, flags int, list func(h tree.Handle) (bool, error)) (int, error) {
 	s.mu.Lock()
 	n := s.nodes[id]
 	if n == nil {
 		s.mu.Unlock()
 		return -1, unix.ESTALE
 	}
-	h, listed := n.handle, n.listed
+	h, all := n.handle, n.listed
 	s.mu.Unlock()
-	if !listed {
-		if err := s.m.List(ctx, h); err != nil {
+	if !all {
+		all, err := list(h)
+		if err != nil {
 			return -1, err
 		}
 		s.mu.Lock()
 		if n.handle == h {
-			n.listed = true
+			n.listed = all
 		}
 		s.mu.Unlock()
 	}

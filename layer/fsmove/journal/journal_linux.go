@@ -1,6 +1,7 @@
 package journal
 
 import (
+	"bytes"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -21,6 +22,7 @@ const (
 	linkKey     = 'l'
 	lossKey     = 's'
 	settingsKey = 'c'
+	earlyKey    = 'e'
 )
 
 // Journal is open records.
@@ -163,10 +165,15 @@ func (j *Journal) Losses() iter.Seq2[Loss, error] {
 	}
 }
 
-// all are the records of a kind. The iterator is at each in turn.
+// all are the records of a kind, as between has them.
 func (j *Journal) all(kind byte) iter.Seq2[*pebble.Iterator, error] {
+	return j.between([]byte{kind}, []byte{kind + 1})
+}
+
+// between are the records with keys from one on and before another. The iterator is at each in turn.
+func (j *Journal) between(from, to []byte) iter.Seq2[*pebble.Iterator, error] {
 	return func(yield func(*pebble.Iterator, error) bool) {
-		i, err := j.db.NewIter(&pebble.IterOptions{LowerBound: []byte{kind}, UpperBound: []byte{kind + 1}})
+		i, err := j.db.NewIter(&pebble.IterOptions{LowerBound: from, UpperBound: to})
 		if err != nil {
 			yield(nil, err)
 			return
@@ -225,6 +232,39 @@ func byNumber(i Inode) []byte {
 	return append(binary.BigEndian.AppendUint64([]byte{linkKey}, i.Ino), i.Top...)
 }
 
+// Early are the names of entries that a folder has before it is listed.
+func (j *Journal) Early(folder tree.Handle) (names map[string]bool, err error) {
+	names = map[string]bool{}
+	prefix := byName(folder, "")
+	for i, err := range j.between(prefix, after(prefix)) {
+		if err == nil {
+			err = read(i.Key(), i.Value(), &early{})
+		}
+		if err != nil {
+			return nil, err
+		}
+		names[string(i.Key()[len(prefix):])] = true
+	}
+	return names, nil
+}
+
+// IsEarly says whether a folder has an entry before it is listed.
+func (j *Journal) IsEarly(folder tree.Handle, name string) (bool, error) {
+	return j.get(byName(folder, name), &early{})
+}
+
+// byName is the key of an entry of a folder. A handle's length comes before it, so that none is the beginning of another.
+func byName(folder tree.Handle, name string) []byte {
+	return append(append(binary.BigEndian.AppendUint16([]byte{earlyKey}, uint16(len(folder))), folder...), name...)
+}
+
+// after is the first key behind all that begin with a prefix, which has a byte that is not 0xff.
+func after(prefix []byte) []byte {
+	p := bytes.TrimRight(bytes.Clone(prefix), "\xff")
+	p[len(p)-1]++
+	return p
+}
+
 // byText is the key of a loss: the same one is there once, however often it is met.
 func byText(l Loss) []byte { return append(append([]byte{lossKey}, l.Path...), "\x00"+l.What...) }
 
@@ -245,6 +285,12 @@ func (c *Change) SetFile(h tree.Handle, f File) { c.set(byHandle(fileKey, h), &f
 
 // SetLink gives an inode of the source a record.
 func (c *Change) SetLink(i Inode, l Link) { c.set(byNumber(i), &l) }
+
+// SetEarly says that a folder has an entry before it is listed.
+func (c *Change) SetEarly(folder tree.Handle, name string) { c.set(byName(folder, name), &early{}) }
+
+// DropEarly says that such a folder is listed.
+func (c *Change) DropEarly(folder tree.Handle, name string) { c.drop(byName(folder, name)) }
 
 // AddLoss says that something will be missing.
 func (c *Change) AddLoss(l Loss) { c.set(byText(l), &l) }

@@ -37,6 +37,9 @@ type Link struct {
 	Mtime, Ctime time.Time
 }
 
+// early is an entry that a folder has before it is listed: its key says it all.
+type early struct{}
+
 // Header is the migration.
 type Header struct {
 	Source string // as the user named it
@@ -175,6 +178,9 @@ func (f *File) read(r *reader) {
 	f.Path, f.Limit, f.Cut, f.Written = r.text(), r.signed(), r.flag(), r.flag()
 	f.Ino, f.Size, f.Blocks, f.Mtime, f.Ctime, f.Capability = r.number(), r.signed(), r.signed(), r.time(), r.time(), r.text()
 }
+
+func (*early) write(*writer) {}
+func (*early) read(*reader)  {}
 
 func (l *Link) write(w *writer) {
 	w.number(uint64(l.Left))

@@ -118,6 +118,7 @@ var crashes = []struct {
 		c.must(f.Fill(c.t.Context()))
 		c.after("filled")
 	}, func(t *testing.T, a *afterCrash, src image) { same(t, a.image, src) }},
+	{"look", doLook, checkLook},
 	{"write", doWrite, checkWrite},
 	{"truncate", doTruncate, checkTruncate},
 	{"rename, link, unlink", doNames, checkNames},
@@ -142,6 +143,66 @@ var crashes = []struct {
 		c.hook = c.after
 		c.must(c.Finish())
 	}, func(t *testing.T, a *afterCrash, src image) { same(t, a.image, src) }},
+}
+
+// doLook looks up entries of folders that are not listed, has a client write to one, and lists the folders then.
+func doLook(c *crashing) {
+	c.early.least = 1
+	for _, path := range [][]string{{"short"}, {"none"}, {"b", "fifo"}, {"b", "linked too"}} { // the last one has several names, and comes with all others
+		h := look(c.t, c.Migration, path...)
+		if path[0] != "short" {
+			continue
+		}
+		f := use(c.t, c.Migration, h)
+		defer f.Release()
+		c.must(f.WillWrite(c.t.Context()))
+		_, err := f.Write(c.t.Context(), []byte("client"), 10)
+		c.must(err)
+		fd, err := c.Migration.dst.Open(f.handle, unix.O_WRONLY)
+		c.must(err)
+		defer unix.Close(fd)
+		c.must(unix.Fsync(fd))
+		c.after("client has synced")
+	}
+	top, err := tree.HandleOf(c.Migration.dst.Fd(), "")
+	c.must(err)
+	c.must(c.List(c.t.Context(), top))
+	c.after("client has listed")
+}
+
+func checkLook(t *testing.T, a *afterCrash, src image) {
+	before := src.Content["short"]
+	after := slices.Clone(before)
+	copy(after[10:], "client")
+	if got := a.file("short"); !bytes.Equal(got, after) && (a.acknowledged() || !bytes.Equal(got, before)) {
+		t.Errorf("%d bytes are not those of before or after", len(got))
+	}
+	a.without(t, src, "short")
+}
+
+// look is what handle is, but for the entries beside those of the path. It is that of the last folder if what is looked for is not there.
+func look(t *testing.T, m *Migration, path ...string) tree.Handle {
+	t.Helper()
+	at := m.dst.Path()
+	h, err := tree.HandleOf(unix.AT_FDCWD, at)
+	for _, name := range path {
+		if err == nil {
+			_, err = m.Look(t.Context(), h, name)
+		}
+		at = filepath.Join(at, name)
+		if err == nil {
+			var next tree.Handle
+			if next, err = tree.HandleOf(unix.AT_FDCWD, at); err == nil {
+				h = next
+			} else if errors.Is(err, unix.ENOENT) {
+				err = nil
+			}
+		}
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	return h
 }
 
 // doWrite writes what begins and ends within blocks that are not here, and behind the end.

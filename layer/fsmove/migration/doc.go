@@ -10,6 +10,9 @@
 // are holes of the right size. From then on the destination alone owns the names, and to rename, link or remove is to do that at the destination: what is
 // still to be fetched is known by the handle of its inode ([journal.File]), whatever its name is by then.
 //
+// A folder with hundreds of entries is listed next, and before that what a client looks up in it comes alone ([Migration.Look]). Whoever changes one of its names, or asks for all, has it listed
+// before: so a name that the journal has of it is there, and is what clients have made of it.
+//
 // Which parts of a file have been fetched, or written by a client, is what its holes say (SEEK_HOLE in lseek(2)). That is as durable as the data itself: a file system
 // that orders data before its map (ext4 as it is mounted by default, xfs; not btrfs) has after a power cut the data or the hole, and a hole is fetched again. So neither a
 // bitmap nor an order of two syncs is needed, and a process that is killed has forgotten nothing.
@@ -32,7 +35,7 @@
 //   - A hole is filled, and never data: what a client wrote is not fetched over.
 //   - What was cut off is never fetched again ([journal.File.Limit]), also when a crash came in the middle of the cut.
 //   - Filling a file does not change its times.
-//   - Names that a listing made are durable before its folder counts as listed. One that a crash cut short is begun again: nobody has seen it.
+//   - Names that a listing made are durable before its folder counts as listed. One that a crash cut short is begun again: nobody has seen it, but for entries that the journal has.
 //   - An inode with several names at the source has them at the destination, whatever was done to the first before the last was listed. No inode has the name of another.
 //   - What is left out is in the journal before anybody can miss it.
 //   - Nobody waits for a source that is away with a lock that others need.

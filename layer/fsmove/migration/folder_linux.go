@@ -40,12 +40,21 @@ func (s *folder) close() {
 	}
 }
 
+// begin opens the folder and reads its names, if it is not open.
+func (s *folder) begin(r *root) error {
+	if s.fd >= 0 {
+		return nil
+	}
+	if err := s.open(r); err != nil {
+		return &SourceError{s.rec.Path, fmt.Errorf("list: %w", err)}
+	}
+	return nil
+}
+
 // next reads entries, none at the end.
 func (s *folder) next(r *root) error {
-	if s.fd < 0 {
-		if err := s.open(r); err != nil {
-			return &SourceError{s.rec.Path, fmt.Errorf("list: %w", err)}
-		}
+	if err := s.begin(r); err != nil {
+		return err
 	}
 	if s.root != r { // it was opened before the source went away
 		return errCalling

@@ -16,24 +16,37 @@ import (
 type listing struct {
 	done        chan struct{} // closed at its end
 	err         error         // valid then
-	interrupted bool          // likewise; the one who was at it did not want it any more
+	interrupted bool          // likewise; whoever waits for it has to list the folder itself
 }
 
 // List has all entries of a folder of the destination, before anybody looks for one. It is quick for a folder that has been listed, and for one that never had
 // to be. The subfolders of what is listed for a client are the next that is.
 func (m *Migration) List(ctx context.Context, h tree.Handle) error {
-	return m.src.insist(ctx, func() error { return m.listOnce(ctx, h) })
+	return m.src.insist(ctx, func() error {
+		_, err := m.listOnce(ctx, h, "")
+		return err
+	})
 }
 
-func (m *Migration) listOnce(ctx context.Context, h tree.Handle) error {
+// Look has an entry of a folder, if the source has it, before anybody looks it up. In a folder with many entries it comes alone, and the others next. It says whether all are there.
+func (m *Migration) Look(ctx context.Context, h tree.Handle, name string) (listed bool, err error) {
+	err = m.src.insist(ctx, func() (err error) {
+		listed, err = m.listOnce(ctx, h, name)
+		return err
+	})
+	return listed, err
+}
+
+// listOnce lists a folder, or has only one entry of it, if a name is given.
+func (m *Migration) listOnce(ctx context.Context, h tree.Handle, name string) (listed bool, err error) {
 	m.gate.RLock()
 	defer m.gate.RUnlock()
 	if m.finished {
-		return nil
+		return true, nil
 	}
-	l, other, err := m.startListing(ctx, h)
-	if other || err != nil {
-		return err
+	l, listed, err := m.startListing(ctx, h, name)
+	if l == nil || err != nil {
+		return listed, err
 	}
 	defer func() {
 		m.mu.Lock()
@@ -41,14 +54,30 @@ func (m *Migration) listOnce(ctx context.Context, h tree.Handle) error {
 		m.mu.Unlock()
 		close(l.done)
 	}()
-	l.err = m.list(ctx, h)
+	src := &folder{fd: -1}
+	if name != "" && m.early.more(h) {
+		var alone bool
+		if alone, l.err = m.listEarly(ctx, h, name, src); alone {
+			l.interrupted = true
+			return false, l.err
+		}
+	}
+	l.err = m.list(ctx, h, src)
 	l.interrupted = l.err != nil && ctx.Err() != nil
-	return l.err
+	return true, l.err
 }
 
-// startListing says that a folder is being listed. If somebody else is at it, the error is that of the other.
-func (m *Migration) startListing(ctx context.Context, h tree.Handle) (_ *listing, other bool, err error) {
+// startListing says that a folder is being listed, or that it need not be: it has been, or has the entry with the name. If somebody else was at it, the error is that of the other.
+func (m *Migration) startListing(ctx context.Context, h tree.Handle, name string) (_ *listing, listed bool, err error) {
 	for {
+		if _, ok, err := m.journal.Folder(h); err != nil || !ok {
+			return nil, true, err
+		}
+		if name != "" {
+			if is, err := m.journal.IsEarly(h, name); err != nil || is {
+				return nil, false, err
+			}
+		}
 		m.mu.Lock()
 		l := m.listings[h]
 		if l == nil {
@@ -62,15 +91,22 @@ func (m *Migration) startListing(ctx context.Context, h tree.Handle) (_ *listing
 		select {
 		case <-l.done:
 		case <-ctx.Done():
-			return nil, true, context.Cause(ctx)
+			return nil, false, context.Cause(ctx)
 		}
 		if !l.interrupted {
-			return nil, true, l.err
+			return nil, l.err == nil, l.err
 		}
 	}
 }
 
-func (m *Migration) list(ctx context.Context, h tree.Handle) error {
+// list lists a folder. src is the source's, which may be open.
+func (m *Migration) list(ctx context.Context, h tree.Handle, src *folder) error {
+	unused := true
+	defer func() {
+		if unused {
+			src.close()
+		}
+	}()
 	rec, ok, err := m.journal.Folder(h)
 	if err != nil || !ok {
 		return err
@@ -84,19 +120,30 @@ func (m *Migration) list(ctx context.Context, h tree.Handle) error {
 		return err
 	}
 	defer unix.Close(dst)
-	if err := wipe(dst, rec.Path == ""); err != nil {
+	early, err := m.journal.Early(h)
+	if err != nil {
 		return err
 	}
-	w := &maker{m: m, src: &folder{rec: rec, fd: -1}, dst: dst, change: m.journal.Change(), met: map[journal.Inode]*journal.Link{}}
+	src.rec = rec
+	w := m.maker(src, dst)
 	defer w.unlock()
+	if w.early, err = wipe(dst, rec.Path == "", early); err != nil {
+		w.change.Drop()
+		return err
+	}
+	unused = false
 	if err := w.make(ctx); err != nil {
 		w.change.Drop()
 		if NoRoom(err) { // which is better left to others
-			err = errors.Join(err, wipe(dst, rec.Path == ""))
+			_, wiped := wipe(dst, rec.Path == "", early)
+			err = errors.Join(err, wiped)
 		}
 		return err
 	}
 	w.change.DropFolder(h)
+	for name := range early {
+		w.change.DropEarly(h, name)
+	}
 	m.step("entries durable")
 	if err := w.change.Apply(); err != nil {
 		return err
@@ -110,18 +157,24 @@ func (m *Migration) list(ctx context.Context, h tree.Handle) error {
 		m.hot.addFolders(w.folders)
 	}
 	m.succeeded(h)
+	m.early.forget(h)
 	return w.forgetLinks()
 }
 
-// wipe removes what a listing left that was cut short: nobody has seen it, and folders in it are empty.
-func wipe(dir int, top bool) error {
+// wipe removes what a listing left that was cut short: nobody has seen it, and folders in it are empty. It leaves the early entries that there are.
+func wipe(dir int, top bool, early map[string]bool) (left map[string]bool, err error) {
+	left = map[string]bool{}
 	all, err := names(dir)
 	for _, name := range all {
-		if err == nil && !(top && spared(name)) {
+		switch {
+		case err != nil, top && spared(name):
+		case early[name]:
+			left[name] = true
+		default:
 			err = tree.Remove(dir, name)
 		}
 	}
-	return err
+	return left, err
 }
 
 // spared says that a name at the top is no part of the tree: the migration's own, and what a file system has for itself.
@@ -143,6 +196,7 @@ type maker struct {
 	m        *Migration
 	src      *folder
 	dst      int
+	early    map[string]bool // entries that are there, and are the destination's own
 	change   *journal.Change
 	met      map[journal.Inode]*journal.Link // with several names
 	complete []journal.Inode                 // all of whose names have been met
@@ -153,11 +207,20 @@ type maker struct {
 	alone    bool // holds Migration.linking
 }
 
-// make makes all entries, durably: the folder's times are the last change to it, so that its fsync covers all before it. The logs of ext4 and xfs are in order.
+func (m *Migration) maker(src *folder, dst int) *maker {
+	return &maker{m: m, src: src, dst: dst, change: m.journal.Change(), met: map[journal.Inode]*journal.Link{}}
+}
+
+// make makes all entries, durably.
 func (w *maker) make(ctx context.Context) error {
 	if err := w.all(ctx); err != nil {
 		return err
 	}
+	return w.sync()
+}
+
+// sync makes entries durable: the folder's times are the last change to it, so that its fsync covers all before it. The logs of ext4 and xfs are in order.
+func (w *maker) sync() error {
 	if err := tree.SetTimes(w.dst, "", w.src.meta.Atime, w.src.meta.Mtime); err != nil {
 		return err
 	}
@@ -228,6 +291,9 @@ func (w *maker) left(r reading) {
 
 // entry makes an entry. What cannot be had of it alone is in the report.
 func (w *maker) entry(ctx context.Context, e *found) error {
+	if w.early[e.name] {
+		return nil
+	}
 	if e.err != nil {
 		w.lose(e.path, e.err)
 	}

@@ -57,6 +57,7 @@ type Migration struct {
 	pacer     *pace.Pacer
 	onArrival func(ino uint64) // may be nil
 	hot       hot
+	early     early
 	hook      func(step string) // called after each step that a crash can come behind; for tests
 }
 
@@ -69,13 +70,14 @@ type Config struct {
 	DestinationRoot *tree.Root
 	// Timeout is how long clients wait for a source that is away before they get an error, from when it went; 0 is for ever.
 	Timeout time.Duration
+	Early   int         // in a folder of the source with so many entries one that is looked up comes before the others; 0 is DefaultEarly
 	Pacer   *pace.Pacer // of what is done beside clients; nil for one of its own
 	Logger  *slog.Logger
 }
 
 // New begins a migration, or goes on with the one that was begun in this destination. A new one wants an empty destination.
 func New(cfg Config) (_ *Migration, err error) {
-	m := &Migration{logger: cfg.Logger, state: -1, links: -1, linking: newLock(), failures: map[tree.Handle]*Failure{}, files: map[tree.Handle]*File{}, listings: map[tree.Handle]*listing{}, pacer: cfg.Pacer}
+	m := &Migration{logger: cfg.Logger, state: -1, links: -1, linking: newLock(), failures: map[tree.Handle]*Failure{}, files: map[tree.Handle]*File{}, listings: map[tree.Handle]*listing{}, pacer: cfg.Pacer, early: early{least: cmp.Or(cfg.Early, DefaultEarly), n: map[tree.Handle]int{}}}
 	if m.pacer == nil {
 		m.pacer = pace.New()
 	}
