@@ -5,6 +5,7 @@ import (
 	"errors"
 	"flag"
 	"fmt"
+	"io"
 	"log/slog"
 	"os"
 	"os/signal"
@@ -211,7 +212,7 @@ func (o *options) work(ctx context.Context, env *cli.Env, args []string) error {
 	if err != nil {
 		return err
 	}
-	return o.watch(ctx, env, v)
+	return o.watch(ctx, env.Stdout, env.Stderr, v)
 }
 
 // addProcessors has Go use more processors than it needs. While none is idle, Go's monitor looks every 20 microseconds whether one whose thread waits in the kernel can be had,
@@ -223,7 +224,7 @@ func addProcessors() {
 }
 
 // watch runs a move, and tells how far it is.
-func (o *options) watch(ctx context.Context, env *cli.Env, v *Move) error {
+func (o *options) watch(ctx context.Context, stdout, stderr io.Writer, v *Move) error {
 	done := make(chan error, 1)
 	go func() { done <- v.Run(ctx) }() // until the move ends, or ctx does
 	ticker := time.NewTicker(reportEvery)
@@ -234,22 +235,22 @@ func (o *options) watch(ctx context.Context, env *cli.Env, v *Move) error {
 		case <-arrived:
 			arrived = nil
 			if !o.finish {
-				fmt.Fprintf(env.Stdout, "everything has arrived: usui fsmove finish %s ends the move\n", v.cfg.MountPoint)
+				fmt.Fprintf(stdout, "everything has arrived: usui fsmove finish %s ends the move\n", v.cfg.MountPoint)
 			}
 		case <-ticker.C:
-			fmt.Fprintln(env.Stderr, control.Line(v.Status()))
+			fmt.Fprintln(stderr, control.Line(v.Status()))
 		case err := <-done:
 			if err != nil {
 				return err
 			}
-			fmt.Fprintln(env.Stdout, v.last())
+			fmt.Fprintln(stdout, v.outcome())
 			return nil
 		}
 	}
 }
 
-// last is what is to be said of a move that has ended.
-func (v *Move) last() string {
+// outcome is what is to be said of a move that has ended.
+func (v *Move) outcome() string {
 	switch s := v.Status(); s.Phase {
 	case control.Exchanged:
 		return fmt.Sprintf("everything has arrived: %s is at %s", s.Destination, s.MountPoint)

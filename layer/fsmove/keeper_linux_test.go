@@ -56,7 +56,7 @@ func worker(paths []string) error {
 	if err != nil {
 		return err
 	}
-	return v.Run(ctx)
+	return (&options{}).watch(ctx, os.Stdout, os.Stderr, v)
 }
 
 // keptMove is a running one.
@@ -511,4 +511,63 @@ func TestASourceIsNotBaredByAStop(t *testing.T) {
 	look(t, src, want)
 	v.end(t)
 	look(t, src, want)
+}
+
+// TestAMoveThatHasArrivedIsStopped stops one that waits to be finished, and goes on with it.
+func TestAMoveThatHasArrivedIsStopped(t *testing.T) {
+	src, dst, at := paths(t)
+	want := sow(t, src, 50, 20_000)
+	for range 2 {
+		v := startKept(t, src, dst, at)
+		v.awaitAll(t)
+		if err := v.Process.Signal(os.Interrupt); err != nil {
+			t.Fatal(err)
+		}
+		for range v.ready {
+			t.Error("another process was started")
+		}
+		if err := <-v.ended; err != nil {
+			t.Errorf("the keeper: %v", err)
+		}
+		if isFUSE(t, at) {
+			t.Error("the mount is still there")
+		}
+	}
+	startKept(t, src, dst, at).end(t)
+	look(t, dst, want)
+}
+
+// TestAProcessIsKilledWhenItsMoveHasEnded kills the one that serves those who still have files open of before.
+func TestAProcessIsKilledWhenItsMoveHasEnded(t *testing.T) {
+	src, dst, at := paths(t)
+	want := sow(t, src, 50, 20_000)
+	v := startKept(t, src, dst, at)
+	const name = "d1/e1/f1"
+	f, err := os.Open(filepath.Join(at, name))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	v.awaitAll(t)
+	c, _ := v.ask(t)
+	if err := c.Finish(t.Context(), control.Consent{Verify: control.None}); err != nil {
+		t.Fatal(err)
+	}
+	for range 2 {
+		v.kill(t)
+		p := make([]byte, len(want[name]))
+		if n, err := f.ReadAt(p, 0); n != len(p) || !bytes.Equal(p, want[name]) {
+			t.Errorf("what was open has %d bytes, %v", n, err)
+		}
+	}
+	if err := f.Close(); err != nil {
+		t.Fatal(err)
+	}
+	for range v.ready {
+		t.Error("another process was started")
+	}
+	if err := <-v.ended; err != nil {
+		t.Errorf("the keeper: %v", err)
+	}
+	look(t, at, want)
 }

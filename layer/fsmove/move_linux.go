@@ -51,6 +51,9 @@ type Move struct {
 	ending    sync.Mutex    // held by who ends the move, one way or the other
 	leaving   atomic.Bool   // the mount is about to go, as it is to
 
+	asked sync.RWMutex    // held while the migration is asked how it is
+	last  *control.Status // guarded by asked; nil before the end
+
 	mu    sync.Mutex
 	phase string      // guarded by mu
 	stop  func(error) // guarded by mu; ends a verification that is under way, may be nil
@@ -193,7 +196,12 @@ func (v *Move) Run(ctx context.Context) (err error) {
 	close(v.ended)
 	v.ending.Lock() // who ends the move has answered
 	defer v.ending.Unlock()
-	return errors.Join(err, v.shutdown(), v.migration.Close())
+	err = errors.Join(err, v.shutdown())
+	v.asked.Lock() // who asks later asks nothing that is closed
+	defer v.asked.Unlock()
+	last := v.status()
+	v.last = &last
+	return errors.Join(err, v.migration.Close())
 }
 
 // listen begins to answer those who ask.

@@ -16,8 +16,17 @@ import (
 // mostTold is how many failures, and how many things that are skipped, a status has.
 const mostTold = 100
 
-// Status is how the move is.
+// Status is how the move is, or how it was at its end.
 func (v *Move) Status() control.Status {
+	v.asked.RLock()
+	defer v.asked.RUnlock()
+	if v.last != nil {
+		return *v.last
+	}
+	return v.status()
+}
+
+func (v *Move) status() control.Status {
 	moved, served, settings := v.migration.Stats(), v.mount.Stats(), v.migration.Settings()
 	v.mu.Lock()
 	phase, note := v.phase, v.note

@@ -19,13 +19,14 @@ type Stats struct {
 // Stats is what was done so far.
 func (m *Migration) Stats() Stats {
 	var away time.Time
+	calls := 0
 	if m.src != nil { // else everything has arrived
-		away = m.src.awaySince()
+		away, calls = m.src.awaySince(), len(m.src.slots)
 	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	s := m.stats
-	s.Failing, s.Away, s.Calls = len(m.failures), away, len(m.src.slots)
+	s.Failing, s.Away, s.Calls = len(m.failures), away, calls
 	return s
 }
 
