@@ -234,7 +234,7 @@ func (o *options) watch(ctx context.Context, stdout, stderr io.Writer, v *Move) 
 		select {
 		case <-arrived:
 			arrived = nil
-			if !o.finish {
+			if v.Status().Phase == control.Arrived && !o.finish {
 				fmt.Fprintf(stdout, "everything has arrived: usui fsmove finish %s ends the move\n", v.cfg.MountPoint)
 			}
 		case <-ticker.C:

@@ -164,9 +164,15 @@ func (v *Move) Run(ctx context.Context) (err error) {
 	served, over := make(chan error, 1), make(chan error, 1)
 	moving, stop := context.WithCancel(ctx)
 	defer stop()
-	go func() { served <- v.mount.Serve() }() // until the mount is gone
-	go func() { over <- v.migrate(moving) }() // until moving ends
-	if v.mount.Exchanging() {                 // so it was verified
+	gone := v.mount.Gone() // a process before this one has seen to it
+	if gone {
+		v.leaving.Store(true)
+		v.enter(control.Exchanged)
+		close(v.exchanged)
+	}
+	go func() { served <- v.mount.Serve() }()       // until the mount is gone
+	go func() { over <- v.migrate(moving, gone) }() // until moving ends
+	if v.mount.Exchanging() {                       // so it was verified
 		v.cfg.Finish = &control.Consent{Verify: control.None, Skipped: true}
 	}
 	if v.cfg.Finish != nil {
@@ -246,13 +252,10 @@ func (v *Move) shutdown() error {
 // shutdownTime is how long who waits for an answer may take to read it.
 const shutdownTime = 2 * time.Second
 
-// migrate fetches everything.
-func (v *Move) migrate(ctx context.Context) error {
-	if v.mount.Gone() { // a process before this one has seen to it
-		v.leaving.Store(true)
+// migrate fetches everything, or does what is left of a move that has ended but for that.
+func (v *Move) migrate(ctx context.Context, ended bool) error {
+	if ended {
 		close(v.arrived)
-		close(v.exchanged)
-		v.enter(control.Exchanged)
 		return v.migration.Finish()
 	}
 	err := v.migration.Run(ctx)
