@@ -2,6 +2,7 @@ package front
 
 import (
 	"context"
+	"errors"
 
 	"github.com/hanwen/go-fuse/v2/fuse"
 	"golang.org/x/sys/unix"
@@ -162,10 +163,14 @@ func (s *fileSystem) sync(in *fuse.FsyncIn) fuse.Status {
 	if err != nil {
 		return s.status(err)
 	}
+	sync := unix.Fsync
 	if in.FsyncFlags&fsyncData != 0 {
-		return s.status(unix.Fdatasync(o.fd))
+		sync = unix.Fdatasync
 	}
-	return s.status(unix.Fsync(o.fd))
+	if err = sync(o.fd); err != nil && o.file != nil { // Linux tells of it once
+		err = errors.Join(err, o.file.Distrust(context.Background(), err))
+	}
+	return s.status(err)
 }
 
 // Release implements [fuse.RawFileSystem].

@@ -92,7 +92,7 @@ func (s *fileSystem) listed(id uint64, flags int, list func(h tree.Handle) (bool
 		}
 		s.mu.Lock()
 		if n.handle == h {
-			n.listed = all
+			n.listed = n.listed || all
 		}
 		s.mu.Unlock()
 	}

@@ -22,7 +22,9 @@ type File struct {
 	// Cut says that the destination's file may still be longer than Limit: it is to be truncated before anything else.
 	Cut bool
 	// Written says that a client has written to it: its times are the destination's own.
-	Written      bool
+	Written bool
+	// Doubted says that the disk has failed to write some of it: all that is the source's is to be written once more.
+	Doubted      bool
 	Ino          uint64 // what it was at the source when it was listed
 	Size         int64
 	Blocks       int64 // of 512 bytes
@@ -166,6 +168,7 @@ func (f *File) write(w *writer) {
 	w.signed(f.Limit)
 	w.flag(f.Cut)
 	w.flag(f.Written)
+	w.flag(f.Doubted)
 	w.number(f.Ino)
 	w.signed(f.Size)
 	w.signed(f.Blocks)
@@ -175,7 +178,7 @@ func (f *File) write(w *writer) {
 }
 
 func (f *File) read(r *reader) {
-	f.Path, f.Limit, f.Cut, f.Written = r.text(), r.signed(), r.flag(), r.flag()
+	f.Path, f.Limit, f.Cut, f.Written, f.Doubted = r.text(), r.signed(), r.flag(), r.flag(), r.flag()
 	f.Ino, f.Size, f.Blocks, f.Mtime, f.Ctime, f.Capability = r.number(), r.signed(), r.signed(), r.time(), r.time(), r.text()
 }
 

@@ -12,24 +12,24 @@ import (
 
 // Truncate gives the file another size. What it cuts off is never fetched.
 func (f *File) Truncate(ctx context.Context, size int64) error {
-	if err := f.io.take(ctx); err != nil {
-		return err
-	}
-	defer f.io.give()
+	return f.insist(ctx, func() error { return f.truncate(ctx, size) })
+}
+
+func (f *File) truncate(ctx context.Context, size int64) error {
 	if err := f.open(); err != nil {
 		return err
 	}
-	rec := f.rec
-	if rec.Written = true; f.recorded && !f.rec.Written && size >= rec.Limit {
-		if err := f.record(rec); err != nil {
+	if f.recorded && !f.rec.Written && size >= f.rec.Limit {
+		if err := f.own(ctx, f.rec); err != nil {
 			return err
 		}
 	}
-	if !f.recorded || size >= rec.Limit {
+	if !f.recorded || size >= f.rec.Limit {
 		return os.NewSyscallError("ftruncate", unix.Ftruncate(f.dst, size))
 	}
+	rec := f.rec
 	rec.Limit, rec.Cut = size, true
-	if err := f.record(rec); err != nil {
+	if err := f.own(ctx, rec); err != nil {
 		return err
 	}
 	f.m.step("cut recorded")

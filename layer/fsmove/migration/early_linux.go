@@ -37,6 +37,13 @@ func (e *early) more(h tree.Handle) bool {
 	return true
 }
 
+// first says whether a folder has one so far.
+func (e *early) first(h tree.Handle) bool {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return e.n[h] == 1
+}
+
 // forget is told of folders that are listed.
 func (e *early) forget(h tree.Handle) {
 	e.mu.Lock()
@@ -104,7 +111,9 @@ func (m *Migration) listEarly(ctx context.Context, h tree.Handle, name string, s
 	}
 	m.step("early entry listed")
 	m.count(func(s *Stats) { s.EntriesMade += w.made; s.Waiting.add(w.waits) })
-	m.hot.addFolders([]tree.Handle{h})
+	if m.early.first(h) {
+		m.hot.addFolders([]tree.Handle{h})
+	}
 	return true, nil
 }
 

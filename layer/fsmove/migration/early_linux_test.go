@@ -71,3 +71,42 @@ func TestALookUpListsNoLargeFolder(t *testing.T) {
 		})
 	}
 }
+
+// TestNobodyBuildsOnAListingThatIsNotDurable has the journal say already what it has not synced, which whoever comes next must not believe.
+func TestNobodyBuildsOnAListingThatIsNotDurable(t *testing.T) {
+	need.Root(t)
+	umask(t)
+	src := t.TempDir()
+	mustWrite(t, filepath.Join(src, "file"), []byte("content"))
+	m := begin(t, src, t.TempDir())
+	top, err := tree.HandleOf(m.dst.Fd(), "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := m.List(t.Context(), top); err != nil {
+		t.Fatal(err)
+	}
+	for what, come := range map[string]func() error{
+		"List": func() error { return m.List(t.Context(), top) },
+		"Look": func() error { _, err := m.Look(t.Context(), top, "file"); return err },
+	} {
+		l := &listing{done: make(chan struct{})}
+		m.listings[top] = l // nobody else is there
+		asks, came := m.Asks(), make(chan error, 1)
+		go func() { came <- come() }() // until the listing ends
+		for m.Asks() == asks {
+			select {
+			case err := <-came:
+				t.Fatalf("%s = %v before the listing is durable", what, err)
+			default:
+			}
+		}
+		m.mu.Lock()
+		delete(m.listings, top)
+		m.mu.Unlock()
+		close(l.done)
+		if err := <-came; err != nil {
+			t.Errorf("%s = %v", what, err)
+		}
+	}
+}

@@ -40,6 +40,7 @@ type File struct {
 
 	io     lock    // held for all that reads and changes content
 	dst    int     // guarded by io; descriptor, -1 until it is needed
+	lost   bool    // guarded by io; what clients wrote may be, which is in the report
 	origin *origin // guarded by io; nil until it is needed, and while a call to the source that nobody waits for has it
 
 	// What follows is changed with both io and mu held, so that either is enough to read it: who only wants to know waits for no source.
@@ -47,6 +48,7 @@ type File struct {
 	rec      journal.File
 	recorded bool // rec is in the journal
 	full     bool // nothing is to be fetched
+	doubted  bool // the disk may not have what was fetched
 	hot      bool // the rest comes next
 }
 
@@ -65,7 +67,7 @@ func (m *Migration) Use(h tree.Handle) (*File, error) {
 		if err != nil || !ok {
 			return nil, err
 		}
-		f = &File{m: m, handle: h, io: newLock(), rec: rec, recorded: true, dst: -1}
+		f = &File{m: m, handle: h, io: newLock(), rec: rec, recorded: true, doubted: rec.Doubted, dst: -1}
 		m.files[h] = f
 	}
 	f.users++
@@ -174,18 +176,23 @@ func (f *File) WillWrite(ctx context.Context) error {
 
 // SetTimes has a client set times, which are the file's own from then on. Nothing is fetched meanwhile, for that gives a file the times back that it had before.
 func (f *File) SetTimes(ctx context.Context, set func() error) error {
-	if err := f.io.take(ctx); err != nil {
+	return f.insist(ctx, func() error {
+		if f.recorded && !f.rec.Written {
+			if err := f.own(ctx, f.rec); err != nil {
+				return err
+			}
+		}
+		return set()
+	})
+}
+
+// own says that a client has changed the file, of which all else is in the record. f.io is held.
+func (f *File) own(ctx context.Context, rec journal.File) error {
+	if err := f.rewrite(ctx); err != nil { // it would be fetched over what the client does
 		return err
 	}
-	defer f.io.give()
-	if f.recorded && !f.rec.Written {
-		rec := f.rec
-		rec.Written = true
-		if err := f.record(rec); err != nil {
-			return err
-		}
-	}
-	return set()
+	rec.Written, rec.Doubted = true, false
+	return f.record(rec)
 }
 
 // record changes the record. f.io is held.
@@ -266,7 +273,8 @@ func (f *File) Correct(m *tree.Meta) {
 		m.Mtime, m.Ctime = f.rec.Mtime, f.rec.Ctime
 	}
 	if !f.full {
-		m.Blocks = max(m.Blocks, cmp.Or(f.rec.Blocks, (m.Size+511)/512))
+		there := (min(m.Size, f.rec.Limit) + 511) / 512 // at most
+		m.Blocks = max(m.Blocks, min(cmp.Or(f.rec.Blocks, there), there))
 	}
 }
 

@@ -175,6 +175,9 @@ func (f *File) Settle(ctx context.Context) error {
 
 // finish fills the file and gives it what is its own.
 func (f *File) finish(ctx context.Context) error {
+	if err := f.insist(ctx, func() error { return f.rewrite(ctx) }); err != nil {
+		return err
+	}
 	if err := f.Fill(ctx); err != nil {
 		return err
 	}
@@ -211,7 +214,7 @@ func (m *Migration) forget(files []*File, gone []tree.Handle) error {
 		_ = f.io.take(context.Background()) // which does not end; what is full waits for no source
 		defer f.io.give()
 	}
-	files = slices.DeleteFunc(files, func(f *File) bool { return !f.recorded })
+	files = slices.DeleteFunc(files, func(f *File) bool { return !f.recorded || !f.full || f.doubted })
 	if len(files) == 0 && len(gone) == 0 {
 		return nil
 	}

@@ -14,6 +14,7 @@ import (
 
 // listing is one that is under way.
 type listing struct {
+	one         bool          // it may be of one entry
 	done        chan struct{} // closed at its end
 	err         error         // valid then
 	interrupted bool          // likewise; whoever waits for it has to list the folder itself
@@ -68,20 +69,25 @@ func (m *Migration) listOnce(ctx context.Context, h tree.Handle, name string) (l
 }
 
 // startListing says that a folder is being listed, or that it need not be: it has been, or has the entry with the name. If somebody else was at it, the error is that of the other.
+//
+// What the journal says of a folder is asked when nobody is at it: changes are visible before they are durable.
 func (m *Migration) startListing(ctx context.Context, h tree.Handle, name string) (_ *listing, listed bool, err error) {
 	for {
-		if _, ok, err := m.journal.Folder(h); err != nil || !ok {
-			return nil, true, err
-		}
-		if name != "" {
-			if is, err := m.journal.IsEarly(h, name); err != nil || is {
-				return nil, false, err
-			}
-		}
 		m.mu.Lock()
-		l := m.listings[h]
-		if l == nil {
-			l = &listing{done: make(chan struct{}), err: errors.New("BUG: the listing panicked")}
+		other := m.listings[h]
+		there, listed, err := false, false, error(nil)
+		switch {
+		case other == nil:
+			there, listed, err = m.isThere(h, name)
+		case name != "" && !other.one: // nobody makes early entries meanwhile
+			there, err = m.journal.IsEarly(h, name)
+		}
+		if there || err != nil {
+			m.mu.Unlock()
+			return nil, listed, err
+		}
+		if other == nil {
+			l := &listing{one: name != "", done: make(chan struct{}), err: errors.New("BUG: the listing panicked")}
 			m.listings[h] = l
 			m.mu.Unlock()
 			return l, false, nil
@@ -89,14 +95,26 @@ func (m *Migration) startListing(ctx context.Context, h tree.Handle, name string
 		m.mu.Unlock()
 		m.hot.waits(ctx)
 		select {
-		case <-l.done:
+		case <-other.done:
 		case <-ctx.Done():
 			return nil, false, context.Cause(ctx)
 		}
-		if !l.interrupted {
-			return nil, l.err == nil, l.err
+		if !other.interrupted {
+			return nil, other.err == nil, other.err
 		}
 	}
+}
+
+// isThere says whether a folder is listed, or has the entry with the name, if one is given.
+func (m *Migration) isThere(h tree.Handle, name string) (there, listed bool, err error) {
+	_, unlisted, err := m.journal.Folder(h)
+	if err != nil || !unlisted {
+		return err == nil, err == nil, err
+	}
+	if name != "" {
+		there, err = m.journal.IsEarly(h, name)
+	}
+	return there, false, err
 }
 
 // list lists a folder. src is the source's, which may be open.

@@ -67,10 +67,15 @@ func (f *File) fetch(ctx context.Context, off, end int64, use func(p []byte, at 
 
 // read reads the first piece between two offsets, and nothing that was changed meanwhile. The piece is empty and at the end if there is none.
 func (o *origin) read(r *root, off, end int64) error {
-	err := o.tryRead(r, off, end)
+	return o.twice(func() error { return o.tryRead(r, off, end) })
+}
+
+// twice calls the source, and once more with the file opened anew if that may help.
+func (o *origin) twice(call func() error) error {
+	err := call()
 	if errors.Is(err, unix.ESTALE) || errors.Is(err, unix.EIO) { // a server that began anew may know it by another handle, or may have lost that it is open
 		o.close()
-		err = o.tryRead(r, off, end)
+		err = call()
 	}
 	if err != nil {
 		o.close() // what is tried again begins anew
@@ -119,18 +124,17 @@ func (f *File) nextData(ctx context.Context, off int64) (from, to int64, err err
 
 // skip finds the next data, and is there with nothing read.
 func (o *origin) skip(r *root, off, end int64) error {
-	err := o.open(r)
-	if err == nil {
-		o.p = nil
-		o.at, o.end, err = o.data(off, end)
-	}
-	if err == nil {
-		err = o.same()
-	}
-	if err != nil {
-		return &SourceError{o.rec.Path, err}
-	}
-	return nil
+	return o.twice(func() error {
+		err := o.open(r)
+		if err == nil {
+			o.p = nil
+			o.at, o.end, err = o.data(off, end)
+		}
+		if err == nil {
+			err = o.same()
+		}
+		return err
+	})
 }
 
 // open opens the file. If the source was opened anew, so is the file.

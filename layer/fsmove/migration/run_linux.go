@@ -70,7 +70,7 @@ var errFull = errors.New("the destination is full")
 // So many entries are done with at a time, and so many at once: the destination's log has one commit for those that are synced together, and a source that is far away
 // has several requests to answer.
 const (
-	groupSize = 512
+	groupSize = 256
 	workers   = 8
 )
 

@@ -36,12 +36,12 @@ func (f *File) seek(ctx context.Context, off int64, whence int) (int64, error) {
 		if err != nil {
 			return 0, err
 		}
-		if off < f.rec.Limit && here > off {
+		if !f.full && off < f.rec.Limit && here > off {
 			from, to, err := f.nextData(ctx, off)
 			if err != nil {
 				return 0, err
 			}
-			if from < here {
+			if from < to && from < here {
 				here, end = from, to
 			}
 		}

@@ -21,20 +21,25 @@ func (m *Migration) endure(ctx context.Context, files []*File) []error {
 	}
 	fds := slices.Repeat([]int{-1}, len(files))
 	errs := each(ctx, len(files), func(i int) (err error) {
-		if err := files[i].finish(ctx); err != nil || files[i].settled() {
+		if err := files[i].finish(ctx); err != nil {
 			return err
 		}
-		fds[i], err = m.dst.Open(files[i].handle, unix.O_RDONLY) // clients use it meanwhile: this descriptor keeps nobody from executing it
+		fds[i], err = files[i].descriptor(ctx)
 		return err
 	})
 	for _, do := range steps {
 		before := errs
 		errs = each(ctx, len(files), func(i int) error {
 			if before[i] != nil || fds[i] < 0 {
-				return before[i]
+				return nil
 			}
 			return do(fds[i])
 		})
+		for i, err := range before { // also if ctx has ended meanwhile: an error of the disk is told once
+			if err != nil {
+				errs[i] = err
+			}
+		}
 	}
 	for i, fd := range fds {
 		if fd < 0 {
@@ -42,7 +47,7 @@ func (m *Migration) endure(ctx context.Context, files []*File) []error {
 		}
 		_ = unix.Close(fd) // nothing was written by it
 		if errs[i] != nil && !errors.Is(errs[i], context.Cause(ctx)) {
-			errs[i] = errors.Join(errs[i], files[i].distrust(errs[i]))
+			errs[i] = errors.Join(errs[i], files[i].Distrust(ctx, errs[i]))
 		}
 	}
 	return errs
@@ -58,17 +63,27 @@ func awaitWriting(fd int) error {
 
 func fsync(fd int) error { return os.NewSyscallError("fsync", unix.Fsync(fd)) }
 
-// settled says that the journal knows nothing of the file any more.
-func (f *File) settled() bool {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	return !f.recorded
+// descriptor is one of the file, -1 if the journal knows nothing of that any more. It shares with the one by which the file was written what Linux remembers of errors: another that is opened now
+// does not hear of those that somebody was told of.
+func (f *File) descriptor(ctx context.Context) (int, error) {
+	if err := f.io.take(ctx); err != nil {
+		return -1, err
+	}
+	defer f.io.give()
+	if !f.recorded {
+		return -1, nil
+	}
+	if err := f.open(); err != nil {
+		return -1, err
+	}
+	fd, err := unix.FcntlInt(uintptr(f.dst), unix.F_DUPFD_CLOEXEC, 0)
+	return fd, os.NewSyscallError("fcntl", err)
 }
 
-// distrust has a file fetched once more that the disk could not write: Linux forgets which pages these were, so that another sync would say that all is well. What clients wrote cannot
-// be fetched, and is in the report.
-func (f *File) distrust(why error) error {
-	if err := f.io.take(context.Background()); err != nil { // it does not end
+// Distrust is told that the disk could not write something of the file: Linux forgets which pages these were, so that another sync would say that all is well. What is the source's is written once
+// more, where it is, for the kernel may be reading it for clients. What clients wrote is in the report.
+func (f *File) Distrust(ctx context.Context, why error) error {
+	if err := f.io.take(context.WithoutCancel(ctx)); err != nil {
 		return err
 	}
 	defer f.io.give()
@@ -76,17 +91,37 @@ func (f *File) distrust(why error) error {
 		return nil
 	}
 	if f.rec.Written {
-		c := f.m.journal.Change()
-		c.AddLoss(journal.Loss{Path: f.rec.Path, What: fmt.Sprintf("what clients wrote may be lost: %v", why)})
-		f.m.count(func(s *Stats) { s.Lost++ })
-		return c.Apply()
+		return f.mayLose(why)
+	}
+	rec := f.rec
+	rec.Doubted = true
+	f.change(func() { f.doubted = true })
+	return f.record(rec)
+}
+
+// mayLose says in the report that what clients wrote may be lost.
+func (f *File) mayLose(why error) error {
+	if f.lost {
+		return nil
+	}
+	f.lost = true
+	c := f.m.journal.Change()
+	c.AddLoss(journal.Loss{Path: f.rec.Path, What: fmt.Sprintf("what clients wrote may be lost: %v", why)})
+	f.m.count(func(s *Stats) { s.Lost++ })
+	return c.Apply()
+}
+
+// rewrite writes once more what is the source's, if it is doubted that the disk has it. f.io is held.
+func (f *File) rewrite(ctx context.Context) error {
+	if !f.recorded || !f.doubted {
+		return nil
 	}
 	if err := f.open(); err != nil {
 		return err
 	}
-	if f.full {
-		f.change(func() { f.full = false })
-		f.m.count(func(s *Stats) { s.FilesFilled-- })
+	if err := f.fill(ctx, 0, f.rec.Limit); err != nil {
+		return err
 	}
-	return f.restore(hole{0, f.rec.Limit})
+	f.change(func() { f.doubted = false })
+	return nil
 }
