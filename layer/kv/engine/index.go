@@ -2,7 +2,6 @@ package engine
 
 import (
 	"errors"
-	"math/rand/v2"
 	"slices"
 )
 
@@ -25,13 +24,15 @@ const (
 // address is where a record lies: (slot * size of a segment + offset) / 8. Zero is none, for segments begin with a header.
 type address uint64
 
-// index finds addresses by hash. The upper 24 bits of a hash are an entry's tag; of these, the upper ones choose the table. The lower 14
-// choose the bucket.
+// index finds addresses by hash. The upper 24 bits of a hash are an entry's tag; of these, the upper ones choose the shard, whose index this is, and the next ones the
+// table. The lower 14 choose the bucket.
 type index struct {
-	directory []uint16 // number of the table for each value of the upper depth bits
-	depth     uint
+	skip      uint     // upper bits that all hashes share
+	directory []uint16 // number of the table for each value of the upper depth bits but these
+	depth     uint     // skip or more
 	tables    []*table
-	count     int // entries in all tables
+	loaded    []*table // see load; empty otherwise
+	count     int      // entries in all tables
 	pool      pool
 }
 
@@ -50,9 +51,9 @@ func (x *index) newTable(depth uint) (*table, error) {
 	return &table{memory: p, words: wordsOf(p), depth: depth}, nil
 }
 
-func newIndex() (*index, error) {
-	x := &index{directory: []uint16{0}}
-	t, err := x.newTable(0)
+func newIndex(skip uint) (*index, error) {
+	x := &index{skip: skip, directory: []uint16{0}, depth: skip}
+	t, err := x.newTable(skip)
 	if err != nil {
 		return nil, err
 	}
@@ -65,8 +66,10 @@ func (x *index) close() error {
 	return x.pool.close()
 }
 
-func (x *index) tableOf(hash uint64) *table {
-	return x.tables[x.directory[hash>>(64-x.depth)]] // a shift by 64 gives 0
+func (x *index) tableOf(hash uint64) *table { return x.tables[x.numberOf(hash)] }
+
+func (x *index) numberOf(hash uint64) uint16 {
+	return x.directory[hash<<x.skip>>(64-x.depth+x.skip)] // a shift by 64 gives 0
 }
 
 // place is a walk along the entries that may be those of a key.
@@ -188,7 +191,7 @@ var errCrowded = errors.New("the index cannot split further")
 
 // split makes two tables of the one that hash belongs to.
 func (x *index) split(hash uint64) error {
-	number := x.directory[hash>>(64-x.depth)]
+	number := x.numberOf(hash)
 	old := x.tables[number]
 	if old.depth == maxDepth {
 		return errCrowded
@@ -243,55 +246,8 @@ func (t *table) each(bucket int, f func(entry uint64)) {
 	}
 }
 
-// Bounds for random: below fewEntries all are counted through; a chain of more than crowd entries is very rare.
-const (
-	fewEntries = 1000
-	crowd      = 3 * entries
-)
-
-// random returns an entry's address, each with the same chance. There must be one. Of few entries it takes the nth. Of many, it tries buckets: one
-// is accepted the more readily, the more entries it has.
-func (x *index) random() (a address) {
-	if x.count < fewEntries {
-		nth := rand.IntN(x.count)
-		for cursor, first := uint64(0), true; first || cursor != 0; first = false {
-			cursor = x.walk(cursor, func(found address) {
-				if nth == 0 {
-					a = found
-				}
-				nth--
-			})
-		}
-		return a
-	}
-	for {
-		n := 0
-		x.walk(rand.Uint64()>>(64-tagBits-bucketBits), func(found address) {
-			if n++; rand.IntN(n) == 0 {
-				a = found
-			}
-		})
-		if n > rand.IntN(crowd) {
-			return a
-		}
-	}
-}
-
-// walk calls f with all addresses of the bucket at cursor and returns the cursor of the next bucket, 0 behind the last. The order is that
-// of hashes, so that a split between two calls repeats addresses and leaves out none.
-func (x *index) walk(cursor uint64, f func(address)) uint64 {
-	return x.walkEntries(cursor, func(e uint64) { f(addressIn(e)) })
-}
-
-// walkExpiring is walk for what has an expiry. Records are not touched, which may be on disk only.
-func (x *index) walkExpiring(cursor uint64, f func(address)) uint64 {
-	return x.walkEntries(cursor, func(e uint64) {
-		if e&expires != 0 {
-			f(addressIn(e))
-		}
-	})
-}
-
+// walkEntries calls f with all entries of the bucket at cursor and returns the cursor of the next bucket of all indexes, 0 behind the last. The order is that
+// of hashes, so that a split between two calls repeats entries and leaves out none.
 func (x *index) walkEntries(cursor uint64, f func(entry uint64)) uint64 {
 	tag, bucket := cursor>>bucketBits&(1<<tagBits-1), int(cursor&(buckets-1))
 	t := x.tableOf(tag << tagShift)
