@@ -139,9 +139,9 @@ func (s *Store) show(size int) {
 	s.growing.Store(b.buffer)
 }
 
-// Commit hands what was written since the last batch to the committer, unless that is busy: then the batch goes on growing, and a
-// later Commit takes it. It does some compaction, too, and begins a checkpoint when it is time.
-func (s *Store) Commit() {
+// Tend does some compaction, goes on with a checkpoint, and begins one when it is time.
+func (s *Store) Tend() {
+	s.collectCheckpoint()
 	if s.Sealed() == nil {
 		s.boundRemoved()
 		s.compact()
@@ -149,7 +149,6 @@ func (s *Store) Commit() {
 	if s.due() {
 		s.beginCheckpoint()
 	}
-	s.hand()
 }
 
 // maxWait is how long a batch may wait at most: no medium that is worth to wait for takes longer.
@@ -161,10 +160,10 @@ func (s *Store) canWait() bool {
 	return s.Due() && !s.folder.Immediate() && s.flight.last != s.flight.first && time.Since(s.back) < min(s.took, maxWait)
 }
 
-// Idle says that there is nothing that Commit would do, now or when a batch is done.
+// Idle says that there is nothing to hand to the committer, now or when a batch is done.
 func (s *Store) Idle() bool { return !s.busy && len(s.batch.records) == 0 }
 
-// Due says that there is something that Commit would hand to the committer now: nobody will be told of that. It may be called at any time.
+// Due says that there is something that Advance would hand to the committer now: nobody will be told of that. It may be called at any time.
 func (s *Store) Due() bool {
 	handed := s.handed.Load()
 	return s.durable.Load() == handed && s.seq.Load() > handed && s.Sealed() == nil
@@ -213,8 +212,9 @@ func (s *Store) rest() {
 	}
 }
 
-// Advance takes what the other goroutines have finished, but for a checkpoint, and hands what was written to the committer. It does not hand a batch that could still grow if
-// busy says that somebody may want to write. It may be called beside others, by who has no lock of a shard.
+// Advance takes what the other goroutines have finished, but for a checkpoint, and hands what was written since the last batch to the committer, unless that is busy: then the
+// batch goes on growing, and a later Advance takes it. If busy says that somebody may be about to write, a batch is not handed that had better grow. It may be called beside
+// others, by who has no lock of a shard.
 func (s *Store) Advance(busy bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -226,8 +226,7 @@ func (s *Store) Advance(busy bool) {
 	}
 }
 
-// Untended says that there is compaction to do, or something about a checkpoint: [Store.Collect] and [Store.Commit], which take the whole store. It may be called beside
-// others.
+// Untended says that there is something for [Store.Tend] to do, which takes the whole store. It may be called beside others.
 func (s *Store) Untended() bool {
 	if s.Sealed() != nil {
 		return s.capture.active
@@ -237,14 +236,7 @@ func (s *Store) Untended() bool {
 	return s.compacts() || s.due() || s.checkpointWaits()
 }
 
-// Collect takes what the other goroutines have finished. It does not wait.
-func (s *Store) Collect() {
-	s.collectBatch()
-	s.collectSegments()
-	s.collectCheckpoint()
-}
-
-// Finished says that Collect has something to take. It may be called at any time.
+// Finished says that Advance or Tend have something to take. It may be called at any time.
 func (s *Store) Finished() bool { return len(s.committed)+len(s.kept)+len(s.results) > 0 }
 
 func (s *Store) collectBatch() {

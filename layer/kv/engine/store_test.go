@@ -309,6 +309,19 @@ func TestALostEndIsRefused(t *testing.T) {
 	}
 }
 
+// Commit is a turn of who has the whole store.
+func (s *Store) Commit() {
+	s.Tend()
+	s.hand()
+}
+
+// Collect takes what the other goroutines have finished.
+func (s *Store) Collect() {
+	s.collectBatch()
+	s.collectSegments()
+	s.collectCheckpoint()
+}
+
 func TestTheIndexGrows(t *testing.T) {
 	for _, shards := range []int{1, 3} {
 		t.Run(fmt.Sprint("shards=", shards), func(t *testing.T) { testTheIndexGrows(t, shards) })

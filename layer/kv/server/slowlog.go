@@ -3,6 +3,7 @@ package server
 import (
 	"fmt"
 	"slices"
+	"sync"
 	"time"
 
 	"usui/layer/kv/resp"
@@ -29,8 +30,10 @@ const (
 type slowlog struct {
 	threshold int64 // microseconds; negative: none is kept
 	most      int
-	lastID    int64
-	entries   []slowEntry // oldest first
+
+	mu      sync.Mutex // guards what follows; who has all of the server needs it not
+	lastID  int64
+	entries []slowEntry // oldest first
 }
 
 type slowEntry struct {
@@ -54,7 +57,9 @@ func (s *Server) noteSlow(c *client, cmd *known, args [][]byte, took time.Durati
 	if l.threshold < 0 || took.Microseconds() < l.threshold || l.most == 0 || cmd.hidden {
 		return
 	}
-	e := slowEntry{id: l.lastID, at: s.now / 1000, took: took, peer: c.peer, name: c.name}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	e := slowEntry{id: l.lastID, at: s.now.Load() / 1000, took: took, peer: c.peer, name: c.name}
 	l.lastID++
 	if c.left.open() {
 		args = slices.Clone(args)
