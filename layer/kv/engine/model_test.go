@@ -102,7 +102,7 @@ type model struct {
 
 func (m *model) options() Options {
 	m.opened++
-	return Options{SegmentBytes: MinSegment, Now: func() int64 { return m.now }, Shards: 1 << (m.opened % 3)}
+	return Options{SegmentBytes: MinSegment, Now: func() int64 { return m.now }, Shards: 1 + m.opened%2}
 }
 
 func newModel(seed uint64, d *disktest.Disk) (*model, error) {
@@ -137,7 +137,7 @@ func (m *model) open(d *disktest.Disk) (err error) {
 
 // spread gives a small index two tables, so that a checkpoint of it takes some time.
 func spread(s *Store) error {
-	if len(s.shards[0].index.tables) > 1 {
+	if s.indexBytes() > tableBytes {
 		return nil
 	}
 	return s.shards[0].index.split(0)

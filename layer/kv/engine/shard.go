@@ -52,7 +52,13 @@ func (s *Store) Shard(key []byte) Shards { return 1 << s.numberOf(s.hash(key)) }
 
 func (s *Store) numberOf(hash uint64) uint64 { return hash >> (64 - s.skip) } // a shift by 64 gives 0
 
-func (s *Store) shardOf(hash uint64) *shard { return s.shards[s.numberOf(hash)] }
+func (s *Store) shardOf(hash uint64) *shard {
+	n := s.numberOf(hash)
+	if s.locked != 0 && s.locked>>n&1 == 0 {
+		panic("BUG: a key of a shard that is not locked")
+	}
+	return s.shards[n]
+}
 
 // indexOf is the index that has entries with that hash.
 func (s *Store) indexOf(hash uint64) *index { return s.shardOf(hash).index }

@@ -419,9 +419,6 @@ func (s *Store) Random() (key []byte, ok bool) {
 func (s *Store) Last() uint64    { return s.seq.Load() }
 func (s *Store) Durable() uint64 { return s.durable.Load() }
 
-// Wrote is the sequence number of the last write of this Store, not of others that share it.
-func (s *Store) Wrote() uint64 { return s.wrote }
-
 // Flight is the last sequence number that the committer has or has done: what came later becomes durable later. It may be called at any time.
 func (s *Store) Flight() uint64 { return s.handed.Load() }
 

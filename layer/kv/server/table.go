@@ -182,8 +182,7 @@ func (k *call) needsAll(cmd *known) bool {
 		return false
 	}
 	for i := range cmd.places(len(k.args)) { // others are told of what it writes, or served
-		key := string(k.args[i])
-		if s.watched[key] != nil || s.blocking.queues[key] != nil {
+		if s.watched[string(k.args[i])] != nil || s.blocking.queues[string(k.args[i])] != nil {
 			return true
 		}
 	}
@@ -410,7 +409,7 @@ func (k *call) remove(key []byte) (was, ok bool) {
 // wrote looks at the result of a write.
 func (k *call) wrote(err error) bool {
 	if err == nil {
-		k.need = max(k.need, k.l.store.Wrote())
+		k.need = k.l.store.Last()
 		return true
 	}
 	k.fail(explain(err))

@@ -1,0 +1,208 @@
+package engine
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"sync"
+	"testing"
+
+	"usui/layer/kv/collection"
+	"usui/layer/kv/disktest"
+)
+
+func openShards(t *testing.T, d *disktest.Disk, shards int) *Store {
+	t.Helper()
+	s, err := Open(d, Options{SegmentBytes: MinSegment, Now: func() int64 { return 1000 }, Shards: shards})
+	if err != nil {
+		t.Fatalf("Open with %d shards: %v", shards, err)
+	}
+	return s
+}
+
+// TestAStoreOpensWithAnyNumberOfShards writes with one number and reads with another, from the log and from a checkpoint: tables are taken apart, or put together.
+func TestAStoreOpensWithAnyNumberOfShards(t *testing.T) {
+	for _, checkpoint := range []bool{false, true} {
+		d, want := disktest.New(), map[string]string{}
+		for round, shards := range []int{4, 1, 2, 64, 3, 1, 1} {
+			s := openShards(t, d, shards)
+			if n := len(s.shards); n < shards || n > 2*shards-1 {
+				t.Errorf("%d shards, want %d or a few more", n, shards)
+			}
+			if loaded := s.stats.Loaded > 0; loaded != (checkpoint && round > 0) {
+				t.Errorf("a checkpoint was loaded: %v", loaded)
+			}
+			for i := range 300 {
+				key := fmt.Sprint("key", round, ":", i)
+				put(t, s, key, []byte(key))
+				want[key] = key
+			}
+			set := s.NewCollection(collection.Set)
+			for _, member := range []string{"a", "b", "c"} {
+				if err := s.PutElement(set, []byte(member), nil); err != nil {
+					t.Fatal(err)
+				}
+			}
+			if err := s.PutCollection(fmt.Append(nil, "set", round), set, 5000); err != nil {
+				t.Fatal(err)
+			}
+			gone := fmt.Sprint("key", round, ":", 7)
+			if was, err := s.Delete([]byte(gone)); !was || err != nil {
+				t.Fatal(was, err)
+			}
+			delete(want, gone)
+			if checkpoint {
+				s.beginCheckpoint()
+				put(t, s, gone, []byte("again"))
+				want[gone] = "again"
+				s.finishCheckpoint()
+			}
+			for key, value := range want {
+				if e, ok := s.Get([]byte(key)); !ok || string(e.Value) != value {
+					t.Fatalf("with %d shards Get(%q) = %q, %v; want %q", shards, key, e.Value, ok, value)
+				}
+			}
+			for r := range round + 1 {
+				if e, ok := s.Get(fmt.Append(nil, "set", r)); !ok || e.Collection.Elements.Len() != 3 {
+					t.Errorf("with %d shards set%d is there: %v", shards, r, ok)
+				}
+			}
+			seen := map[string]bool{}
+			for cursor, first := uint64(0), true; first || cursor != 0; first = false {
+				cursor = s.Scan(cursor, 10, func(key []byte, _ Entry) { seen[string(key)] = true })
+			}
+			if all := len(want) + round + 1; len(seen) != all || s.Len() != all || s.Expiring() != round+1 {
+				t.Errorf("with %d shards %d keys are met, %d counted, %d with an expiry; want %d, and %d", shards, len(seen), s.Len(), s.Expiring(), all, round+1)
+			}
+			if key, ok := s.Random(); !ok || !seen[string(key)] {
+				t.Errorf("Random() = %q, %v", key, ok)
+			}
+			if err := balance(s); err != nil {
+				t.Error(err)
+			}
+			drain(t, s)
+			d = d.Crash(uint64(round)) // an end in order would write a checkpoint
+			s.Close()                  // of a disk that is of no interest any more
+		}
+	}
+}
+
+// TestShardsShareOneLog has goroutines write keys of their shards, and groups of two shards, while others make batches durable and compact. A crash at the end leaves all
+// that was durable, and groups as a whole.
+func TestShardsShareOneLog(t *testing.T) {
+	const writers, rounds, keys = 4, 400, 40
+	d := disktest.New()
+	s := openShards(t, d, 4)
+	syncs, batches := d.Syncs, s.stats.Batches
+	var house sync.RWMutex // to have it alone is to have the whole store
+	var all sync.WaitGroup
+	var last [writers]map[string]string
+	for n := range writers {
+		last[n] = map[string]string{}
+		all.Go(func() { // ends after its rounds
+			way, random := s.Share(func() int64 { return 1000 }), rand.New(rand.NewPCG(uint64(n), 9))
+			for i := range rounds {
+				a, b, value := fmt.Sprint(n, "a", random.IntN(keys)), fmt.Sprint(n, "b", random.IntN(keys)), fmt.Sprintf("%0*d", 1+random.IntN(100), i)
+				house.RLock()
+				if err := writePair(way, a, b, value); err != nil {
+					t.Error(err)
+				}
+				last[n][a], last[n][b] = value, value
+				way.Advance(random.IntN(2) == 0)
+				untended := way.Untended()
+				house.RUnlock()
+				if untended || random.IntN(50) == 0 {
+					house.Lock()
+					way.Tend()
+					house.Unlock()
+				}
+			}
+		})
+	}
+	all.Wait()
+	drain(t, s)
+	if got, want := d.Syncs-syncs, s.stats.Batches-batches; uint64(got) < want || s.stats.Batches >= s.stats.Records {
+		t.Errorf("%d batches of %d records, %d syncs", want, s.stats.Records, got)
+	}
+	if s.stats.Compacted == 0 {
+		t.Error("nothing was compacted")
+	}
+	if err := balance(s); err != nil {
+		t.Error(err)
+	}
+	again := openShards(t, d.Crash(1), 2)
+	defer again.Close() // nothing depends on it
+	defer s.Close()
+	for n := range last {
+		for key, value := range last[n] {
+			if e, ok := again.Get([]byte(key)); !ok || string(e.Value) != value {
+				t.Errorf("Get(%q) = %q, %v; want %q", key, e.Value, ok, value)
+			}
+		}
+	}
+	if again.Last() != s.Last() {
+		t.Errorf("the log ends with record %d, want %d", again.Last(), s.Last())
+	}
+}
+
+// writePair gives two keys one value, in one group, and reads them back.
+func writePair(s *Store, a, b, value string) error {
+	s.Lock(s.Shard([]byte(a)) | s.Shard([]byte(b)))
+	defer s.Unlock()
+	if err := s.Begin(Room(len(a), len(value)) + Room(len(b), len(value))); err != nil {
+		return err
+	}
+	defer s.End()
+	for _, key := range []string{a, b} {
+		if err := s.Put([]byte(key), []byte(value), 0); err != nil {
+			return err
+		}
+		if e, ok := s.Get([]byte(key)); !ok || string(e.Value) != value || s.Pending([]byte(key)) <= s.Durable() {
+			return fmt.Errorf("Get(%q) = %q, %v, pending %d with %d durable; want %q", key, e.Value, ok, s.Pending([]byte(key)), s.Durable(), value)
+		}
+	}
+	return nil
+}
+
+// TestAShardHasAKeyAlone locks the shard of one key: a second way to the store gets at keys of others, and only of others.
+func TestAShardHasAKeyAlone(t *testing.T) {
+	s := openShards(t, disktest.New(), 4)
+	defer s.Close() // nothing depends on it
+	a, b := []byte("a"), []byte("b")
+	for s.Shard(b) == s.Shard(a) {
+		b = append(b, 'b')
+	}
+	first, second := s.Share(s.now), s.Share(s.now)
+	first.Lock(s.Shard(a))
+	second.Lock(s.Shard(b))
+	if err := second.Put(b, b, 0); err != nil {
+		t.Error(err)
+	}
+	second.Unlock()
+	done := make(chan error)
+	go func() { // ends when first lets go
+		second.Lock(s.Shard(a))
+		defer second.Unlock()
+		done <- second.Put(a, []byte("second"), 0)
+	}()
+	if err := first.Put(a, []byte("first"), 0); err != nil {
+		t.Error(err)
+	}
+	if e, ok := first.Get(a); !ok || string(e.Value) != "first" {
+		t.Errorf("Get = %q, %v", e.Value, ok)
+	}
+	first.Unlock()
+	if err := <-done; err != nil {
+		t.Error(err)
+	}
+	if e, ok := s.Get(a); !ok || string(e.Value) != "second" {
+		t.Errorf("Get = %q, %v; want what was written last", e.Value, ok)
+	}
+	defer func() {
+		if recover() == nil {
+			t.Error("a key of a shard that was not locked could be read")
+		}
+	}()
+	first.Lock(s.Shard(a))
+	defer first.Unlock()
+	first.Get(b)
+}
