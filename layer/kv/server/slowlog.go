@@ -46,7 +46,11 @@ type slowEntry struct {
 // keep throws away all but the last n. More will not be kept from now on.
 func (l *slowlog) keep(n int) {
 	l.most = n
-	if over := len(l.entries) - n; over > 0 {
+	l.trim()
+}
+
+func (l *slowlog) trim() {
+	if over := len(l.entries) - l.most; over > 0 {
 		l.entries = slices.Delete(l.entries, 0, over)
 	}
 }
@@ -80,7 +84,7 @@ func (s *Server) noteSlow(c *client, cmd *known, args [][]byte, took time.Durati
 		}
 	}
 	l.entries = append(l.entries, e)
-	l.keep(l.most)
+	l.trim()
 }
 
 func slowlogGet(k *call) {
