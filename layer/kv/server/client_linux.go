@@ -168,8 +168,14 @@ func (s *Server) run(c *client, p []byte) (rest []byte) {
 			p = s.rejoin(c, p)
 			continue
 		}
-		if len(args) > 0 && !s.do(c, args) {
-			break
+		if len(args) > 0 {
+			switch s.do(c, args) {
+			case putOff:
+				return p
+			case needsAll: // for the rest of what it has sent, too: to get all takes longer than most commands
+				c.alone(func() { p = s.run(c, p) })
+				return p
+			}
 		}
 		if c.left.open() {
 			s.letGo(c)

@@ -81,10 +81,15 @@ func (s *Server) idlest() *loop {
 	return slices.MinFunc(s.loops, func(a, b *loop) int { return a.clients - b.clients })
 }
 
-// lock takes the loop's lock.
+// lock takes the loop's lock, after who waits for all: he may find each taken for long, as loops let go for moments only.
 func (l *loop) lock() {
-	if l.mu.Lock(); len(l.s.locks) == 1 {
-		l.s.owner = l
+	s := l.s
+	if s.wanted.Load() > 0 {
+		s.door.Lock()
+		defer s.door.Unlock()
+	}
+	if l.mu.Lock(); len(s.locks) == 1 {
+		s.owner = l
 	}
 }
 

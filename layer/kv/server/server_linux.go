@@ -43,8 +43,10 @@ type Config struct {
 // Server answers clients. Each of its loops has a lock, and with it what is the loop's, its clients among that. What loops share, but for what may be used at any time, changes
 // in the hands of who has the locks of all ([loop.alone], [Server.Ask]), and is only looked at by who has one.
 type Server struct {
-	locks []sync.Mutex // one for each loop; or one for all, so that who has it has all
-	owner *loop        // for whom somebody has all of them; nil if nobody has, and loops work side by side
+	door   sync.Mutex   // held with all of the following
+	wanted atomic.Int32 // by how many that is, or is waited for
+	locks  []sync.Mutex // one for each loop; or one for all, so that who has it has all
+	owner  *loop        // for whom somebody has all of them; nil if nobody has, and loops work side by side
 
 	cfg         Config
 	store       *engine.Store    // for who has all
@@ -160,6 +162,8 @@ func (s *Server) makeLoops(n int) error {
 
 // lockAll takes the locks of all loops, in their order, for one of them.
 func (s *Server) lockAll(l *loop) {
+	s.wanted.Add(1)
+	s.door.Lock()
 	for i := range s.locks {
 		s.locks[i].Lock()
 	}
@@ -176,6 +180,8 @@ func (s *Server) unlockAll(but *sync.Mutex) {
 			s.locks[i].Unlock()
 		}
 	}
+	s.door.Unlock()
+	s.wanted.Add(-1)
 }
 
 // Run serves until ctx ends, once. What was acknowledged is durable; clients are disconnected.

@@ -117,21 +117,28 @@ func slicesOf(lists ...[]command) (all []command) {
 	return all
 }
 
-// do executes or queues a command, and has its reply wait for what it speaks of. It says false if the command has to wait itself.
-func (s *Server) do(c *client, args [][]byte) (done bool) {
+// verdict is what became of a command.
+type verdict int
+
+const (
+	done     verdict = iota // it was executed, queued or refused
+	putOff                  // it has to wait
+	needsAll                // it is for who has all of the server
+)
+
+// do executes or queues a command, and has its reply wait for what it speaks of.
+func (s *Server) do(c *client, args [][]byte) verdict {
 	if c.out.Out == nil {
 		c.out.Out = c.loop.buffers.get(0)
 	}
 	if isHTTP(args[0]) {
 		s.refuseHTTP(c)
-		return true
+		return done
 	}
 	k := c.loop.call(c, args)
 	cmd := k.lookup(args)
 	if s.owner == nil && k.needsAll(cmd) {
-		done = true // if the client is dropped before
-		c.alone(func() { done = s.do(c, args) })
-		return done
+		return needsAll
 	}
 	if c.mute || c.skip {
 		k.w = k.l.nowhere(c)
@@ -141,7 +148,7 @@ func (s *Server) do(c *client, args [][]byte) (done bool) {
 	case problem != "":
 		k.reject(cmd, problem)
 	case s.putsOff(c, cmd):
-		return false
+		return putOff
 	case c.queue != nil && !cmd.steers:
 		c.queue.add(cmd, args)
 		k.w.Status("QUEUED")
@@ -153,7 +160,7 @@ func (s *Server) do(c *client, args [][]byte) (done bool) {
 	if s.owner != nil {
 		s.serveWaiting()
 	}
-	return true
+	return done
 }
 
 // call is the loop's, for a command of a client.
