@@ -76,7 +76,7 @@ error of the disk nothing more is written: restart, and what was acknowledged is
 		f.StringVar(&o.passwordFile, "password-file", "", "clients have to give the password that is in `FILE`")
 		f.IntVar(&o.clients, "max-clients", server.DefaultClients, "serve at most `N` connections")
 		f.IntVar(&o.memory, "client-memory", server.DefaultClientMemory>>20, "use at most `MIB` for the buffers of all clients; with what is not collected yet, the process may take three times that")
-		f.IntVar(&o.loops, "loops", defaultLoops(), "have `N` threads read and write for the clients; commands are executed one at a time")
+		f.IntVar(&o.loops, "loops", defaultLoops(), "serve the clients by `N` threads; each has a shard of the keys, so that commands on keys of different ones are executed side by side")
 		f.StringVar(&o.medium, "medium", string(disk.Auto), "write through `MEDIUM`: file, fsdax (persistent memory), or auto, which finds out")
 		f.IntVar(&o.segment, "segment", engine.DefaultSegment>>20, "make the files of a new store `MIB` long; a value fits into a quarter of one")
 		return o.serve
@@ -231,10 +231,10 @@ func (o *options) serve(ctx context.Context, env *cli.Env, args []string) (err e
 	return s.Run(ctx)
 }
 
-// defaultLoops leaves half of the cores to the committer, the kernel's network stack and others.
-func defaultLoops() int { return min(max(1, runtime.NumCPU()/2), 8) }
+// defaultLoops is a loop, and so a shard, for each core.
+func defaultLoops() int { return min(runtime.NumCPU(), maxLoops) }
 
-const maxLoops = 64
+const maxLoops = engine.MaxShards
 
 // addProcessors has Go use a processor for each loop, one for the committer, one for what else runs, and one to be idle. While none is idle, Go's monitor
 // looks every 20 microseconds whether one whose thread waits in the kernel can be had: a sixth of all processor time, as measured. A user's GOMAXPROCS stays.

@@ -7,7 +7,7 @@ import (
 	"usui/layer/kv/collection"
 )
 
-// compactStep is how many bytes of a victim are looked at in one [Store.Commit].
+// compactStep is how many bytes of a victim are looked at in one [Store.Tend].
 const compactStep = 256 << 10
 
 // compaction is how far the oldest segment has been looked through.

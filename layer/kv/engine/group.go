@@ -18,7 +18,8 @@ func Room(key, value int) int { return pad(recordHeader + idBytes + key + value)
 
 // Begin begins a group for which n bytes are enough, as [Room] counts them; [Store.End] ends it. After an error there is none, and nothing was
 // written. What is written between is there after a crash as a whole or not at all; to others it is visible at once. A group within a group is
-// part of it. Between Begin and End neither [Store.Commit] nor [Store.Drain] is called, and no other way to the store can write.
+// part of it. Between Begin and End none of [Store.Advance], [Store.Tend] and [Store.Drain] is called, and by other ways
+// to the store nobody can write.
 //
 // A group may grow beyond n as long as its segment has room; then a write may fail with [ErrTooLong] and leave a part of the group.
 func (s *Store) Begin(n int) error { return s.beginGroup(opPut, n) }

@@ -31,7 +31,7 @@ const DefaultSegment = 64 << 20
 type Options struct {
 	SegmentBytes int // of new segments; one that exists keeps its size, which must be the same. 0 is [DefaultSegment]
 
-	// Notify is called by another goroutine when [Store.Collect] has something to do.
+	// Notify is called by another goroutine when [Store.Advance] or [Store.Tend] have something to do.
 	Notify func()
 	// Now is the time by which keys expire, in milliseconds of Unix time. Required; [Store.Share] takes another.
 	Now func() int64
@@ -140,8 +140,8 @@ func newStore(folder disk.Folder, opt Options) (s *Store, err error) {
 
 // Share makes another goroutine's way to the store. now is the time by which keys expire for it.
 //
-// What names keys, or a collection of one, may be called beside others who do: by who has the locks of the shards of these keys ([Store.Lock]). So may methods that say so. For
-// all else one has to have the whole store, which is up to the callers: nobody has a lock of a shard, or calls anything, meanwhile. Who has it needs no locks.
+// Methods that name keys, or a collection of one, may be called beside others by who has the locks of the shards of these keys ([Store.Lock]). So may methods that say so. For
+// all else one has to have the whole store, which is up to the callers: nobody else has a lock of a shard, or calls anything, meanwhile. Who has it needs no locks.
 func (s *Store) Share(now func() int64) *Store { return &Store{shared: s.shared, now: now} }
 
 // sealing is why writes are refused.

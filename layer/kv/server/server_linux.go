@@ -34,7 +34,7 @@ type Config struct {
 	Password     string                  // that clients have to give; empty for none
 	Clients      int                     // at most so many connections; 0 is DefaultClients
 	ClientMemory int                     // bytes for their buffers; 0 is DefaultClientMemory
-	Loops        int                     // that share the clients; 0 is one
+	Loops        int                     // that share the clients and the keys; 0 is one
 	Version      string                  // what INFO says
 	Bypass       func() (*Bypass, error) // makes it once the store is open; nil for none
 	Logger       *slog.Logger
