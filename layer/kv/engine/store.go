@@ -78,17 +78,20 @@ type shared struct {
 	folder disk.Folder
 	opt    Options
 	key    hashKey
-	stats  Stats // what counts records and batches: guarded by mu
 
 	shards      []*shard // by the upper bits of hashes
 	skip        uint     // how many bits that are
 	collections *registry
 	slots       atomic.Pointer[[]*segment] // by slot; guarded by mu to be changed, which is done in a copy
-	live        atomic.Int64               // bytes of records that the index knows
-	expiring    atomic.Int64               // keys in the index with an expiry
-	expired     atomic.Uint64              // keys that went
 	sealed      atomic.Pointer[sealing]    // why no write is accepted; nil if they are
-	unapplied   atomic.Int64               // records that index and collections do not know
+	open        bool                       // Open has read the log
+
+	_ [64]byte // what follows is written often: no cache line has something of it and of what is only read
+
+	live      atomic.Int64  // bytes of records that the index knows
+	expiring  atomic.Int64  // keys in the index with an expiry
+	expired   atomic.Uint64 // keys that went
+	unapplied atomic.Int64  // records that index and collections do not know
 
 	mu     sync.Mutex // of the log; guards what follows, up to the capture
 	lastID uint64     // no collection has a higher one
@@ -106,6 +109,7 @@ type shared struct {
 	handed  atomic.Uint64 // of the last one that the committer has or had
 	durable atomic.Uint64
 	used    int64       // bytes of records in the log
+	stats   Stats       // what counts records and batches
 	roomy   atomic.Bool // see Roomy
 
 	batch, flight batch                  // grows; is with the committer
@@ -117,7 +121,6 @@ type shared struct {
 	growing       atomic.Pointer[buffer] // of batch, for readers
 	flying        atomic.Pointer[buffer] // of flight, for readers
 
-	open    bool       // Open has read the log
 	touched uint64     // see replay
 	gone    []departed // waits to be durable
 

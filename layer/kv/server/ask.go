@@ -51,9 +51,12 @@ type Uses struct {
 // Snapshot returns the counters. It is to be called by [Server.Ask].
 func (s *Server) Snapshot() Snapshot {
 	n := Snapshot{
-		Server: s.stats(), Engine: s.store.Stats(), Latency: s.latency.Snapshot(),
+		Server: s.stats(), Engine: s.store.Stats(),
 		Clients: Clients{uint64(len(s.clients)), uint64(s.held.Load()), uint64(len(s.topics[channels])), uint64(len(s.topics[patterns])), uint64(len(s.watched))},
 		Uses:    Uses{map[string]uint64{}, map[string]uint64{}, map[string]uint64{}, map[string]uint64{}},
+	}
+	for _, l := range s.loops {
+		n.Latency = n.Latency.Plus(l.latency.Snapshot())
 	}
 	if s.bypass != nil {
 		n.Bypass = s.bypass.snapshot()

@@ -210,8 +210,10 @@ func (s *Server) keepInput(c *client, rest []byte) {
 func (s *Server) account(c *client) {
 	now := c.takes()
 	grown := now > c.memory
-	s.held.Add(int64(now - c.memory))
-	c.memory = now
+	if now != c.memory {
+		s.held.Add(int64(now - c.memory))
+		c.memory = now
+	}
 	if grown && s.tooMuch(c) || len(c.out.Out)-c.sent > outputBytes {
 		if !c.closing { // else it is counted, or leaves anyway
 			c.loop.stats.Evicted++

@@ -11,6 +11,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"usui/host/eventfd"
+	"usui/internal/metrics"
 	"usui/layer/kv/disk"
 	"usui/layer/kv/engine"
 	"usui/layer/kv/resp"
@@ -43,6 +44,7 @@ type loop struct {
 	stats    Stats
 	uses     []use             // by known.number
 	errors   map[string]uint64 // replies, by their first word
+	latency  metrics.Histogram // of commands
 	warned   time.Time         // when the log was last told of HTTP
 
 	// May be used at any time.
@@ -50,8 +52,8 @@ type loop struct {
 	holds atomic.Bool // replies when it waits
 }
 
-func newLoop(s *Server, mu *sync.Mutex) (l *loop, err error) {
-	l = &loop{s: s, mu: mu, errors: map[string]uint64{}, uses: make([]use, 1+len(s.all()))}
+func newLoop(s *Server) (l *loop, err error) {
+	l = &loop{s: s, mu: new(sync.Mutex), errors: map[string]uint64{}, uses: make([]use, 1+len(s.all()))}
 	if l.poll, err = unix.EpollCreate1(unix.EPOLL_CLOEXEC); err != nil {
 		return nil, os.NewSyscallError("epoll_create1", err)
 	}

@@ -9,13 +9,13 @@ import (
 	"log/slog"
 	"math"
 	"os"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
 
 	"golang.org/x/sys/unix"
 
-	"usui/internal/metrics"
 	"usui/layer/kv/collection"
 	"usui/layer/kv/disk"
 	"usui/layer/kv/engine"
@@ -43,10 +43,10 @@ type Config struct {
 // Server answers clients. Each of its loops has a lock, and with it what is the loop's, its clients among that. What loops share, but for what may be used at any time, changes
 // in the hands of who has the locks of all ([loop.alone], [Server.Ask]), and is only looked at by who has one.
 type Server struct {
-	door   sync.Mutex   // held with all of the following
-	wanted atomic.Int32 // by how many that is, or is waited for
-	locks  []sync.Mutex // one for each loop; or one for all, so that who has it has all
-	owner  *loop        // for whom somebody has all of them; nil if nobody has, and loops work side by side
+	door   sync.Mutex    // held with all of the following
+	wanted atomic.Int32  // by how many that is, or is waited for
+	locks  []*sync.Mutex // of each loop; or one that all have, so that who has it has all
+	owner  *loop         // for whom somebody has all of them; nil if nobody has, and loops work side by side
 
 	cfg         Config
 	store       *engine.Store    // for who has all
@@ -75,14 +75,15 @@ type Server struct {
 	runID       string // of this start, at random
 	apart       bool   // transactions are no groups: for the test that shows what they are good for
 
+	_ [64]byte // what follows is written often: no cache line has something of it and of what is only read
+
 	// May be used at any time.
 	ticking  sync.Mutex   // guards that now is set in the order in which it was read
 	now      atomic.Int64 // Unix time in milliseconds at the start of the last turn of any loop
 	sleeps   atomic.Int64 // until when the first loop may wait
 	held     atomic.Int64 // bytes of clients' buffers
 	stopping atomic.Bool
-	told     sync.Once         // the log was told that writes are refused
-	latency  metrics.Histogram // of commands
+	told     sync.Once // the log was told that writes are refused
 	slow     slowlog
 }
 
@@ -142,19 +143,20 @@ func New(cfg Config) (_ *Server, err error) {
 
 // makeLoops makes n loops. Those who share a card have one lock: what it and its TCP have is no loop's.
 func (s *Server) makeLoops(n int) error {
-	locks := n
-	if s.cfg.Bypass != nil {
-		locks = 1
-	}
-	s.locks = make([]sync.Mutex, locks)
-	for i := range n {
-		l, err := newLoop(s, &s.locks[i%locks])
+	for range n {
+		l, err := newLoop(s)
 		if err != nil {
 			return err
 		}
 		s.loops = append(s.loops, l)
+		if s.cfg.Bypass != nil {
+			l.mu = s.loops[0].mu
+		}
+		if !slices.Contains(s.locks, l.mu) {
+			s.locks = append(s.locks, l.mu)
+		}
 	}
-	if locks == 1 {
+	if len(s.locks) == 1 {
 		s.owner = s.loops[0]
 	}
 	return nil
@@ -164,8 +166,8 @@ func (s *Server) makeLoops(n int) error {
 func (s *Server) lockAll(l *loop) {
 	s.wanted.Add(1)
 	s.door.Lock()
-	for i := range s.locks {
-		s.locks[i].Lock()
+	for _, mu := range s.locks {
+		mu.Lock()
 	}
 	s.owner = l
 }
@@ -175,9 +177,9 @@ func (s *Server) unlockAll(but *sync.Mutex) {
 	if len(s.locks) > 1 {
 		s.owner = nil
 	}
-	for i := range s.locks {
-		if &s.locks[i] != but {
-			s.locks[i].Unlock()
+	for _, mu := range s.locks {
+		if mu != but {
+			mu.Unlock()
 		}
 	}
 	s.door.Unlock()

@@ -273,7 +273,7 @@ func (k *call) perform(cmd *known) {
 	if k.failed {
 		u.failed++
 	}
-	s.latency.Observe(took)
+	l.latency.Observe(took)
 	if s.slow.threshold >= 0 {
 		s.noteSlow(k.c, cmd, args, took)
 	}
