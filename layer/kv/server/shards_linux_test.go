@@ -125,7 +125,7 @@ func TestCommandsOfDifferentShardsGoOnSideBySide(t *testing.T) {
 	}
 }
 
-// TestSomeCommandsTakeAll has one loop hold a shard for a command in its middle, so to speak: what looks at all keys does not come in between.
+// TestSomeCommandsTakeAll names commands that are about more than the keys that they name: a loop does not execute them beside others.
 func TestSomeCommandsTakeAll(t *testing.T) {
 	for _, command := range []string{"DBSIZE", "FLUSHALL", "SCAN 0", "EXEC", "KEYS *", "RANDOMKEY", "INFO", "PUBLISH c m", "WATCH k", "CLIENT LIST", "SORT l BY w*", "BLPOP l 0"} {
 		s := sharded(t, 2)
@@ -148,7 +148,7 @@ func TestSomeCommandsTakeAll(t *testing.T) {
 	}
 }
 
-// TestKeysOfCommandsAreWhereTheTableSays makes sure that a command that takes the locks of its keys has one, whatever its arguments are, and says which are by itself.
+// TestKeysOfCommandsAreWhereTheTableSays makes sure that a command that takes the locks of its keys has a key, whatever its arguments are, and that those are such commands that should be.
 func TestKeysOfCommandsAreWhereTheTableSays(t *testing.T) {
 	s := sharded(t, 2)
 	defer s.Close() // nothing depends on it
