@@ -148,6 +148,35 @@ func TestSomeCommandsTakeAll(t *testing.T) {
 	}
 }
 
+// TestAClientMayBeEndedWhileItsLoopWaitsForAll keeps a loop at the door with a command that needs all, and ends the client there, as another loop may.
+func TestAClientMayBeEndedWhileItsLoopWaitsForAll(t *testing.T) {
+	s, clients := running(t, 2)
+	s.door.Lock()
+	send(t, clients[1], "SET k v\r\nDBSIZE\r\nSET k w")
+	for s.wanted.Load() == 0 {
+		runtime.Gosched()
+	}
+	for _, mu := range s.locks {
+		mu.Lock()
+	}
+	s.owner = s.loops[0]
+	for _, c := range s.clients {
+		if c.loop == s.loops[1] {
+			s.end(c)
+		}
+	}
+	s.owner = nil
+	for _, mu := range s.locks {
+		mu.Unlock()
+	}
+	s.door.Unlock()
+	if p, err := io.ReadAll(clients[1]); len(p) > 0 || err != nil {
+		t.Errorf("its client got %q, %v; want nothing but the end", p, err)
+	}
+	send(t, clients[0], "DBSIZE\r\nGET k")
+	expect(t, clients[0], ":1\r\n$1\r\nv\r\n")
+}
+
 // TestKeysOfCommandsAreWhereTheTableSays makes sure that a command that takes the locks of its keys has a key, whatever its arguments are, and that those are such commands that should be.
 func TestKeysOfCommandsAreWhereTheTableSays(t *testing.T) {
 	s := sharded(t, 2)
