@@ -142,6 +142,11 @@ func (s *Store) show(size int) {
 // Tend does some compaction, goes on with a checkpoint, and begins one when it is time.
 func (s *Store) Tend() {
 	s.collectCheckpoint()
+	s.tidy()
+}
+
+// tidy is Tend without going on with a checkpoint.
+func (s *Store) tidy() {
 	if s.Sealed() == nil {
 		s.boundRemoved()
 		s.compact()

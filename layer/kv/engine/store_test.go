@@ -309,9 +309,9 @@ func TestALostEndIsRefused(t *testing.T) {
 	}
 }
 
-// Commit is a turn of who has the whole store.
+// Commit is Collect's other half of a turn.
 func (s *Store) Commit() {
-	s.Tend()
+	s.tidy()
 	s.hand()
 }
 
