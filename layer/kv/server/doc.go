@@ -13,7 +13,7 @@
 // Each loop has a lock, and holds it always but while it makes the three system calls of each turn. What is a client's belongs to who holds that of its loop. There is a shard of the store for each
 // loop: a command that names its keys is executed with the locks of their shards (one place takes them), beside commands of other shards that other loops execute. All others,
 // those that look at all keys, transactions, and what is about other clients, are for who has the locks of all loops, as if there were one. So is a write of a key that somebody
-// watches or waits for, and one for which there may be no room; none of that changes while a loop has its lock. Who wants all goes before loops that come from a system call, and
+// watches or waits for, and one for which there may be no room. Who watches and waits does not change while a loop has its lock. Who wants all goes before loops that come from a system call, and
 // keeps all for what its client has sent so far. With one loop its lock is all there is, and with [Bypass] loops share one.
 //
 // A client whose loop is in a system call for it, or waits for all locks, keeps its descriptor and its buffers until that is back, even if another loop

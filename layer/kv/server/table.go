@@ -171,7 +171,8 @@ func (l *loop) call(c *client, args [][]byte) *call {
 	return k
 }
 
-// needsAll says that a command can only be executed, queued or refused by who has all of the server. What it depends on changes only then.
+// needsAll says that a command can only be executed, queued or refused by who has all of the server. What it depends on changes only then, but for how much
+// room there is, which is a guess.
 func (k *call) needsAll(cmd *known) bool {
 	s := k.s
 	switch {
