@@ -77,8 +77,8 @@
 //
 // After a crash, batches at the very end of the log that rotted or were lost, one or several, look as if they had never been acknowledged: nothing
 // behind them proves that they were durable, but for what the header of the newest spare knew when it was made, about a segment before. A record is at most a quarter of a segment, and so
-// is a group. Addresses end at 4 TiB. The index does not shrink but by [Store.Clear], and takes at least
-// 1.1 MiB for each shard that has been used. Compaction is done by one at a time, and with the whole store.
+// is a group. Addresses end at 4 TiB. The index does not shrink but by [Store.Clear], and takes up to
+// 1.1 MiB for each shard that has few keys; one that has none takes nothing until then. Compaction is done by one at a time, and with the whole store.
 // The keys of elements are on Go's heap, those of strings are not. A key that expired stays in the log and in the count of keys until it is
 // looked up or compacted; should the clock be set back after a restart, a collection that was being compacted then comes back in part.
 // Records before a checkpoint are not verified when a store is opened: their CRCs are when compaction comes to them, and by [Check]. Until then one

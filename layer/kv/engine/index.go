@@ -61,6 +61,16 @@ func newIndex(skip uint) (*index, error) {
 	return x, nil
 }
 
+// clear takes all entries out. Should it fail, there is none nevertheless.
+func (x *index) clear() error {
+	if x.count == 0 && len(x.tables) == 1 {
+		return nil
+	}
+	p, err := x.pool.again()
+	*x = index{skip: x.skip, directory: []uint16{0}, depth: x.skip, tables: []*table{{memory: p, words: wordsOf(p), depth: x.skip}}, pool: x.pool}
+	return err
+}
+
 func (x *index) close() error {
 	x.tables = nil
 	return x.pool.close()

@@ -1,8 +1,11 @@
 package engine
 
 import (
+	"encoding/binary"
 	"fmt"
 	"math/rand/v2"
+	"os"
+	"reflect"
 	"sync"
 	"testing"
 
@@ -205,4 +208,91 @@ func TestAShardHasAKeyAlone(t *testing.T) {
 	first.Lock(s.Shard(a))
 	defer first.Unlock()
 	first.Get(b)
+}
+
+// TestShardsWithoutKeysTakeNoMemory counts what the process has, and what is allocated: neither an empty store, nor one that was emptied, nor a log that empties it often has
+// more than a table for each shard, and the kernel gives no more of that than was touched.
+func TestShardsWithoutKeysTakeNoMemory(t *testing.T) {
+	d := disktest.New()
+	s := openShards(t, d, MaxShards)
+	allocated := func() (n int) {
+		for _, h := range s.shards {
+			n += h.index.pool.bytes
+		}
+		return n
+	}
+	first := make([]*byte, len(s.shards))
+	for i, h := range s.shards {
+		first[i] = &h.index.tables[0].memory[0]
+		p := h.index.tables[0].memory
+		if present := presentPages(t, p); present > 0 {
+			t.Errorf("%d pages of shard %d are there", present, i)
+		}
+	}
+	if n, want := allocated(), MaxShards*tableBytes; n != want {
+		t.Errorf("an empty store allocated %d bytes, want %d", n, want)
+	}
+	for i := range 1000 {
+		put(t, s, fmt.Sprint("key", i), nil)
+	}
+	if err := s.shards[3].index.split(3 << (64 - s.skip)); err != nil {
+		t.Fatal(err)
+	}
+	for range 50 {
+		if err := s.Clear(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	check := func(when string) {
+		if n, want := allocated(), MaxShards*tableBytes; n != want || s.Len() != 0 {
+			t.Errorf("%s: %d bytes, %d keys; want %d and none", when, n, s.Len(), want)
+		}
+		present := 0
+		for _, h := range s.shards {
+			present += presentPages(t, h.index.tables[0].memory)
+		}
+		if present > 10 { // a few were read, of the kernel's zeros
+			t.Errorf("%s: %d pages are there", when, present)
+		}
+	}
+	check("emptied")
+	for i, h := range s.shards {
+		if &h.index.tables[0].memory[0] != first[i] {
+			t.Errorf("shard %d took other memory to be emptied", i) // which there may not be
+		}
+	}
+	put(t, s, "key", []byte("value"))
+	if e, ok := s.Get([]byte("key")); !ok || string(e.Value) != "value" || s.Len() != 1 {
+		t.Errorf("Get = %q, %v of %d keys", e.Value, ok, s.Len())
+	}
+	if err := s.Clear(); err != nil {
+		t.Fatal(err)
+	}
+	drain(t, s)
+	again := openShards(t, d.Crash(1), MaxShards)
+	s.Close() // nothing depends on it
+	s = again
+	check("opened")
+	s.Close() // nothing depends on it
+}
+
+// presentPages is how many pages of memory the process has.
+func presentPages(t *testing.T, p []byte) (n int) {
+	t.Helper()
+	f, err := os.Open("/proc/self/pagemap")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close() // it was only read
+	size := os.Getpagesize()
+	entries := make([]byte, len(p)/size*8)
+	if _, err := f.ReadAt(entries, int64(reflect.ValueOf(p).Pointer())/int64(size)*8); err != nil {
+		t.Fatal(err)
+	}
+	for ; len(entries) > 0; entries = entries[8:] {
+		if binary.NativeEndian.Uint64(entries)>>62 != 0 { // in memory, or swapped
+			n++
+		}
+	}
+	return n
 }

@@ -308,7 +308,7 @@ func (s *Store) Clear() error {
 	return s.applied(s.forget())
 }
 
-// forget empties the index.
+// forget empties the index. There is nothing left in any shard, even if memory could not be given back.
 func (s *Store) forget() error {
 	s.capture.abandoned = true
 	s.live.Store(0)
@@ -319,12 +319,7 @@ func (s *Store) forget() error {
 	s.collections = &registry{}
 	var errs []error
 	for _, h := range s.shards {
-		fresh, err := newIndex(s.skip)
-		if err != nil {
-			return s.seal(err)
-		}
-		errs = append(errs, h.index.close())
-		h.index = fresh
+		errs = append(errs, h.index.clear())
 	}
 	return errors.Join(errs...)
 }
