@@ -69,7 +69,8 @@
 // A [Store] is one goroutine's way to a store ([Store.Share]). Who has the whole store, by an agreement of the callers, needs no lock. Others take those of the shards of their keys, all at
 // once and in their order ([Store.Lock]); a key of another shard panics then. Behind these come the log's, which a group holds from its beginning to its end, and behind that, with
 // nothing else taken under them, those of the registry of collections and of what a checkpoint notes. Nobody waits for a shard who has the log. What takes compaction, or a checkpoint, is for who has the
-// whole store ([Store.Tend]); others are to leave writes to him when room may become short ([Store.Roomy]).
+// whole store ([Store.Tend]); others are to leave writes to him when room may become short ([Store.Roomy]), and those
+// that were refused for want of it ([Store.Short]).
 //
 // The three other goroutines, the committer, the keeper of spare segments and the saver of checkpoints, get work by channels and touch files only.
 //

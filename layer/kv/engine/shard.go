@@ -71,7 +71,7 @@ func (s *Store) Lock(set Shards) {
 	for i := range set.numbers() {
 		s.shards[i].mu.Lock()
 	}
-	s.locked = set
+	s.locked, s.short = set, false
 }
 
 // Unlock gives them back. In the middle of a group, where only a fault of the device can have led, it seals the store.

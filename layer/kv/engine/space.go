@@ -25,7 +25,7 @@ func (s *Store) makeRoom(o op, size int) error {
 		return nil
 	}
 	if s.locked != 0 { // what is left to do is for who has the whole store
-		s.stats.Refused++
+		s.short = true
 		return fmt.Errorf("%w (%v)", ErrFull, s.lastNoRoom)
 	}
 	if s.snapshot != nil && len(s.left) > 0 { // what it holds is room for a write
@@ -35,8 +35,11 @@ func (s *Store) makeRoom(o op, size int) error {
 	return s.squeeze(o, size)
 }
 
-// Roomy says that there is room for whatever one command of each shard may write, or nearly so. Where there is not, only who has the whole store may find it by compaction, and
-// others are told too early that the disk is full. It may be called at any time.
+// Short says that a write was refused since [Store.Lock], for want of room that who has the whole store may find by compaction. Whoever gets true is to do that write again
+// when he has.
+func (s *Store) Short() bool { return s.locked != 0 && s.short }
+
+// Roomy says that there is room for what most commands write, one of each shard. Where there is not, what they do may well be in vain ([Store.Short]). It may be called at any time.
 func (s *Store) Roomy() bool { return s.roomy.Load() && !s.crowded.Load() }
 
 // survey is what Roomy says from now on.

@@ -68,6 +68,7 @@ type Store struct {
 	*shared
 	now     func() int64
 	locked  Shards // whose locks it has; none: it has the whole store
+	short   bool   // see Short
 	group   group
 	wrote   uint64 // sequence number of the last record that was written by this way
 	scratch []byte // for the record of a value on the device

@@ -52,6 +52,7 @@ type client struct {
 	mute           bool // wants no replies (CLIENT REPLY)
 	skip, skipNext bool // wants none to this command, to the next
 
+	deleting     deleting         // of the command that is to be done again
 	need         uint64           // what the last of its replies waits for, or waited
 	queue        *transaction     // since MULTI; nil outside
 	backup       *engine.Snapshot // nil: none

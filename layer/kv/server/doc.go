@@ -13,7 +13,7 @@
 // Each loop has a lock, and holds it always but while it makes the three system calls of each turn. What is a client's belongs to who holds that of its loop. There is a shard of the store for each
 // loop: a command that names its keys is executed with the locks of their shards (one place takes them), beside commands of other shards that other loops execute. All others,
 // those that look at all keys, transactions, and what is about other clients, are for who has the locks of all loops, as if there were one. So is a write of a key that somebody
-// watches or waits for, and one for which there may be no room. Who watches and waits does not change while a loop has its lock. Who wants all goes before loops that come from a system call, and
+// watches or waits for, and one for which there may be no room; one that met a lack of room beside others is done again so. Who watches and waits does not change while a loop has its lock. Who wants all goes before loops that come from a system call, and
 // keeps all for what its client has sent so far. With one loop its lock is all there is, and with [Bypass] loops share one.
 //
 // A client whose loop is in a system call for it, or waits for all locks, keeps its descriptor and its buffers until that is back, even if another loop
@@ -63,7 +63,7 @@
 // transaction writes, is one group of the engine, at most a quarter of a segment long: what is longer is refused, unless it makes something new
 // outside of a transaction. A command has at most 1,048,576 arguments. When a key was last used is not
 // known (OBJECT IDLETIME). There are no categories, tips and key specifications in COMMAND's replies. DEL of several keys is not atomic
-// across a crash: some may be gone, if it was not acknowledged. The order of the elements of hashes and sets is not that of Redis. A client that is blocked, has sent more than its
+// across a crash: some may be gone, if it was not acknowledged; nor, for others, while the disk is full. The order of the elements of hashes and sets is not that of Redis. A client that is blocked, has sent more than its
 // socket holds, and leaves then, is not seen to have left. Lists that are sorted take memory for all their elements. Expired keys go when they are looked up, and by a sweep of a few buckets of the index each tenth of a second.
 // Reading a value that is not in the page cache makes all wait for the disk that want its shard, and whoever wants all. Transactions, publishing, blocking and scanning are done by one loop at a time.
 // With AF_XDP all commands are. Loops were measured with two processors only.

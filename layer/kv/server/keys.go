@@ -28,17 +28,29 @@ func keyCommands() []command {
 }
 
 func del(k *call) {
-	n := int64(0)
-	for _, key := range k.args[1:] {
-		was, ok := k.remove(key)
+	at := k.c.deleting
+	k.need = max(k.need, at.need)
+	for ; at.next < len(k.args)-1; at.next++ {
+		was, ok := k.remove(k.args[1+at.next])
 		if !ok {
+			if k.l.store.Short() {
+				at.need = k.need
+				k.c.deleting = at
+			}
 			return
 		}
 		if was {
-			n++
+			at.gone++
 		}
 	}
-	k.w.Int(n)
+	k.w.Int(at.gone)
+}
+
+// deleting is how far a DEL came that is to be done again: see call.run.
+type deleting struct {
+	next int    // argument, of the keys
+	gone int64  // of those before
+	need uint64 // what its reply waits for
 }
 
 func exists(k *call) {

@@ -9,6 +9,8 @@ import (
 	"os"
 	"runtime"
 	"slices"
+	"strings"
+	"sync"
 	"testing"
 
 	"golang.org/x/sys/unix"
@@ -18,11 +20,13 @@ import (
 )
 
 // sharded makes a server with some loops, and as many shards or more, on a disk in memory.
-func sharded(t *testing.T, loops int) *Server {
+func sharded(t *testing.T, loops int) *Server { return shardedOn(t, disktest.New(), loops) }
+
+func shardedOn(t *testing.T, d *disktest.Disk, loops int) *Server {
 	t.Helper()
 	s, err := New(Config{Loops: loops, Logger: slog.New(slog.DiscardHandler), Open: func(o engine.Options) (*engine.Store, error) {
 		o.SegmentBytes = 1 << 20
-		return engine.Open(disktest.New(), o)
+		return engine.Open(d, o)
 	}})
 	if err != nil {
 		t.Fatal(err)
@@ -32,8 +36,12 @@ func sharded(t *testing.T, loops int) *Server {
 
 // running is sharded that serves until the test ends, with a client of each loop.
 func running(t *testing.T, loops int) (s *Server, clients []*os.File) {
+	return runningOn(t, disktest.New(), loops)
+}
+
+func runningOn(t *testing.T, d *disktest.Disk, loops int) (s *Server, clients []*os.File) {
 	t.Helper()
-	s = sharded(t, loops)
+	s = shardedOn(t, d, loops)
 	for range loops {
 		pair, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
 		if err != nil {
@@ -81,6 +89,15 @@ func send(t *testing.T, f *os.File, line string) {
 	if _, err := f.WriteString(line + "\r\n"); err != nil {
 		t.Fatal(err)
 	}
+}
+
+// bulk is a command with each argument in its length.
+func bulk(args ...string) string {
+	line := fmt.Appendf(nil, "*%d", len(args))
+	for _, a := range args {
+		line = fmt.Appendf(line, "\r\n$%d\r\n%s", len(a), a)
+	}
+	return string(line)
 }
 
 func expect(t *testing.T, f *os.File, want string) {
@@ -222,5 +239,95 @@ func TestCommandsBesideOthersAllocateNothing(t *testing.T) {
 		s.execute(c, p)
 	}); n != 0 {
 		t.Errorf("commands of several shards allocate %v times, want 0", n)
+	}
+}
+
+// fullDisk is a disk in memory that has room for so many segments.
+func fullDisk(segments int) *disktest.Disk {
+	d := disktest.New()
+	d.Full = func() bool { segments--; return segments < 0 }
+	return d
+}
+
+// TestAFullDiskRefusesNothingThatCompactionHasRoomFor has commands that write much, beside others, while a full disk has garbage. Each is counted once.
+func TestAFullDiskRefusesNothingThatCompactionHasRoomFor(t *testing.T) {
+	for _, loops := range []int{1, 2, 4} {
+		s, clients := runningOn(t, fullDisk(8), loops)
+		add := func(key, prefix string, n int) string {
+			args := []string{"SADD", key}
+			for i := range n {
+				args = append(args, fmt.Sprintf("%s%05d%s", prefix, i, strings.Repeat("x", 220)))
+			}
+			return bulk(args...)
+		}
+		send(t, clients[0], add("s", "m", 2500))
+		expect(t, clients[0], ":2500\r\n")
+		send(t, clients[0], add("few", "f", 10))
+		expect(t, clients[0], ":10\r\n")
+		var all sync.WaitGroup
+		for i, c := range clients[1:] {
+			all.Go(func() { // ends after its rounds
+				for n := range 300 {
+					if n%3 == 0 {
+						send(t, c, fmt.Sprintf("SET small%d %0*d", i, n%100, n))
+						expect(t, c, "+OK\r\n")
+						continue
+					}
+					send(t, c, fmt.Sprintf("SET small%d %0*d\r\nRPUSH l%d a b\r\nDEL l%d none", i, n%100, n, i, i))
+					expect(t, c, "+OK\r\n:2\r\n:1\r\n")
+				}
+			})
+		}
+		for range 10 { // at once, so that no turn ends in between, and compacts
+			send(t, clients[0], strings.Repeat("COPY s d REPLACE\r\n", 9)+"COPY s d REPLACE")
+			expect(t, clients[0], strings.Repeat(":1\r\n", 10))
+			send(t, clients[0], strings.Repeat("SUNIONSTORE d s few\r\n", 9)+"SUNIONSTORE d s few")
+			expect(t, clients[0], strings.Repeat(":2510\r\n", 10))
+		}
+		all.Wait()
+		send(t, clients[0], "SCARD d\r\nCOPY s d")
+		expect(t, clients[0], ":2510\r\n:0\r\n")
+		err := s.Ask(func() {
+			if st := s.store.Stats(); st.Refused != 0 || st.Compacted == 0 || st.NoRoom == 0 {
+				t.Errorf("%d loops: %d writes refused, %d segments compacted, no room for one %d times; want none, and some", loops, st.Refused, st.Compacted, st.NoRoom)
+			}
+			if st := s.stats(); st.ErrorReplies != 0 {
+				t.Errorf("%d loops: %d error replies were counted", loops, st.ErrorReplies)
+			}
+			if u := s.use(s.commands["copy"]); u.calls != 101 || u.failed != 0 {
+				t.Errorf("%d loops: COPY was counted %d times, %d failed; want 101", loops, u.calls, u.failed)
+			}
+		})
+		if err != nil {
+			t.Error(err)
+		}
+	}
+}
+
+// TestADeletionThatMeetsAFullDiskCountsEachKeyOnce deletes more keys by one command than there is room for records of that.
+func TestADeletionThatMeetsAFullDiskCountsEachKeyOnce(t *testing.T) {
+	const keys = 20_000
+	for _, loops := range []int{1, 2} {
+		s, clients := runningOn(t, fullDisk(5), loops)
+		names, pairs := []string{"DEL"}, []string{"MSET"}
+		for i := range keys {
+			names = append(names, fmt.Sprintf("key:%05d:%s", i, strings.Repeat("k", 30)))
+			if pairs = append(pairs, names[1+i], "v"); (i+1)%1000 == 0 {
+				send(t, clients[0], bulk(pairs...))
+				expect(t, clients[0], "+OK\r\n")
+				pairs = pairs[:1]
+			}
+		}
+		for roomy := false; !roomy; { // at the beginning of a segment, with no other one to come
+			send(t, clients[0], bulk("SET", "filler", strings.Repeat("f", 10_000)))
+			expect(t, clients[0], "+OK\r\n")
+			if err := s.Ask(func() { roomy = s.store.Roomy() && s.store.Stats().NoRoom > 0 }); err != nil {
+				t.Fatal(err)
+			}
+		}
+		send(t, clients[loops-1], bulk(append(names, "filler")...))
+		expect(t, clients[loops-1], fmt.Sprintf(":%d\r\n", keys+1))
+		send(t, clients[0], "DBSIZE\r\nSET a b\r\nDEL a\r\nSET b c\r\nDEL b a")
+		expect(t, clients[0], ":0\r\n+OK\r\n:1\r\n+OK\r\n:1\r\n")
 	}
 }

@@ -123,7 +123,7 @@ type verdict int
 const (
 	done     verdict = iota // it was executed, queued or refused
 	putOff                  // it has to wait
-	needsAll                // it is for who has all of the server
+	needsAll                // it is for who has all of the server, and to be done by him, perhaps again
 )
 
 // do executes or queues a command, and has its reply wait for what it speaks of.
@@ -153,9 +153,11 @@ func (s *Server) do(c *client, args [][]byte) verdict {
 		c.queue.add(cmd, args)
 		k.w.Status("QUEUED")
 	default:
-		k.perform(cmd)
+		if !k.perform(cmd) {
+			return needsAll
+		}
 	}
-	c.skip, c.skipNext = c.skipNext, false
+	c.skip, c.skipNext, c.deleting = c.skipNext, false, deleting{}
 	s.finish(c, start, k.need)
 	if s.owner != nil {
 		s.serveWaiting()
@@ -172,7 +174,7 @@ func (l *loop) call(c *client, args [][]byte) *call {
 }
 
 // needsAll says that a command can only be executed, queued or refused by who has all of the server. What it depends on changes only then, but for how much
-// room there is, which is a guess.
+// room there is, which is a guess: see run.
 func (k *call) needsAll(cmd *known) bool {
 	s := k.s
 	switch {
@@ -197,17 +199,21 @@ func (k *call) needsAll(cmd *known) bool {
 	return false
 }
 
-// run executes the command with the locks that it needs, which are taken here only.
-func (k *call) run(cmd *known) {
+// run executes the command with the locks that it needs, which are taken here only. ok is false if it has to be done again by who has all of the server: it met a lack of room that
+// only he can help. What it wrote until then nobody can see: a collection that no key has got, and was given up, or other labels of a list; no group fails after its beginning for that. DEL of several
+// keys goes on behind those that it deleted.
+func (k *call) run(cmd *known) (ok bool) {
+	store := k.l.store
 	if k.s.owner == nil && cmd.reach == itsKeys {
 		var set engine.Shards
 		for i := range cmd.places(len(k.args)) {
-			set |= k.l.store.Shard(k.args[i])
+			set |= store.Shard(k.args[i])
 		}
-		k.l.store.Lock(set)
-		defer k.l.store.Unlock()
+		store.Lock(set)
+		defer store.Unlock()
 	}
 	cmd.run(k)
+	return !store.Short()
 }
 
 // finish has the reply from start on wait for need, if there is one, or disconnects a client for which it is too long.
@@ -256,13 +262,17 @@ func (k *call) refusal(cmd *known) string {
 	return ""
 }
 
-// perform executes a command and counts it. Its time begins where that of the one before ended.
-func (k *call) perform(cmd *known) {
+// perform executes a command and counts it. Its time begins where that of the one before ended. ok is false if run's is: then it has left nothing.
+func (k *call) perform(cmd *known) (ok bool) {
 	s, l, args, start, before := k.s, k.l, k.args, k.l.clock, k.l.store.Last()
+	stats := l.stats
 	l.stats.Commands++
 	k.c.command, k.failed, k.cmd = cmd.name, false, cmd
-	sealed, began := s.store.Sealed(), len(k.w.Out)
-	k.run(cmd)
+	sealed, began, over := s.store.Sealed(), len(k.w.Out), k.w.Over
+	if !k.run(cmd) {
+		l.stats, k.w.Out, k.w.Over = stats, k.w.Out[:began], over
+		return false
+	}
 	if now := s.store.Sealed(); now != nil && sealed == nil && errors.Is(now, engine.ErrDamaged) { // what it says of a key may be wrong
 		k.w.Out = k.w.Out[:min(began, len(k.w.Out))] // it may have ended its own client
 		k.fail(explain(now))
@@ -284,6 +294,7 @@ func (k *call) perform(cmd *known) {
 	if cap(k.scratch) > keptScratch {
 		k.scratch = nil
 	}
+	return true
 }
 
 const keptScratch = 1 << 20
@@ -357,7 +368,9 @@ func (k *call) unknown() string {
 // fail answers with an error.
 func (k *call) fail(text string) {
 	k.failed = true
-	k.l.countError(text)
+	if !k.l.store.Short() { // else the reply is dropped
+		k.l.countError(text)
+	}
 	k.w.Error(text)
 }
 

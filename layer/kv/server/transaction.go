@@ -135,7 +135,7 @@ func exec(k *call) {
 	for _, q := range t.commands {
 		k.views = t.arguments(q, k.views[:0])
 		k.args = k.views
-		k.perform(q.cmd)
+		_ = k.perform(q.cmd) // it has all
 	}
 	if begun {
 		k.l.store.End()
