@@ -265,6 +265,11 @@ func (x *index) walkEntries(cursor uint64, f func(entry uint64)) uint64 {
 	if bucket++; bucket < buckets {
 		return tag<<bucketBits | uint64(bucket)
 	}
-	span := uint64(1) << (tagBits - t.depth)
+	return behind(tag, t.depth)
+}
+
+// behind is the first cursor behind all tags whose upper depth bits are those of a tag, 0 behind the last.
+func behind(tag uint64, depth uint) uint64 {
+	span := uint64(1) << (tagBits - depth)
 	return (tag&^(span-1) + span) & (1<<tagBits - 1) << bucketBits
 }

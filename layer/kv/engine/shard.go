@@ -84,10 +84,17 @@ func (s *Store) Unlock() {
 	}
 }
 
-// walkEntries calls f with all entries of the bucket at a cursor and returns the cursor of the next bucket, 0 behind the last.
+// walkEntries calls f with all entries of the bucket at a cursor and returns the cursor of the next bucket, 0 behind the last. Where a shard has none, that is the next one's.
 func (s *Store) walkEntries(cursor uint64, f func(entry uint64)) uint64 {
-	return s.indexOf(cursor>>bucketBits<<tagShift).walkEntries(cursor, f)
+	x := s.indexOf(cursor >> bucketBits << tagShift)
+	if x.count == 0 {
+		return behind(cursor>>bucketBits, s.skip)
+	}
+	return x.walkEntries(cursor, f)
 }
+
+// begins is a shard's first cursor.
+func (s *Store) begins(shard int) uint64 { return uint64(shard) << (tagBits - s.skip) << bucketBits }
 
 // walk is walkEntries with addresses.
 func (s *Store) walk(cursor uint64, f func(address)) uint64 {
@@ -109,12 +116,15 @@ const (
 	crowd      = 3 * entries
 )
 
-// random returns an entry's address, each with the same chance. There must be one. Of few entries it takes the nth. Of many, it tries buckets: one
-// is accepted the more readily, the more entries it has.
+// random returns an entry's address, each with the same chance. There must be one. The more a shard has, the more readily it is chosen. Of few entries it takes the nth. Of many, it
+// tries buckets: one is accepted the more readily, the more entries it has.
 func (s *Store) random() (a address) {
-	if count := s.Len(); count < fewEntries {
-		nth := rand.IntN(count)
-		for cursor, first := uint64(0), true; first || cursor != 0; first = false {
+	nth, shard := rand.IntN(s.Len()), 0
+	for ; nth >= s.shards[shard].index.count; shard++ {
+		nth -= s.shards[shard].index.count
+	}
+	if s.shards[shard].index.count < fewEntries {
+		for cursor := s.begins(shard); nth >= 0; {
 			cursor = s.walk(cursor, func(found address) {
 				if nth == 0 {
 					a = found
@@ -126,7 +136,7 @@ func (s *Store) random() (a address) {
 	}
 	for {
 		n := 0
-		s.walk(rand.Uint64()>>(64-tagBits-bucketBits), func(found address) {
+		s.walk(s.begins(shard)|rand.Uint64()>>(64-tagBits-bucketBits+s.skip), func(found address) {
 			if n++; rand.IntN(n) == 0 {
 				a = found
 			}

@@ -6,6 +6,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"reflect"
+	"slices"
 	"sync"
 	"testing"
 
@@ -295,4 +296,65 @@ func presentPages(t *testing.T, p []byte) (n int) {
 		}
 	}
 	return n
+}
+
+// TestAWalkLeavesOutShardsWithoutKeys counts the steps of a walk that meets one key among many shards, from cursors of any number of shards; the key is met by all that begin before it.
+func TestAWalkLeavesOutShardsWithoutKeys(t *testing.T) {
+	s := openShards(t, disktest.New(), MaxShards)
+	defer s.Close() // nothing depends on it
+	put(t, s, "key", nil)
+	has := s.numberOf(s.hash([]byte("key")))
+	for shard := range MaxShards {
+		for _, bucket := range []uint64{0, 5, buckets - 1} {
+			met, steps, cursor := 0, 0, s.begins(shard)|bucket
+			for {
+				cursor = s.walk(cursor, func(address) { met++ })
+				if steps++; cursor == 0 {
+					break
+				}
+			}
+			if most := buckets + MaxShards; steps > most || shard < int(has) && met != 1 || shard > int(has) && met != 0 {
+				t.Errorf("a walk from shard %d bucket %d met the key of shard %d %d times in %d steps, want %d at most", shard, bucket, has, met, steps, most)
+			}
+		}
+	}
+	for range 100 {
+		if key, ok := s.Random(); !ok || string(key) != "key" {
+			t.Fatalf("Random() = %q, %v", key, ok)
+		}
+	}
+}
+
+// TestARandomKeyIsOfEachShardAsOftenAsItHasKeys has one shard with many keys, and two with few.
+func TestARandomKeyIsOfEachShardAsOftenAsItHasKeys(t *testing.T) {
+	const tries = 3000
+	s := openShards(t, disktest.New(), 4)
+	defer s.Close() // nothing depends on it
+	want := []int{1500, 500, 0, 1000}
+	missing := slices.Clone(want)
+	for i := 0; slices.Max(missing) > 0; i++ {
+		key := fmt.Sprint("key", i)
+		if n := s.numberOf(s.hash([]byte(key))); missing[n] > 0 {
+			missing[n]--
+			put(t, s, key, nil)
+		}
+	}
+	var got [4]int
+	met := map[string]bool{}
+	for range tries {
+		key, ok := s.Random()
+		if !ok {
+			t.Fatal("there is no key")
+		}
+		got[s.numberOf(s.hash(key))]++
+		met[string(key)] = true
+	}
+	for n := range want {
+		if expected := want[n] * tries / s.Len(); got[n] < expected*3/4 || got[n] > expected*5/4 {
+			t.Errorf("a key of shard %d, which has %d of %d, came %d times of %d", n, want[n], s.Len(), got[n], tries)
+		}
+	}
+	if len(met) < s.Len()/2 { // 0.63 of them are to be expected
+		t.Errorf("%d of %d keys came", len(met), s.Len())
+	}
 }
