@@ -33,6 +33,7 @@ type index struct {
 	tables    []*table
 	loaded    []*table // see load; empty otherwise
 	count     int      // entries in all tables
+	expiring  int      // of those with an expiry
 	pool      pool
 }
 
@@ -123,7 +124,19 @@ func (p *place) next() (address, bool) {
 func (p *place) address() address { return addressIn(p.t.words[p.at-1]) }
 
 // set replaces the entry that next returned.
-func (p *place) set(a address, expiring bool) { p.t.words[p.at-1] = entryOf(p.tag, a, expiring) }
+func (x *index) set(p *place, a address, expiring bool) {
+	e := &p.t.words[p.at-1]
+	x.weigh(*e, -1)
+	*e = entryOf(p.tag, a, expiring)
+	x.weigh(*e, 1)
+}
+
+// weigh counts an entry that comes or goes.
+func (x *index) weigh(entry uint64, n int) {
+	if entry&expires != 0 {
+		x.expiring += n
+	}
+}
 
 // entryOf is an entry: a tag, whether the record has an expiry, and its address.
 func entryOf(tag uint64, a address, expiring bool) uint64 {
@@ -152,6 +165,7 @@ func (x *index) remove(p *place) {
 		}
 		bucket = overflowWord(link)
 	}
+	x.weigh(p.t.words[start], -1)
 	p.t.words[start] = p.t.words[last]
 	p.t.words[last] = 0
 	x.count--
@@ -163,8 +177,9 @@ func overflowWord(link uint64) int { return (buckets + int(link) - 1) * bucketWo
 func (x *index) insert(hash uint64, a address, expiring bool) error {
 	for {
 		t := x.tableOf(hash)
-		if t.insert(int(hash&(buckets-1)), entryOf(hash>>tagShift, a, expiring)) {
+		if e := entryOf(hash>>tagShift, a, expiring); t.insert(int(hash&(buckets-1)), e) {
 			x.count++
+			x.weigh(e, 1)
 			return nil
 		}
 		if err := x.split(hash); err != nil {

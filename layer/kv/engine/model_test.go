@@ -549,6 +549,13 @@ func balance(s *Store) error {
 			return fmt.Errorf("%d bytes live are counted in %s, want %d", g.live.Load(), segmentName(g.slot), slots[g.slot])
 		}
 	}
+	indexed := 0
+	for _, h := range s.shards {
+		indexed += h.index.expiring
+	}
+	if indexed != expiring {
+		return fmt.Errorf("the indexes count %d keys with an expiry, want %d", indexed, expiring)
+	}
 	if live != s.live.Load() || expiring != s.Expiring() || len(collections) != s.collections.len() {
 		return fmt.Errorf("%d bytes live, %d keys with an expiry, %d collections are counted; want %d, %d and %d", s.live.Load(), s.Expiring(), s.collections.len(), live, expiring, len(collections))
 	}

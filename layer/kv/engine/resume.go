@@ -188,6 +188,7 @@ func (s *Store) load(parts []part, keep *filter) error {
 		if err != nil {
 			return err
 		}
+		before := keep.expiring
 		n, ok := t.load(p.content, p.prefix, keep)
 		if !ok {
 			return errTables
@@ -195,6 +196,7 @@ func (s *Store) load(parts []part, keep *filter) error {
 		if t.depth >= s.skip {
 			x.loaded = append(x.loaded, t)
 			x.count += n
+			x.expiring += keep.expiring - before
 			continue
 		}
 		if err := s.scatter(t); err != nil {

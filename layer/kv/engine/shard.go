@@ -29,6 +29,7 @@ func (set Shards) numbers() iter.Seq[int] {
 type shard struct {
 	mu      sync.Mutex
 	index   *index
+	swept   uint64               // cursor behind the shard's first, from where the next sweep goes on
 	pending [pendingSlots]uint64 // last sequence number of a key with such a hash
 }
 
@@ -101,8 +102,11 @@ func (s *Store) walk(cursor uint64, f func(address)) uint64 {
 	return s.walkEntries(cursor, func(e uint64) { f(addressIn(e)) })
 }
 
-// walkExpiring is walk for what has an expiry. Records are not touched, which may be on disk only.
+// walkExpiring is walk for what has an expiry. Records are not touched, which may be on disk only. A shard that has no such is left out.
 func (s *Store) walkExpiring(cursor uint64, f func(address)) uint64 {
+	if s.indexOf(cursor>>bucketBits<<tagShift).expiring == 0 {
+		return behind(cursor>>bucketBits, s.skip)
+	}
 	return s.walkEntries(cursor, func(e uint64) {
 		if e&expires != 0 {
 			f(addressIn(e))

@@ -358,3 +358,36 @@ func TestARandomKeyIsOfEachShardAsOftenAsItHasKeys(t *testing.T) {
 		t.Errorf("%d of %d keys came", len(met), s.Len())
 	}
 }
+
+// TestASweepLeavesOutShardsWithoutAnExpiry has one key expire among many shards, of which all have others.
+func TestASweepLeavesOutShardsWithoutAnExpiry(t *testing.T) {
+	now := int64(1000)
+	s, err := Open(disktest.New(), Options{SegmentBytes: MinSegment, Now: func() int64 { return now }, Shards: MaxShards})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close() // nothing depends on it
+	for i := range 1000 {
+		put(t, s, fmt.Sprint("key", i), nil)
+	}
+	for range 20 {
+		if err := s.Put([]byte("key1"), nil, now+1); err != nil {
+			t.Fatal(err)
+		}
+		shards := s.Sweeps()
+		if len(shards) != 1 {
+			t.Fatalf("%d shards have keys with an expiry, want 1", len(shards))
+		}
+		now++
+		sweeps := 0
+		for ; s.Expiring() > 0; sweeps++ {
+			s.SweepShard(shards[0], buckets/4)
+		}
+		if sweeps > 5 { // a quarter of the shard at a time, wherever the first began
+			t.Errorf("the key went after %d sweeps", sweeps)
+		}
+	}
+	if len(s.Sweeps()) != 0 || s.Len() != 999 {
+		t.Errorf("%d shards have keys with an expiry, and there are %d keys; want none, and 999", len(s.Sweeps()), s.Len())
+	}
+}

@@ -235,7 +235,7 @@ func (s *Store) point(hash uint64, key []byte, a address) error {
 	if old != nil {
 		s.leave(old, p.address())
 		s.replaces(&p)
-		p.set(a, expiring)
+		s.indexOf(hash).set(&p, a, expiring)
 	} else if err := s.indexOf(hash).insert(hash, a, expiring); err != nil {
 		return s.seal(err)
 	}
@@ -351,6 +351,29 @@ func (s *Store) Scan(cursor uint64, count int, f func(key []byte, e Entry)) uint
 			return cursor
 		}
 	}
+}
+
+// Sweeps is the numbers of the shards that have keys with an expiry.
+func (s *Store) Sweeps() (shards []int) {
+	for i, h := range s.shards {
+		if h.index.expiring > 0 {
+			shards = append(shards, i)
+		}
+	}
+	return shards
+}
+
+// SweepShard is [Store.Sweep] for buckets of one shard, from where the last one ended.
+func (s *Store) SweepShard(shard, n int) (gone, of int) {
+	h := s.shards[shard]
+	if h.index.expiring == 0 {
+		return 0, 0
+	}
+	next, gone, of := s.Sweep(s.begins(shard)+h.swept, n)
+	if h.swept = next - s.begins(shard); next < s.begins(shard) || h.swept >= 1<<(tagBits-s.skip+bucketBits) {
+		h.swept = 0
+	}
+	return gone, of
 }
 
 // sweepRecords is how many records a sweep looks at, roughly: they may be on disk only.
@@ -474,7 +497,7 @@ func (s *Store) move(p *place, r record, to address) {
 	s.weighKey(p.address(), -int64(r.padded()))
 	s.weighKey(to, int64(s.at(to).padded()))
 	s.replaces(p)
-	p.set(to, r.expire() != 0)
+	s.indexOf(p.tag<<tagShift).set(p, to, r.expire() != 0)
 }
 
 // locate returns the segment of an address, and the offset in it.

@@ -64,7 +64,8 @@
 // outside of a transaction. A command has at most 1,048,576 arguments. When a key was last used is not
 // known (OBJECT IDLETIME). There are no categories, tips and key specifications in COMMAND's replies. DEL of several keys is not atomic
 // across a crash: some may be gone, if it was not acknowledged; nor, for others, while the disk is full. The order of the elements of hashes and sets is not that of Redis. A client that is blocked, has sent more than its
-// socket holds, and leaves then, is not seen to have left. Lists that are sorted take memory for all their elements. Expired keys go when they are looked up, and by a sweep of a few buckets of the index each tenth of a second.
+// socket holds, and leaves then, is not seen to have left. Lists that are sorted take memory for all their elements. Expired keys go when they are looked up, and by a sweep of a few buckets of each
+// shard's index each tenth of a second.
 // Reading a value that is not in the page cache makes all wait for the disk that want its shard, and whoever wants all. Transactions, publishing, blocking and scanning are done by one loop at a time.
 // With AF_XDP all commands are. Loops were measured with two processors only.
 package server

@@ -59,9 +59,8 @@ type Server struct {
 	deaf        bool // the listener is out of the poll, for want of descriptors
 	lastID      uint64
 	started     int64
-	swept       int64  // when keys were last swept
-	sweeping    uint64 // where to go on
-	ended       bool   // Run has returned
+	swept       int64 // when keys were last swept
+	ended       bool  // Run has returned
 	commands    map[string]*known
 	watched     map[string][]*client // by key
 	topics      [kinds]map[string]*audience
@@ -245,8 +244,9 @@ func (l *loop) advance(idle bool) {
 			if s.pause.until > 0 && s.now.Load() >= s.pause.until {
 				s.unpause()
 			}
-			s.sweep()
+			s.listen()
 		})
+		l.sweep()
 	}
 	l.resume()
 	if s.store.Untended() {
@@ -264,7 +264,7 @@ func (s *Server) due() bool {
 }
 
 // How often keys are swept, in milliseconds; how many buckets of the index at a time, and how many times at most: one more while a tenth or
-// more of what can expire has. A sweep of buckets without an expiry reads 256 KiB in order, and no records.
+// more of what can expire has. Once is for each shard that has keys with an expiry. Others are served in between. A sweep of buckets without an expiry reads 256 KiB in order, and no records.
 const (
 	sweepEvery   = 100
 	sweepBuckets = 4096
@@ -311,20 +311,32 @@ func (s *Server) ownPatience() int64 {
 	return left
 }
 
-// sweep removes some expired keys, and listens again if it could not.
-func (s *Server) sweep() {
-	if s.now.Load() < s.swept+sweepEvery {
-		return
-	}
-	s.swept = s.now.Load()
-	for rounds := sweepRounds; rounds > 0 && s.store.Expiring() > 0; rounds-- {
-		var gone, of int
-		s.sweeping, gone, of = s.store.Sweep(s.sweeping, sweepBuckets)
-		if gone*10 <= of {
-			break
+// sweep removes some expired keys, if it is time.
+func (l *loop) sweep() {
+	s := l.s
+	var shards []int
+	l.alone(func() {
+		if s.now.Load() >= s.swept+sweepEvery {
+			s.swept, shards = s.now.Load(), s.store.Sweeps()
+		}
+	})
+	again := sweepRounds - 1
+	for _, shard := range shards {
+		for more := true; more; {
+			l.alone(func() {
+				gone, of := s.store.SweepShard(shard, sweepBuckets)
+				more = gone*10 > of && again > 0
+			})
+			if more {
+				again--
+			}
 		}
 	}
-	if s.deaf && s.hear(unix.EPOLL_CTL_ADD) == nil {
+}
+
+// listen listens again if it could not.
+func (s *Server) listen() {
+	if s.deaf && s.now.Load() >= s.swept+sweepEvery && s.hear(unix.EPOLL_CTL_ADD) == nil {
 		s.deaf = false
 	}
 }

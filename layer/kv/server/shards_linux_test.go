@@ -331,3 +331,29 @@ func TestADeletionThatMeetsAFullDiskCountsEachKeyOnce(t *testing.T) {
 		expect(t, clients[0], ":0\r\n+OK\r\n:1\r\n+OK\r\n:1\r\n")
 	}
 }
+
+// TestExpiredKeysGoAsSoonWithManyShards has keys expire in each shard, and counts after how many tenths of a second they are gone.
+func TestExpiredKeysGoAsSoonWithManyShards(t *testing.T) {
+	for _, loops := range []int{1, 16} {
+		s := sharded(t, loops)
+		l := s.loops[0]
+		l.lock()
+		c := &client{loop: l, fd: 1000, trusted: true}
+		c.parser.MaxBulk, c.out.Max = s.maxBulk(), outputBytes
+		for _, key := range keysOfShards(s) {
+			s.execute(c, fmt.Appendf(nil, "SET %s v PX 10\r\nSET stays%s v\r\n", key, key))
+		}
+		ticks := 0
+		for ; s.store.Expiring() > 0 && ticks < 100; ticks++ {
+			s.now.Add(sweepEvery)
+			l.advance(true)
+		}
+		if ticks > 5 {
+			t.Errorf("with %d loops keys that expired are gone after %d sweeps, want 5 at most", loops, ticks)
+		}
+		l.mu.Unlock()
+		if err := s.Close(); err != nil {
+			t.Error(err)
+		}
+	}
+}
