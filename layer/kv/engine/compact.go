@@ -16,6 +16,9 @@ type compaction struct {
 	off     int
 	seq     uint64 // once off is at the end: the last copy; when it is durable, the segment is free
 	done    bool
+
+	stuck bool  // there was no room for a copy
+	live  int64 // by then; once less is, fewer copies are to be made
 }
 
 // garbage is how many bytes of records are of no use but to repeat what was done.
@@ -28,9 +31,12 @@ func (s *Store) compact() {
 	}
 }
 
-// compacts says that there is a victim to work on, or to choose.
+// compacts says that there is a victim to work on, or to choose. One that could not be copied for want of room waits until something was freed.
 func (s *Store) compacts() bool {
 	if v := &s.victim; v.segment != nil {
+		if v.stuck && len(s.spares) == 0 && s.live.Load() >= v.live {
+			return false
+		}
 		return !v.done || s.durable.Load() >= v.seq
 	}
 	return len(s.log) > 1 && s.garbage() > s.live.Load()+2*int64(s.opt.SegmentBytes)
@@ -68,7 +74,8 @@ func (s *Store) step(n int) bool {
 			return false
 		}
 		before := s.stats.BytesCompacted
-		if !s.keep(r, s.addressOf(v.segment.slot, v.off)) {
+		if v.stuck = !s.keep(r, s.addressOf(v.segment.slot, v.off)); v.stuck {
+			v.live = s.live.Load()
 			return false
 		}
 		v.off += r.padded()

@@ -2,6 +2,7 @@ package engine
 
 import (
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"os"
@@ -389,5 +390,45 @@ func TestASweepLeavesOutShardsWithoutAnExpiry(t *testing.T) {
 	}
 	if len(s.Sweeps()) != 0 || s.Len() != 999 {
 		t.Errorf("%d shards have keys with an expiry, and there are %d keys; want none, and 999", len(s.Sweeps()), s.Len())
+	}
+}
+
+// TestAStuckCompactionWaitsUntilSomethingIsFreed fills a disk with what is live but for a little, so that the oldest segment's copy has no room.
+func TestAStuckCompactionWaitsUntilSomethingIsFreed(t *testing.T) {
+	d, full := disktest.New(), false
+	d.Full = func() bool { return full }
+	s := openShards(t, d, 2)
+	defer s.Close() // nothing depends on it
+	s.await()
+	full = true
+	value := make([]byte, 1000)
+	keys := 0
+	for ; ; keys++ {
+		err := s.Put(fmt.Append(nil, "key", keys), value, 0)
+		if errors.Is(err, ErrFull) {
+			break
+		}
+		if err != nil || keys > 1000 {
+			t.Fatal(keys, err)
+		}
+	}
+	drain(t, s)
+	for s.rotate(0) { // the last spare is for compaction, which has had it
+	}
+	s.tail = s.opt.SegmentBytes
+	if s.step(s.opt.SegmentBytes) {
+		t.Fatal("there was room for a copy")
+	}
+	if s.Untended() {
+		t.Error("a compaction that has no room asks for the whole store")
+	}
+	if was, err := s.Delete([]byte("key0")); was || err == nil { // there is no room for its record: it is taken out as what expires is
+		t.Fatal(was, err)
+	}
+	hash := s.hash([]byte("key0"))
+	p, r := s.lookup(hash, []byte("key0"))
+	s.drop(&p, r)
+	if !s.Untended() {
+		t.Error("a compaction does not go on though something was freed")
 	}
 }
