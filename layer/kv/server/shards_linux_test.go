@@ -357,3 +357,55 @@ func TestExpiredKeysGoAsSoonWithManyShards(t *testing.T) {
 		}
 	}
 }
+
+// TestAFaultOfWhoHasAllSealsTheStoreBeforeOthersGoOn has a page of a device fail, as it were, in a command that has all.
+func TestAFaultOfWhoHasAllSealsTheStoreBeforeOthersGoOn(t *testing.T) {
+	s := sharded(t, 2)
+	l := s.loops[0]
+	l.lock()
+	func() {
+		defer func() {
+			if recover() == nil {
+				t.Error("the fault was swallowed")
+			}
+		}()
+		l.alone(func() {
+			if err := l.store.Begin(100); err != nil {
+				t.Error(err)
+			}
+			panic("fault")
+		})
+	}()
+	if s.store.Sealed() == nil {
+		t.Error("the store takes writes, of which it may have a part")
+	}
+	if !s.loops[1].mu.TryLock() {
+		t.Error("the other loop cannot go on")
+	} else {
+		s.loops[1].mu.Unlock()
+	}
+	l.mu.Unlock()
+	if err := s.Close(); err == nil {
+		t.Error("nobody was told")
+	}
+}
+
+// TestKeptBuffersAreNoMoreWithManyLoops gives back more than are kept.
+func TestKeptBuffersAreNoMoreWithManyLoops(t *testing.T) {
+	const want = keptBuffers
+	for _, loops := range []int{1, 16} {
+		s, kept := sharded(t, loops), 0
+		for _, l := range s.loops {
+			for range 2 * keptBuffers {
+				l.buffers.put(make([]byte, 0, bufferBytes))
+			}
+			kept += len(l.buffers.free)
+		}
+		if kept != want {
+			t.Errorf("%d loops keep %d buffers, want %d", loops, kept, want)
+		}
+		if err := s.Close(); err != nil {
+			t.Error(err)
+		}
+	}
+}
