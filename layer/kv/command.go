@@ -76,7 +76,7 @@ error of the disk nothing more is written: restart, and what was acknowledged is
 		f.StringVar(&o.passwordFile, "password-file", "", "clients have to give the password that is in `FILE`")
 		f.IntVar(&o.clients, "max-clients", server.DefaultClients, "serve at most `N` connections")
 		f.IntVar(&o.memory, "client-memory", server.DefaultClientMemory>>20, "use at most `MIB` for the buffers of all clients; with what is not collected yet, the process may take three times that")
-		f.IntVar(&o.loops, "loops", defaultLoops(), "have `N` threads read and write for the clients; commands are executed one at a time")
+		f.IntVar(&o.loops, "loops", 0, "serve the clients by `N` threads; each has a shard of the keys, so that commands on keys of different ones are executed side by side. 0 is one for each core; with --xdp, where they are not, for every other one, up to 8")
 		f.StringVar(&o.medium, "medium", string(disk.Auto), "write through `MEDIUM`: file, fsdax (persistent memory), or auto, which finds out")
 		f.IntVar(&o.segment, "segment", engine.DefaultSegment>>20, "make the files of a new store `MIB` long; a value fits into a quarter of one")
 		return o.serve
@@ -174,8 +174,8 @@ func (o *options) serve(ctx context.Context, env *cli.Env, args []string) (err e
 		return cli.UsageError("%q: serve takes flags only", args[0])
 	case o.dir == "":
 		return cli.UsageError("say where the store is, as in: --dir /var/lib/kv")
-	case o.loops < 1 || o.loops > maxLoops:
-		return cli.UsageError("--loops %d: want 1 to %d", o.loops, maxLoops)
+	case o.loops < 0 || o.loops > maxLoops:
+		return cli.UsageError("--loops %d: want 0 to %d", o.loops, maxLoops)
 	case o.memory > 1<<24:
 		return cli.UsageError("--client-memory %d: want at most %d, which is 16 TiB", o.memory, 1<<24)
 	case o.clients < 1 || o.memory < 1 || o.segment < 1 || o.segment > engine.MaxSegment>>20:
@@ -183,6 +183,9 @@ func (o *options) serve(ctx context.Context, env *cli.Env, args []string) (err e
 	}
 	if err := o.checkNetwork(); err != nil {
 		return err
+	}
+	if o.loops == 0 {
+		o.loops = defaultLoops(runtime.NumCPU(), o.bypass.Interface != "")
 	}
 	medium, err := disk.ParseMedium(o.medium)
 	if err != nil {
@@ -231,10 +234,18 @@ func (o *options) serve(ctx context.Context, env *cli.Env, args []string) (err e
 	return s.Run(ctx)
 }
 
-// defaultLoops leaves half of the cores to the committer, the kernel's network stack and others.
-func defaultLoops() int { return min(max(1, runtime.NumCPU()/2), 8) }
+// defaultLoops is a loop, and so a shard, for each core. With a bypass they share one lock: more would wait for each other.
+func defaultLoops(cores int, bypass bool) int {
+	if bypass {
+		return min(max(1, cores/2), bypassLoops)
+	}
+	return min(cores, maxLoops)
+}
 
-const maxLoops = 64
+const (
+	maxLoops    = engine.MaxShards
+	bypassLoops = 8
+)
 
 // addProcessors has Go use a processor for each loop, one for the committer, one for what else runs, and one to be idle. While none is idle, Go's monitor
 // looks every 20 microseconds whether one whose thread waits in the kernel can be had: a sixth of all processor time, as measured. A user's GOMAXPROCS stays.

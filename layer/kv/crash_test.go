@@ -9,6 +9,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"os/exec"
+	"runtime"
 	"strconv"
 	"strings"
 	"sync"
@@ -68,7 +69,7 @@ func serveUntilKilled(path, kind string) error {
 	segment, loops := 256<<10, 2
 	switch kind {
 	case measure:
-		segment, loops = engine.DefaultSegment, defaultLoops()
+		segment, loops = engine.DefaultSegment, defaultLoops(runtime.NumCPU(), false)
 		addProcessors(loops)
 	case holding, lying:
 		folder = disktest.Holding(folder)

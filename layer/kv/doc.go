@@ -9,7 +9,7 @@
 // # Idea
 //
 // Redis with "appendfsync always" writes, syncs and serves in turn: while the disk syncs, nobody is served, readers neither. Here event loops
-// execute commands into a batch in memory; a committer makes one batch durable at a time, with one write and one sync, while they
+// execute commands into a batch in memory, side by side where their keys are in different shards; a committer makes one batch durable at a time, with one write and one sync, while they
 // fill the next. A reply waits in its connection until the batch is durable that it speaks of, and so does the reply to a read that
 // saw what is not durable yet. So there is one sync for as many clients as come while the last one lasted, and reads of other keys wait for
 // none. Where the disk is persistent memory, making a batch durable is one copy and one fence, and a loop does that itself.
@@ -34,7 +34,8 @@
 //
 // # Limits
 //
-// Commands are executed one at a time, into one log; --loops have more cores do the system calls. One database. No streams, no scripts. Values are at most a quarter of a segment,
+// There is a shard for each of --loops, by hashes, and one log for all: transactions, publishing, blocking commands and those about all keys are executed one at a time, and all are with
+// AF_XDP. One database. No streams, no scripts. Values are at most a quarter of a segment,
 // and so is what MSET or a transaction writes. Fields and members live in memory. No replication. A
 // connection by TLS takes about 50 KiB beside what is counted for clients. The parts say theirs.
 //

@@ -27,7 +27,7 @@ type Config struct {
 	Password     string
 	Clients      int // 0 is server.DefaultClients
 	ClientMemory int // 0 is server.DefaultClientMemory
-	Loops        int // that read and write for the clients; 0 is one
+	Loops        int // that serve the clients, each with a shard of the keys; 0 is one
 	Version      string
 	Logger       *slog.Logger
 	Progress     func(done, total int64) // called while the log is read

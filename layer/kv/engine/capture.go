@@ -43,7 +43,7 @@ func (s *Store) position() position {
 	if g.torn {
 		off = g.end
 	}
-	return position{g.slot, off, s.seq, s.last}
+	return position{g.slot, off, s.seq.Load(), s.last}
 }
 
 // due says whether it is time for a checkpoint. None is made at the start of a segment: whoever reads the log without it may write that one anew.
@@ -53,7 +53,7 @@ func (s *Store) due() bool {
 		every = s.opt.every
 	}
 	c := &s.capture
-	return !c.active && s.sealed == nil && s.last != 0 && c.unsaved >= max(every, s.live/checkpointShare)
+	return !c.active && s.Sealed() == nil && s.last != 0 && c.unsaved >= max(every, s.live.Load()/checkpointShare)
 }
 
 // beginCheckpoint chooses the moment: after the last record. No group is open.
@@ -62,7 +62,7 @@ func (s *Store) beginCheckpoint() {
 	at := s.position()
 	var marks []byte
 	for _, g := range s.log {
-		m := mark{g.slot, g.epoch, g.live, g.end, g.collections, g.placed}
+		m := mark{g.slot, g.epoch, g.live.Load(), g.end, g.collections, g.placed}
 		if g.slot == at.slot {
 			m.end = at.off
 		}
@@ -76,8 +76,8 @@ func (s *Store) beginCheckpoint() {
 		c.table = make([]byte, tableBytes)
 	}
 	var alive []byte
-	for id := range s.collections {
-		alive = binary.NativeEndian.AppendUint64(alive, id)
+	for c := range s.collections.all() {
+		alive = binary.NativeEndian.AppendUint64(alive, c.id)
 	}
 	s.saves <- save{begin: true, parts: [2]part{{kind: partSegments, content: marks}, {kind: partAlive, content: alive}}}
 }
@@ -92,18 +92,29 @@ func (s *Store) replaces(p *place) {
 	if g, off := s.locate(addressIn(e)); g.number > c.numbers || g.number == c.numbers && off >= c.head.at.off {
 		return // it came after the moment
 	}
+	s.removing.Lock()
+	defer s.removing.Unlock()
 	c.removed = binary.NativeEndian.AppendUint64(c.removed, e)
 	c.removed = binary.NativeEndian.AppendUint64(c.removed, uint64(p.bucket))
+	if len(c.removed) >= removedLimit {
+		s.crowded.Store(true)
+	}
 }
 
 // boundRemoved waits for the saver if too much was removed. No walk along entries is under way.
 func (s *Store) boundRemoved() {
-	for c := &s.capture; len(c.removed) >= removedLimit && c.active && s.sealed == nil; {
+	for c := &s.capture; len(c.removed) >= removedLimit && c.active && s.Sealed() == nil; {
 		if c.busy {
 			s.saved(<-s.results)
 		}
 		s.goOn()
 	}
+}
+
+// checkpointWaits says that collectCheckpoint has something to do.
+func (s *Store) checkpointWaits() bool {
+	c := &s.capture
+	return c.active && (c.busy && len(s.results) > 0 || !c.busy && (c.abandoned || c.cursor < 1<<tagBits || s.durable.Load() >= c.head.at.seq))
 }
 
 // collectCheckpoint takes what the saver has done, and goes on.
@@ -129,18 +140,19 @@ func (s *Store) goOn() {
 	switch {
 	case !c.active:
 		return
-	case c.abandoned || s.sealed != nil:
+	case c.abandoned || s.Sealed() != nil:
 		s.saves <- save{abandon: true}
 	case c.cursor < 1<<tagBits:
-		t := s.index.tableOf(c.cursor << tagShift)
+		t := s.indexOf(c.cursor << tagShift).tableOf(c.cursor << tagShift)
 		copy(c.table, t.memory)
 		s.saves <- save{parts: [2]part{
 			{kind: partTable, prefix: uint32(c.cursor), depth: uint32(t.depth), content: c.table},
 			{kind: partRemoved, content: c.removed},
 		}}
 		c.removed, c.spare = c.spare[:0], c.removed
+		s.crowded.Store(false)
 		c.cursor += 1 << (tagBits - t.depth)
-	case s.durable >= c.head.at.seq: // else it would tell of what a crash can take back
+	case s.durable.Load() >= c.head.at.seq: // else it would tell of what a crash can take back
 		s.saves <- save{commit: &c.head}
 	default:
 		return
@@ -166,7 +178,10 @@ func (s *Store) saved(r saved) {
 }
 
 // endCheckpoint gives the memory back.
-func (s *Store) endCheckpoint() { s.capture = capture{unsaved: s.capture.unsaved} }
+func (s *Store) endCheckpoint() {
+	s.capture = capture{unsaved: s.capture.unsaved}
+	s.crowded.Store(false)
+}
 
 // finishCheckpoint waits for the one that is being made.
 func (s *Store) finishCheckpoint() {
@@ -192,7 +207,7 @@ func (s *Store) abandonCheckpoint() {
 func (s *Store) lastCheckpoint() {
 	c := &s.capture
 	s.abandonCheckpoint()
-	if s.sealed == nil && s.last != 0 && s.applied == s.seq && c.unsaved > int64(len(s.index.tables))*tableBytes/checkpointShare {
+	if s.Sealed() == nil && s.last != 0 && s.unapplied.Load() == 0 && c.unsaved > int64(s.indexBytes())/checkpointShare {
 		s.beginCheckpoint()
 		s.finishCheckpoint()
 	}

@@ -67,11 +67,13 @@ func (r *Report) checkCheckpoint(folder disk.Folder, files segments, with, place
 	if _, r.Ignored = c.fits(&files); r.Ignored != nil {
 		return nil
 	}
-	s := &Store{opt: Options{SegmentBytes: c.segmentBytes, Limits: collection.DefaultLimits()}, slots: files.slots, log: files.log, collections: map[uint64]*Collection{}}
-	if s.index, err = newIndex(); err != nil {
+	s, err := newStore(folder, Options{SegmentBytes: c.segmentBytes, Limits: collection.DefaultLimits()})
+	if err != nil {
 		return err
 	}
-	defer s.index.close() // nothing depends on it any more
+	defer s.shards[0].index.close() // nothing depends on it any more
+	s.slots.Store(&files.slots)
+	s.log = files.log
 	if err := disk.Guard("read the checkpoint", func() error { return s.compareCheckpoint(c, &files, with, placed) }); err != nil {
 		return fmt.Errorf("%s: %w", files.checkpoint, err)
 	}
@@ -96,7 +98,7 @@ func (s *Store) compareCheckpoint(c *checkpoint, files *segments, with, placed m
 	var wrong error
 	for cursor, first := uint64(0), true; (first || cursor != 0) && wrong == nil; first = false {
 		at := cursor
-		cursor = s.index.walkEntries(cursor, func(e uint64) {
+		cursor = s.walkEntries(cursor, func(e uint64) {
 			g, off := s.locate(addressIn(e))
 			r, ok := parse(g.view[off:], g.seed)
 			if !ok || r.op() != opPut || r.seq() > c.at.seq || !leads(e, at, s.hash(r.key()), r.expire() != 0) {
@@ -107,8 +109,8 @@ func (s *Store) compareCheckpoint(c *checkpoint, files *segments, with, placed m
 		})
 	}
 	for _, g := range files.log {
-		if wrong == nil && live[g.slot] != g.live {
-			wrong = fmt.Errorf("%w: it says that %d bytes are live in %s, and leads to %d", ErrDamaged, g.live, segmentName(g.slot), live[g.slot])
+		if wrong == nil && live[g.slot] != g.live.Load() {
+			wrong = fmt.Errorf("%w: it says that %d bytes are live in %s, and leads to %d", ErrDamaged, g.live.Load(), segmentName(g.slot), live[g.slot])
 		}
 	}
 	return wrong

@@ -99,8 +99,8 @@ func TestEntriesOfSegmentsUsedAgainAreDropped(t *testing.T) {
 		drain(t, s)
 	}
 	again := open(t, d.Crash(1))
-	if again.stats.Loaded == 0 || again.Len() != s.Len() || again.live != s.live {
-		t.Errorf("Stats() = %+v; want a checkpoint, %d keys and %d bytes live", again.Stats(), s.Len(), s.live)
+	if again.stats.Loaded == 0 || again.Len() != s.Len() || again.live.Load() != s.live.Load() {
+		t.Errorf("Stats() = %+v; want a checkpoint, %d keys and %d bytes live", again.Stats(), s.Len(), s.live.Load())
 	}
 	if err := balance(again); err != nil {
 		t.Error(err)
@@ -156,8 +156,8 @@ func TestOpeningReadsTheLogFromACheckpointOn(t *testing.T) {
 	s := checkpointOf(t, d)
 	left := d.Crash(1)
 	again := open(t, left)
-	if st := again.Stats(); st.Loaded == 0 || st.Recovered != uint64(2*pad(recordHeader+4+5)) || again.Len() != s.Len() || again.live != s.live || again.used != s.used || again.key != s.key {
-		t.Errorf("Stats() = %+v; want a checkpoint and two records of %d keys, %d live bytes of %d", st, s.Len(), s.live, s.used)
+	if st := again.Stats(); st.Loaded == 0 || st.Recovered != uint64(2*pad(recordHeader+4+5)) || again.Len() != s.Len() || again.live.Load() != s.live.Load() || again.used != s.used || again.key != s.key {
+		t.Errorf("Stats() = %+v; want a checkpoint and two records of %d keys, %d live bytes of %d", st, s.Len(), s.live.Load(), s.used)
 	}
 	if err := balance(again); err != nil {
 		t.Error(err)
@@ -210,7 +210,7 @@ func TestACheckpointThatDoesNotCheckIsIgnored(t *testing.T) {
 			t.Errorf("a checkpoint %s: Check = %+v, %v; want to hear of it", name, r, err)
 		}
 		again := open(t, left)
-		if st := again.Stats(); st.CheckpointIgnored != 1 || st.Loaded != 0 || again.Len() != s.Len() || again.live != s.live {
+		if st := again.Stats(); st.CheckpointIgnored != 1 || st.Loaded != 0 || again.Len() != s.Len() || again.live.Load() != s.live.Load() {
 			t.Errorf("a checkpoint %s: Stats() = %+v; want it ignored, and %d keys", name, st, s.Len())
 		}
 		if err := balance(again); err != nil {
@@ -414,8 +414,8 @@ func TestWritingBesideACheckpoint(t *testing.T) {
 		t.Errorf("2 batches beside a checkpoint took %d writes and %d syncs of the log, want 2 and 2", d.Writes-writes, d.Syncs-syncs)
 	}
 	again := open(t, d.Crash(1))
-	if again.Len() != n || again.live != s.live || again.stats.Loaded == 0 {
-		t.Errorf("after a restart %d keys, %d bytes live, %d bytes loaded; want %d, %d and some", again.Len(), again.live, again.stats.Loaded, n, s.live)
+	if again.Len() != n || again.live.Load() != s.live.Load() || again.stats.Loaded == 0 {
+		t.Errorf("after a restart %d keys, %d bytes live, %d bytes loaded; want %d, %d and some", again.Len(), again.live.Load(), again.stats.Loaded, n, s.live.Load())
 	}
 	if err := balance(again); err != nil {
 		t.Error(err)
@@ -445,14 +445,14 @@ func FuzzOpenFromACheckpoint(f *testing.F) {
 		}
 	}
 	s.finishCheckpoint()
-	first := slices.IndexFunc(s.index.tables[0].words, func(w uint64) bool { return w != 0 })
+	first := slices.IndexFunc(s.shards[0].index.tables[0].words, func(w uint64) bool { return w != 0 })
 	patch := func(where uint16, word uint64) []byte {
 		return binary.LittleEndian.AppendUint64(binary.LittleEndian.AppendUint16(nil, where), word)
 	}
 	f.Add([]byte{})
 	f.Add(patch(0, 8))
 	f.Add(patch(6, 1))
-	f.Add(patch(0x8000|uint16(first), s.index.tables[0].words[first]+1))
+	f.Add(patch(0x8000|uint16(first), s.shards[0].index.tables[0].words[first]+1))
 	f.Add(patch(0x4000, 7))
 	f.Add([]byte("1A00\x00\x00\x00\x00\x00\x00")) // an entry that no key leads to any more
 	if err := s.Drain(); err != nil {
@@ -600,13 +600,15 @@ func TestACheckpointLeavesDeadCollectionsAlone(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	r := &Store{opt: Options{SegmentBytes: MinSegment, Limits: collection.DefaultLimits()}, slots: files.slots, log: files.log, collections: map[uint64]*Collection{}}
-	if r.index, err = newIndex(); err != nil {
+	r, err := newStore(left, Options{SegmentBytes: MinSegment, Limits: collection.DefaultLimits()})
+	if err != nil {
 		t.Fatal(err)
 	}
-	defer r.index.close() // nothing depends on it
-	if _, err := r.resume(c, &files); err != nil || len(r.collections) != 1 || r.lastID != s.lastID {
-		t.Errorf("%d collections, %d the last, %v; want 1 and %d", len(r.collections), r.lastID, err, s.lastID)
+	r.slots.Store(&files.slots)
+	r.log = files.log
+	defer r.shards[0].index.close() // nothing depends on it
+	if _, err := r.resume(c, &files); err != nil || r.collections.len() != 1 || r.lastID != s.lastID {
+		t.Errorf("%d collections, %d the last, %v; want 1 and %d", r.collections.len(), r.lastID, err, s.lastID)
 	}
 }
 

@@ -11,19 +11,27 @@ type Collection struct {
 	Kind     collection.Kind
 	Elements collection.Elements
 
-	id    uint64
-	slot  uint64 // of pending, which stands for all elements: that of the key
-	heads int    // keys that have it: one, and two in the middle of a RENAME
-	bytes int64  // of the records of its elements
+	id      uint64
+	pending *uint64 // what readers of any of its elements wait for: that of the key; nil without one
+	heads   int     // keys that have it: one, and two in the middle of a RENAME
+	bytes   int64   // of the records of its elements
+	gone    bool    // no key has it any more
 }
 
 // NewCollection makes an empty collection that no key has yet. What is put into it is invisible, also after a crash, until [Store.PutCollection]
 // gives it to a key; that makes something large appear at once. [Store.Discard] gives it up.
 func (s *Store) NewCollection(k collection.Kind) *Collection {
-	s.lastID = max(s.lastID, s.seq) + 1
-	c := &Collection{Kind: k, Elements: collection.New(k, s.opt.Limits), id: s.lastID}
-	s.collections[c.id] = c
+	c := &Collection{Kind: k, Elements: collection.New(k, s.opt.Limits), id: s.newID()}
+	s.collections.add(c)
 	return c
+}
+
+// newID is one that no collection has had.
+func (s *Store) newID() uint64 {
+	s.lockLog()
+	defer s.unlockLog()
+	s.lastID = max(s.lastID, s.seq.Load()) + 1
+	return s.lastID
 }
 
 // Discard gives a collection up that no key has got.
@@ -35,9 +43,10 @@ func (s *Store) Discard(c *Collection) {
 
 // dismiss takes leave of a collection, whatever its size, in one step.
 func (s *Store) dismiss(c *Collection) {
-	if s.collections[c.id] == c {
-		delete(s.collections, c.id)
-		s.live -= c.bytes
+	if !c.gone {
+		c.gone = true
+		s.collections.remove(c)
+		s.live.Add(-c.bytes)
 	}
 }
 
@@ -45,22 +54,21 @@ func (s *Store) dismiss(c *Collection) {
 // deleted in the same group.
 func (s *Store) PutCollection(key []byte, c *Collection, expire int64) error {
 	hash := s.hash(key)
-	a, err := s.append(&draft{op: opPut, kind: c.Kind, expire: expire, key: key, id: c.id}, hash%pendingSlots)
+	a, err := s.append(&draft{op: opPut, kind: c.Kind, expire: expire, key: key, id: c.id}, s.pendingOf(hash))
 	if err != nil {
 		return err
 	}
-	return s.point(hash, key, a)
+	return s.applied(s.point(hash, key, a))
 }
 
 // PutElement gives an element of a collection a value, which must not be one that [Store.Value] returned.
 func (s *Store) PutElement(c *Collection, key, value []byte) error {
-	a, err := s.append(&draft{op: opPutElement, kind: c.Kind, id: c.id, key: key, value: value}, c.slot)
+	a, err := s.append(&draft{op: opPutElement, kind: c.Kind, id: c.id, key: key, value: value}, c.pending)
 	if err != nil {
 		return err
 	}
 	s.place(c, s.at(a), a)
-	s.applied = s.seq
-	return nil
+	return s.applied(nil)
 }
 
 // DeleteElement takes an element out of a collection, and says whether it was there. A key whose collection is empty is to be deleted in
@@ -69,12 +77,11 @@ func (s *Store) DeleteElement(c *Collection, key []byte) (bool, error) {
 	if c.Elements.Find(key) == 0 {
 		return false, nil
 	}
-	if _, err := s.append(&draft{op: opDeleteElement, kind: c.Kind, id: c.id, key: key}, c.slot); err != nil {
+	if _, err := s.append(&draft{op: opDeleteElement, kind: c.Kind, id: c.id, key: key}, c.pending); err != nil {
 		return false, err
 	}
 	s.displace(c, key)
-	s.applied = s.seq
-	return true, nil
+	return true, s.applied(nil)
 }
 
 // Value returns the value of an element, whose address its collection knows. It is valid until the next call of a method that writes or
@@ -83,7 +90,7 @@ func (s *Store) Value(at uint64) []byte { return s.at(address(at)).value() }
 
 // place takes note of an element's record that was just read or appended.
 func (s *Store) place(c *Collection, r record, a address) {
-	if s.collections[c.id] != c { // it expired under the hands of its writer
+	if c.gone { // it expired under the hands of its writer
 		return
 	}
 	s.weigh(c, int64(r.padded()))
@@ -100,20 +107,20 @@ func (s *Store) displace(c *Collection, key []byte) {
 
 func (s *Store) weigh(c *Collection, bytes int64) {
 	c.bytes += bytes
-	s.live += bytes
+	s.live.Add(bytes)
 }
 
 // collectionOf returns the collection that a record of the log speaks of. While the log is read, the first record that names one makes it:
 // compaction has put keys and elements into any order.
 func (s *Store) collectionOf(r record) (*Collection, error) {
 	id, kind := r.id(), r.kind()
-	c := s.collections[id]
+	c := s.collections.get(id)
 	if c == nil {
 		c = &Collection{Kind: kind, Elements: collection.New(kind, s.opt.Limits), id: id}
 		if c.Elements == nil {
 			return nil, fmt.Errorf("%w: record %d is of kind %d, which this usui does not know", ErrDamaged, r.seq(), kind)
 		}
-		s.collections[id] = c
+		s.collections.add(c)
 		s.lastID = max(s.lastID, id)
 	}
 	if c.Kind != kind {
@@ -127,7 +134,7 @@ func (s *Store) collectionWith(r record) *Collection {
 	if !r.heads() {
 		return nil
 	}
-	return s.collections[r.id()]
+	return s.collections.get(r.id())
 }
 
 // applyElement repeats what an element's record did.
@@ -147,7 +154,7 @@ func (s *Store) applyElement(r record, a address) error {
 // discardOrphans gives up the collections that no key has after the log was read: a crash came before their key was written, or the key
 // went and left them to compaction.
 func (s *Store) discardOrphans() {
-	for _, c := range s.collections {
+	for c := range s.collections.all() {
 		s.Discard(c)
 	}
 }

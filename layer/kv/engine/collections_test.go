@@ -84,14 +84,14 @@ func TestDroppingACollectionIsOneRecord(t *testing.T) {
 			t.Fatalf("%s: %v", name, err)
 		}
 		s.Get([]byte("set")) // which ends what has expired
-		if s.Last() != before+1 || s.live > 100 || s.collections[c.id] != nil {
-			t.Errorf("%s: %d records, %d bytes live, the set is there: %v; want 1 record and all gone", name, s.Last()-before, s.live, s.collections[c.id] != nil)
+		if s.Last() != before+1 || s.live.Load() > 100 || s.collections.get(c.id) != nil {
+			t.Errorf("%s: %d records, %d bytes live, the set is there: %v; want 1 record and all gone", name, s.Last()-before, s.live.Load(), s.collections.get(c.id) != nil)
 		}
 		drain(t, s)
 		again := open(t, d.Crash(1))
 		again.Get([]byte("set"))
-		if err := balance(again); err != nil || again.live != s.live || again.collections[c.id] != nil {
-			t.Errorf("%s: after a restart %d bytes are live, %v; want %d", name, again.live, err, s.live)
+		if err := balance(again); err != nil || again.live.Load() != s.live.Load() || again.collections.get(c.id) != nil {
+			t.Errorf("%s: after a restart %d bytes are live, %v; want %d", name, again.live.Load(), err, s.live.Load())
 		}
 	}
 }
@@ -229,7 +229,7 @@ func FuzzOpen(f *testing.F) {
 		}
 		drain(t, s)
 		if s.await(); !s.rotate(0) || !s.compactOldest() {
-			t.Errorf("the segment cannot be compacted: %v", s.sealed)
+			t.Errorf("the segment cannot be compacted: %v", s.Sealed())
 		}
 		if err := balance(s); err != nil {
 			t.Error(err)

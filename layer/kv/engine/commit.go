@@ -1,6 +1,8 @@
 package engine
 
 import (
+	"slices"
+	"sync/atomic"
 	"time"
 
 	"usui/layer/kv/disk"
@@ -13,36 +15,74 @@ const (
 	keepBytes  = 16 << 20
 )
 
-// append adds a record to the batch, to the group if there is one, and returns its address. Readers of keys with that slot of pending wait
-// for it.
-func (s *Store) append(d *draft, slot uint64) (address, error) {
-	if s.sealed != nil {
-		return 0, s.sealed
+// batch is records that are written and synced together.
+type batch struct {
+	segment     *segment
+	off         int // of the first record
+	first, last uint64
+	records     []byte
+	buffer      *buffer // by which readers find them
+}
+
+// buffer is a batch as readers see it, who have no lock of the log. What was appended does not change but for the end of a group, which nobody else has seen.
+type buffer struct {
+	segment *segment
+	off     int
+	records []byte       // with all the room that there is
+	end     atomic.Int64 // of those that are there
+}
+
+// from is what it has from an offset of a segment on, nil if that is elsewhere.
+func (b *buffer) from(g *segment, off int) []byte {
+	if b == nil || b.segment != g || off < b.off {
+		return nil
 	}
-	s.boundRemoved()
+	if end := int(b.end.Load()); off < b.off+end {
+		return b.records[off-b.off : end]
+	}
+	return nil
+}
+
+// append adds a record to the batch, to the group if there is one, and returns its address. Readers of the keys that have pending, which may be nil, wait for it.
+func (s *Store) append(d *draft, pending *uint64) (address, error) {
+	if s.locked == 0 {
+		s.boundRemoved()
+	}
+	s.lockLog()
+	defer s.unlockLog()
+	if err := s.fit(d); err != nil {
+		return 0, err
+	}
+	a := s.write(d)
+	if pending != nil {
+		*pending = s.wrote
+	}
+	return a, s.Sealed()
+}
+
+// fit makes room for a record.
+func (s *Store) fit(d *draft) error {
+	if err := s.Sealed(); err != nil {
+		return err
+	}
 	size := d.size()
 	if s.group.depth > 0 {
 		d.more = true
-		if err := s.groupFits(d.op, size); err != nil {
-			return 0, err
-		}
-	} else {
-		if size > s.opt.SegmentBytes/4 {
-			return 0, ErrTooLong
-		}
-		if err := s.makeRoom(d.op, size); err != nil {
-			return 0, err
-		}
-		s.bound(1)
+		return s.groupFits(d.op, size)
 	}
-	a := s.write(d)
-	s.pending[slot] = s.seq
-	return a, s.sealed
+	if size > s.opt.SegmentBytes/4 {
+		return ErrTooLong
+	}
+	if err := s.makeRoom(d.op, size); err != nil {
+		return err
+	}
+	s.bound(1)
+	return nil
 }
 
 // bound gives the batch to the committer if it is long, or too long for n more records.
 func (s *Store) bound(n int) {
-	if b := &s.batch; len(b.records) >= batchBytes || len(b.records) > 0 && s.seq+uint64(n)-b.first > maxBack {
+	if b := &s.batch; len(b.records) >= batchBytes || len(b.records) > 0 && s.seq.Load()+uint64(n)-b.first > maxBack {
 		s.wait()
 		s.hand()
 	}
@@ -55,14 +95,18 @@ func (s *Store) addressOf(slot, off int) address {
 // write appends a record for which there is room, and returns its address.
 func (s *Store) write(d *draft) address {
 	g := s.log[len(s.log)-1]
-	s.seq++
+	seq := s.seq.Load() + 1
 	if len(s.batch.records) == 0 {
-		s.batch.segment, s.batch.off, s.batch.first = g, s.tail, s.seq
+		s.batch.segment, s.batch.off, s.batch.first = g, s.tail, seq
 	}
-	before := len(s.batch.records)
-	s.batch.records = d.append(s.batch.records, g.seed, s.seq, s.batch.first)
-	s.batch.last = s.seq
-	size := len(s.batch.records) - before
+	size, before := d.size(), len(s.batch.records)
+	s.show(size)
+	s.batch.records = d.append(s.batch.records, g.seed, seq, s.batch.first)
+	s.batch.buffer.end.Store(int64(before + size))
+	s.batch.last = seq
+	s.seq.Store(seq)
+	s.wrote = seq
+	s.unapplied.Add(1)
 	if d.more {
 		s.group.grow(before, size)
 	}
@@ -75,50 +119,75 @@ func (s *Store) write(d *draft) address {
 	g.placed = g.placed || d.kind == kindPlaced
 	s.stats.Records++
 	s.stats.BytesAppended += uint64(size)
+	s.survey()
 	return a
 }
 
-// Commit hands what was written since the last batch to the committer, unless that is busy: then the batch goes on growing, and a
-// later Commit takes it. It does some compaction, too, and begins a checkpoint when it is time.
-func (s *Store) Commit() {
-	if s.sealed == nil {
+// show sees to it that readers find a batch to which so many bytes are about to be appended.
+func (s *Store) show(size int) {
+	b := &s.batch
+	grown := slices.Grow(b.records, size)
+	if len(b.records) > 0 && cap(grown) == cap(b.records) {
+		return
+	}
+	if b.buffer == nil || cap(grown) != cap(b.records) {
+		b.buffer = &buffer{} // readers may have the old one
+	}
+	b.records = grown
+	b.buffer.segment, b.buffer.off, b.buffer.records = b.segment, b.off, grown[:cap(grown)]
+	b.buffer.end.Store(int64(len(grown)))
+	s.growing.Store(b.buffer)
+}
+
+// Tend does some compaction, goes on with a checkpoint, and begins one when it is time.
+func (s *Store) Tend() {
+	s.collectCheckpoint()
+	s.tidy()
+}
+
+// tidy is Tend without going on with a checkpoint.
+func (s *Store) tidy() {
+	if s.Sealed() == nil {
 		s.boundRemoved()
 		s.compact()
 	}
 	if s.due() {
 		s.beginCheckpoint()
 	}
-	s.hand()
 }
 
 // maxWait is how long a batch may wait at most: no medium that is worth to wait for takes longer.
 const maxWait = time.Millisecond
 
-// CanWait says that a batch could go to the committer now, but that the last one, which had several records, came back a shorter time ago than it had taken. Who
+// canWait says that a batch could go to the committer now, but that the last one, which had several records, came back a shorter time ago than it had taken. Who
 // has more to write may let it grow until then: those whose writes have just become durable are about to write again, and else would wait for a batch and a half.
-func (s *Store) CanWait() bool {
+func (s *Store) canWait() bool {
 	return s.Due() && !s.folder.Immediate() && s.flight.last != s.flight.first && time.Since(s.back) < min(s.took, maxWait)
 }
 
-// Idle says that there is nothing that Commit would do, now or when a batch is done.
+// Idle says that there is nothing to hand to the committer, now or when a batch is done.
 func (s *Store) Idle() bool { return !s.busy && len(s.batch.records) == 0 }
 
-// Due says that there is something that Commit would hand to the committer now: nobody will be told of that.
-func (s *Store) Due() bool { return !s.busy && s.sealed == nil && len(s.batch.records) > 0 }
+// Due says that there is something that Advance would hand to the committer now: nobody will be told of that. It may be called at any time.
+func (s *Store) Due() bool {
+	handed := s.handed.Load()
+	return s.durable.Load() == handed && s.seq.Load() > handed && s.Sealed() == nil
+}
 
 // hand gives the batch to the committer, if that is idle. Where the medium is immediate, it does the committer's work itself.
 func (s *Store) hand() {
-	if s.busy || s.sealed != nil || len(s.batch.records) == 0 {
+	if s.busy || s.Sealed() != nil || len(s.batch.records) == 0 {
 		return
 	}
 	if s.group.depth > 0 {
 		panic("BUG: a batch is committed in the middle of a group")
 	}
-	old := s.flight.records[:0]
-	if cap(old) > keepBytes {
-		old = nil
+	s.flying.Store(s.batch.buffer)
+	s.flight, s.batch = s.batch, batch{}
+	if b := s.rested(); b != nil {
+		s.batch.buffer, s.batch.records = b, b.records[:0]
 	}
-	s.flight, s.batch = s.batch, batch{records: old}
+	s.handed.Store(s.flight.last)
 	s.busy = true
 	j := job{s.flight.segment.file, s.flight.off, s.flight.records}
 	if s.folder.Immediate() {
@@ -128,20 +197,64 @@ func (s *Store) hand() {
 	s.work <- j
 }
 
-// Collect takes what the other goroutines have finished. It does not wait.
-func (s *Store) Collect() {
+// rested returns a buffer that no reader has any more, nil if there is none.
+func (s *Store) rested() *buffer {
+	b := s.resting
+	if s.rest(); b == nil || s.stirring != 0 {
+		return nil
+	}
+	s.resting = nil
+	return b
+}
+
+// rest looks for readers of the buffer of the last batch. It is in the view by now, where the next ones find it; who reads has a lock of a shard.
+func (s *Store) rest() {
+	for i := range s.stirring.numbers() {
+		if h := s.shards[i]; h.mu.TryLock() {
+			h.mu.Unlock()
+			s.stirring &^= 1 << i
+		}
+	}
+}
+
+// Advance takes what the other goroutines have finished, but for a checkpoint, and hands what was written since the last batch to the committer, unless that is busy: then the
+// batch goes on growing, and a later Advance takes it. If busy says that somebody may be about to write, a batch is not handed that had better grow. It may be called beside
+// others, by who has no lock of a shard.
+func (s *Store) Advance(busy bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.collectBatch()
+	s.collectSegments()
+	s.rest()
+	if !busy || !s.canWait() {
+		s.hand()
+	}
+}
+
+// Untended says that there is something for [Store.Tend] to do, which takes the whole store. It may be called beside others.
+func (s *Store) Untended() bool {
+	if s.Sealed() != nil {
+		return s.capture.active
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.compacts() || s.due() || s.checkpointWaits()
+}
+
+// Finished says that Advance or Tend have something to take. It may be called at any time.
+func (s *Store) Finished() bool { return len(s.committed)+len(s.kept)+len(s.results) > 0 }
+
+func (s *Store) collectBatch() {
 	select {
 	case o := <-s.committed:
 		s.finish(o)
 	default:
 	}
-	s.collectSegments()
-	s.collectCheckpoint()
 }
 
 // wait waits for the committer, if it is busy.
 func (s *Store) wait() {
-	if s.busy && s.sealed == nil {
+	if s.busy && s.Sealed() == nil {
 		s.finish(<-s.committed)
 	}
 }
@@ -154,19 +267,22 @@ func (s *Store) finish(o outcome) {
 	}
 	s.busy = false
 	s.back, s.took = o.at, o.took
-	s.flight.segment.flushed = s.flight.off + len(s.flight.records)
-	s.durable = s.flight.last
+	s.flight.segment.flushed.Store(int64(s.flight.off + len(s.flight.records)))
+	s.durable.Store(s.flight.last)
+	if s.resting, s.stirring = s.flight.buffer, 1<<len(s.shards)-1; cap(s.flight.records) > keepBytes {
+		s.resting = nil
+	}
 	s.stats.Batches++
 	s.releaseDeparted()
 }
 
 // Drain makes all that was written durable.
 func (s *Store) Drain() error {
-	for s.sealed == nil && !s.Idle() {
+	for s.Sealed() == nil && !s.Idle() {
 		s.wait()
 		s.hand()
 	}
-	return s.sealed
+	return s.Sealed()
 }
 
 // job is a batch for the committer.

@@ -7,7 +7,7 @@ import (
 	"usui/layer/kv/collection"
 )
 
-// compactStep is how many bytes of a victim are looked at in one [Store.Commit].
+// compactStep is how many bytes of a victim are looked at in one [Store.Tend].
 const compactStep = 256 << 10
 
 // compaction is how far the oldest segment has been looked through.
@@ -16,25 +16,36 @@ type compaction struct {
 	off     int
 	seq     uint64 // once off is at the end: the last copy; when it is durable, the segment is free
 	done    bool
+
+	stuck bool  // there was no room for a copy
+	live  int64 // by then; once less is, fewer copies are to be made
 }
 
 // garbage is how many bytes of records are of no use but to repeat what was done.
-func (s *Store) garbage() int64 { return s.used - s.live }
+func (s *Store) garbage() int64 { return s.used - s.live.Load() }
 
 // compact works on a victim if more than half of the log is garbage.
 func (s *Store) compact() {
-	if s.victim.segment == nil {
-		if len(s.log) < 2 || s.garbage() <= s.live+2*int64(s.opt.SegmentBytes) {
-			return
-		}
+	if s.compacts() {
+		s.step(compactStep)
 	}
-	s.step(compactStep)
+}
+
+// compacts says that there is a victim to work on, or to choose. One that could not be copied for want of room waits until something was freed.
+func (s *Store) compacts() bool {
+	if v := &s.victim; v.segment != nil {
+		if v.stuck && len(s.spares) == 0 && s.live.Load() >= v.live {
+			return false
+		}
+		return !v.done || s.durable.Load() >= v.seq
+	}
+	return len(s.log) > 1 && s.garbage() > s.live.Load()+2*int64(s.opt.SegmentBytes)
 }
 
 // compactOldest does a whole victim, waits until its file is free for others, and says whether that was possible.
 func (s *Store) compactOldest() bool {
 	for first := s.log[0]; s.log[0] == first; {
-		if !s.step(s.opt.SegmentBytes) || s.sealed != nil {
+		if !s.step(s.opt.SegmentBytes) || s.Sealed() != nil {
 			return false
 		}
 		s.wait()
@@ -63,7 +74,8 @@ func (s *Store) step(n int) bool {
 			return false
 		}
 		before := s.stats.BytesCompacted
-		if !s.keep(r, s.addressOf(v.segment.slot, v.off)) {
+		if v.stuck = !s.keep(r, s.addressOf(v.segment.slot, v.off)); v.stuck {
+			v.live = s.live.Load()
 			return false
 		}
 		v.off += r.padded()
@@ -75,9 +87,9 @@ func (s *Store) step(n int) bool {
 		return true
 	}
 	if !v.done {
-		v.done, v.seq = true, s.seq
+		v.done, v.seq = true, s.seq.Load()
 	}
-	if s.durable >= v.seq {
+	if s.durable.Load() >= v.seq {
 		s.log = slices.Delete(s.log, 0, 1)
 		s.used -= int64(v.segment.end - headerSize)
 		s.left = append(s.left, v.segment)
@@ -100,14 +112,14 @@ func (s *Store) keep(r record, a address) bool {
 }
 
 func (s *Store) keepElement(r record, a address) bool {
-	c := s.collections[r.id()]
+	c := s.collections.get(r.id())
 	if c == nil || c.Elements.Find(r.element()) != uint64(a) {
 		return true
 	}
 	again, ok := s.copy(&draft{op: opPutElement, kind: c.Kind, id: c.id, key: r.element(), value: r.value()})
 	if ok {
 		c.Elements.Set(r.element(), r.value(), uint64(again))
-		s.applied = s.seq
+		s.unapplied.Add(-1)
 	}
 	return ok
 }
@@ -117,9 +129,9 @@ func (s *Store) keepKey(r record, a address) bool {
 	if !is {
 		return true
 	}
-	if e := r.expire(); e != 0 && e <= s.opt.Now() && !r.placed() {
+	if e := r.expire(); e != 0 && e <= s.now() && !r.placed() {
 		s.drop(&p, r)
-		s.stats.Expired++
+		s.expired.Add(1)
 		return true
 	}
 	d := draft{op: opPut, kind: r.kind(), expire: r.expire(), key: r.key()}
@@ -140,7 +152,7 @@ func (s *Store) keepKey(r record, a address) bool {
 	again, ok := s.copy(&d)
 	if ok {
 		s.move(&p, r, again)
-		s.applied = s.seq
+		s.unapplied.Add(-1)
 		if fetched {
 			s.stats.Fetched++
 			s.depart(r)

@@ -7,9 +7,9 @@
 // # Idea
 //
 // All that is kept is a log in segments: files of a fixed size, filled with zeros once and used again for ever. A write appends a record to
-// a batch in memory. [Store.Commit] hands the batch to the committer, a thread that writes it with one call, syncs the file once and
+// a batch in memory. [Store.Advance] hands the batch to the committer, a thread that writes it with one call, syncs the file once and
 // reports back; meanwhile the next batch grows. So at most one batch is not synced at any time, and everything about recovery follows from
-// that. A batch may wait for more ([Store.CanWait]), no longer than the last one took. On a medium that is immediate (disk.Folder) Commit does the committer's work itself and returns when the batch is durable.
+// that. A batch may wait for more, no longer than the last one took. On a medium that is immediate (disk.Folder) Advance does the committer's work itself and returns when the batch is durable.
 //
 // A record checks itself: its CRC32C starts from the epoch of its segment, a random number drawn whenever the segment is used anew, so that
 // records of an earlier use are noise. No commit mark and no pointer has to be made durable beside it. After a crash the log ends at the
@@ -22,6 +22,12 @@
 // The index is an extendible hash table (Fagin et al., TODS 1979) of tables with buckets of 64 bytes: seven entries of 24 bits of hash, 39
 // of address and one that says whether the record has an expiry, and a link (the bucket is FASTER's, SIGMOD 2018). The bits by which a table splits are in the entry, so that growing reads
 // no keys. Values are read from the mapping of the segment, or, before they are durable, from their batch.
+//
+// The keys are divided into shards, by the upper bits of their hashes, so that several goroutines get at keys of different ones at once. A shard has the tables whose
+// entries begin with its bits, and a lock; all shards write to one log, whose lock is held for as long as it takes to append a record. So what belongs together is one group, of
+// whichever shards its keys are, and one sync is for all of them. Nothing on the disk tells of shards: a checkpoint has the tables in the order of their bits, and a store
+// is opened with any number. A reader needs no lock of the log. A batch's memory is used again when no shard's lock has been held all the time since the batch came to be
+// in the mapping: who reads has one.
 //
 // A collection (a hash, a set, a list, a sorted set) has a record for each element, which names the collection by a number that is never used
 // again, and not by its key; the record of the key has that number as its value. So giving a collection another key or another expiry is one
@@ -60,14 +66,20 @@
 //
 // # Locks
 //
-// None: a Store belongs to one goroutine. Its three others, the committer, the keeper of spare segments and the saver of checkpoints, get work by
-// channels and touch files only.
+// A [Store] is one goroutine's way to a store ([Store.Share]). Who has the whole store, by an agreement of the callers, needs no lock. Others take those of the shards of their keys, all at
+// once and in their order ([Store.Lock]); a key of another shard panics then. Behind these come the log's, which a group holds from its beginning to its end, and behind that, with
+// nothing else taken under them, those of the registry of collections and of what a checkpoint notes. Nobody waits for a shard who has the log. What takes compaction, or a checkpoint, is for who has the
+// whole store ([Store.Tend]); others are to leave writes to him when room may become short ([Store.Roomy]), and those
+// that were refused for want of it ([Store.Short]).
+//
+// The three other goroutines, the committer, the keeper of spare segments and the saver of checkpoints, get work by channels and touch files only.
 //
 // # Limits
 //
 // After a crash, batches at the very end of the log that rotted or were lost, one or several, look as if they had never been acknowledged: nothing
 // behind them proves that they were durable, but for what the header of the newest spare knew when it was made, about a segment before. A record is at most a quarter of a segment, and so
-// is a group. Addresses end at 4 TiB. The index does not shrink but by [Store.Clear].
+// is a group. Addresses end at 4 TiB. The index does not shrink but by [Store.Clear], and takes up to
+// 1.1 MiB for each shard that has few keys; one that has none takes nothing until then. Compaction is done by one at a time, and with the whole store.
 // The keys of elements are on Go's heap, those of strings are not. A key that expired stays in the log and in the count of keys until it is
 // looked up or compacted; should the clock be set back after a restart, a collection that was being compacted then comes back in part.
 // Records before a checkpoint are not verified when a store is opened: their CRCs are when compaction comes to them, and by [Check]. Until then one

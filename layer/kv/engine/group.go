@@ -1,6 +1,9 @@
 package engine
 
-import "fmt"
+import (
+	"errors"
+	"fmt"
+)
 
 // group is records that are all there after a crash, or none.
 type group struct {
@@ -15,7 +18,8 @@ func Room(key, value int) int { return pad(recordHeader + idBytes + key + value)
 
 // Begin begins a group for which n bytes are enough, as [Room] counts them; [Store.End] ends it. After an error there is none, and nothing was
 // written. What is written between is there after a crash as a whole or not at all; to others it is visible at once. A group within a group is
-// part of it. Between Begin and End neither [Store.Commit] nor [Store.Drain] is called.
+// part of it. Between Begin and End none of [Store.Advance], [Store.Tend] and [Store.Drain] is called, and by other ways
+// to the store nobody can write.
 //
 // A group may grow beyond n as long as its segment has room; then a write may fail with [ErrTooLong] and leave a part of the group.
 func (s *Store) Begin(n int) error { return s.beginGroup(opPut, n) }
@@ -24,21 +28,33 @@ func (s *Store) Begin(n int) error { return s.beginGroup(opPut, n) }
 func (s *Store) BeginDeletes(n int) error { return s.beginGroup(opDelete, n) }
 
 func (s *Store) beginGroup(o op, n int) error {
-	if s.sealed != nil {
-		return s.sealed
-	}
-	g := &s.group
-	if err := s.groupFits(o, n); err != nil {
+	s.lockLog() // until it ends: its records are one after the other
+	begun := false
+	defer func() {
+		if !begun {
+			s.unlockLog()
+		}
+	}()
+	if err := s.roomFor(o, n); err != nil {
 		return err
 	}
-	if g.depth == 0 {
-		if err := s.makeRoom(o, n); err != nil {
-			return err
-		}
-		s.bound(s.opt.SegmentBytes / 4 / recordHeader)
-		*g = group{}
+	begun = true
+	s.group.depth++
+	return nil
+}
+
+// roomFor sees to it that a group of n more bytes fits.
+func (s *Store) roomFor(o op, n int) error {
+	if err := s.Sealed(); err != nil {
+		return err
 	}
-	g.depth++
+	if err := s.groupFits(o, n); err != nil || s.group.depth > 0 {
+		return err
+	}
+	if err := s.makeRoom(o, n); err != nil {
+		return err
+	}
+	s.bound(s.opt.SegmentBytes / 4 / recordHeader)
 	return nil
 }
 
@@ -56,12 +72,27 @@ func (s *Store) groupFits(o op, n int) error {
 // End ends what Begin began.
 func (s *Store) End() {
 	g := &s.group
-	if g.depth--; g.depth > 0 || g.length == 0 {
+	if g.depth--; g.depth > 0 {
 		return
 	}
-	record(s.batch.records[g.last:]).last(s.batch.segment.seed)
+	if g.length > 0 {
+		record(s.batch.records[g.last:]).last(s.batch.segment.seed)
+	}
 	*g = group{}
+	s.mu.Unlock()
 }
+
+// leaveGroup gives up a group that was left in the middle, with whatever led there.
+func (s *Store) leaveGroup() {
+	if s.group.depth == 0 {
+		return
+	}
+	_ = s.seal(errMidway) // each later write returns it
+	s.group = group{}
+	s.mu.Unlock()
+}
+
+var errMidway = errors.New("a command was interrupted in the middle of what it wrote")
 
 // grow takes note of a record that was appended to the batch at an offset.
 func (g *group) grow(at, size int) {

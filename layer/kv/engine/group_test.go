@@ -135,7 +135,7 @@ func TestGroupsEnd(t *testing.T) {
 	put(t, s, "d", nil)
 	drain(t, s)
 	var more []bool
-	l := logReader{segments: segments{slots: s.slots, log: s.log}}
+	l := logReader{segments: segments{slots: *s.slots.Load(), log: s.log}}
 	err := l.read(func(list []located) error {
 		for _, l := range list {
 			more = append(more, l.record.more())
@@ -195,7 +195,7 @@ func TestALongLogDoesNotWaitForTheDisk(t *testing.T) {
 	d := disktest.New()
 	s := open(t, d)
 	s.await()
-	s.seq = 2 * maxBack
+	s.seq.Store(2 * maxBack)
 	reached, release := make(chan bool), make(chan bool)
 	d.Written = func() { reached <- true; <-release }
 	put(t, s, "a", nil)

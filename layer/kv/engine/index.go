@@ -2,7 +2,6 @@ package engine
 
 import (
 	"errors"
-	"math/rand/v2"
 	"slices"
 )
 
@@ -25,13 +24,16 @@ const (
 // address is where a record lies: (slot * size of a segment + offset) / 8. Zero is none, for segments begin with a header.
 type address uint64
 
-// index finds addresses by hash. The upper 24 bits of a hash are an entry's tag; of these, the upper ones choose the table. The lower 14
-// choose the bucket.
+// index finds addresses by hash. The upper 24 bits of a hash are an entry's tag; of these, the upper ones choose the shard, whose index this is, and the next ones the
+// table. The lower 14 choose the bucket.
 type index struct {
-	directory []uint16 // number of the table for each value of the upper depth bits
-	depth     uint
+	skip      uint     // upper bits that all hashes share
+	directory []uint16 // number of the table for each value of the upper depth bits but these
+	depth     uint     // skip or more
 	tables    []*table
-	count     int // entries in all tables
+	loaded    []*table // see load; empty otherwise
+	count     int      // entries in all tables
+	expiring  int      // of those with an expiry
 	pool      pool
 }
 
@@ -50,9 +52,9 @@ func (x *index) newTable(depth uint) (*table, error) {
 	return &table{memory: p, words: wordsOf(p), depth: depth}, nil
 }
 
-func newIndex() (*index, error) {
-	x := &index{directory: []uint16{0}}
-	t, err := x.newTable(0)
+func newIndex(skip uint) (*index, error) {
+	x := &index{skip: skip, directory: []uint16{0}, depth: skip}
+	t, err := x.newTable(skip)
 	if err != nil {
 		return nil, err
 	}
@@ -60,13 +62,25 @@ func newIndex() (*index, error) {
 	return x, nil
 }
 
+// clear takes all entries out. Should it fail, there is none nevertheless.
+func (x *index) clear() error {
+	if x.count == 0 && len(x.tables) == 1 {
+		return nil
+	}
+	p, err := x.pool.again()
+	*x = index{skip: x.skip, directory: []uint16{0}, depth: x.skip, tables: []*table{{memory: p, words: wordsOf(p), depth: x.skip}}, pool: x.pool}
+	return err
+}
+
 func (x *index) close() error {
 	x.tables = nil
 	return x.pool.close()
 }
 
-func (x *index) tableOf(hash uint64) *table {
-	return x.tables[x.directory[hash>>(64-x.depth)]] // a shift by 64 gives 0
+func (x *index) tableOf(hash uint64) *table { return x.tables[x.numberOf(hash)] }
+
+func (x *index) numberOf(hash uint64) uint16 {
+	return x.directory[hash<<x.skip>>(64-x.depth+x.skip)] // a shift by 64 gives 0
 }
 
 // place is a walk along the entries that may be those of a key.
@@ -110,7 +124,19 @@ func (p *place) next() (address, bool) {
 func (p *place) address() address { return addressIn(p.t.words[p.at-1]) }
 
 // set replaces the entry that next returned.
-func (p *place) set(a address, expiring bool) { p.t.words[p.at-1] = entryOf(p.tag, a, expiring) }
+func (x *index) set(p *place, a address, expiring bool) {
+	e := &p.t.words[p.at-1]
+	x.weigh(*e, -1)
+	*e = entryOf(p.tag, a, expiring)
+	x.weigh(*e, 1)
+}
+
+// weigh counts an entry that comes or goes.
+func (x *index) weigh(entry uint64, n int) {
+	if entry&expires != 0 {
+		x.expiring += n
+	}
+}
 
 // entryOf is an entry: a tag, whether the record has an expiry, and its address.
 func entryOf(tag uint64, a address, expiring bool) uint64 {
@@ -139,6 +165,7 @@ func (x *index) remove(p *place) {
 		}
 		bucket = overflowWord(link)
 	}
+	x.weigh(p.t.words[start], -1)
 	p.t.words[start] = p.t.words[last]
 	p.t.words[last] = 0
 	x.count--
@@ -150,8 +177,9 @@ func overflowWord(link uint64) int { return (buckets + int(link) - 1) * bucketWo
 func (x *index) insert(hash uint64, a address, expiring bool) error {
 	for {
 		t := x.tableOf(hash)
-		if t.insert(int(hash&(buckets-1)), entryOf(hash>>tagShift, a, expiring)) {
+		if e := entryOf(hash>>tagShift, a, expiring); t.insert(int(hash&(buckets-1)), e) {
 			x.count++
+			x.weigh(e, 1)
 			return nil
 		}
 		if err := x.split(hash); err != nil {
@@ -188,7 +216,7 @@ var errCrowded = errors.New("the index cannot split further")
 
 // split makes two tables of the one that hash belongs to.
 func (x *index) split(hash uint64) error {
-	number := x.directory[hash>>(64-x.depth)]
+	number := x.numberOf(hash)
 	old := x.tables[number]
 	if old.depth == maxDepth {
 		return errCrowded
@@ -243,55 +271,8 @@ func (t *table) each(bucket int, f func(entry uint64)) {
 	}
 }
 
-// Bounds for random: below fewEntries all are counted through; a chain of more than crowd entries is very rare.
-const (
-	fewEntries = 1000
-	crowd      = 3 * entries
-)
-
-// random returns an entry's address, each with the same chance. There must be one. Of few entries it takes the nth. Of many, it tries buckets: one
-// is accepted the more readily, the more entries it has.
-func (x *index) random() (a address) {
-	if x.count < fewEntries {
-		nth := rand.IntN(x.count)
-		for cursor, first := uint64(0), true; first || cursor != 0; first = false {
-			cursor = x.walk(cursor, func(found address) {
-				if nth == 0 {
-					a = found
-				}
-				nth--
-			})
-		}
-		return a
-	}
-	for {
-		n := 0
-		x.walk(rand.Uint64()>>(64-tagBits-bucketBits), func(found address) {
-			if n++; rand.IntN(n) == 0 {
-				a = found
-			}
-		})
-		if n > rand.IntN(crowd) {
-			return a
-		}
-	}
-}
-
-// walk calls f with all addresses of the bucket at cursor and returns the cursor of the next bucket, 0 behind the last. The order is that
-// of hashes, so that a split between two calls repeats addresses and leaves out none.
-func (x *index) walk(cursor uint64, f func(address)) uint64 {
-	return x.walkEntries(cursor, func(e uint64) { f(addressIn(e)) })
-}
-
-// walkExpiring is walk for what has an expiry. Records are not touched, which may be on disk only.
-func (x *index) walkExpiring(cursor uint64, f func(address)) uint64 {
-	return x.walkEntries(cursor, func(e uint64) {
-		if e&expires != 0 {
-			f(addressIn(e))
-		}
-	})
-}
-
+// walkEntries calls f with all entries of the bucket at cursor and returns the cursor of the next bucket of all indexes, 0 behind the last. The order is that
+// of hashes, so that a split between two calls repeats entries and leaves out none.
 func (x *index) walkEntries(cursor uint64, f func(entry uint64)) uint64 {
 	tag, bucket := cursor>>bucketBits&(1<<tagBits-1), int(cursor&(buckets-1))
 	t := x.tableOf(tag << tagShift)
@@ -299,6 +280,11 @@ func (x *index) walkEntries(cursor uint64, f func(entry uint64)) uint64 {
 	if bucket++; bucket < buckets {
 		return tag<<bucketBits | uint64(bucket)
 	}
-	span := uint64(1) << (tagBits - t.depth)
+	return behind(tag, t.depth)
+}
+
+// behind is the first cursor behind all tags whose upper depth bits are those of a tag, 0 behind the last.
+func behind(tag uint64, depth uint) uint64 {
+	span := uint64(1) << (tagBits - depth)
 	return (tag&^(span-1) + span) & (1<<tagBits - 1) << bucketBits
 }

@@ -66,7 +66,7 @@ func (m *met) count(before *model, after *Store, left *disktest.Disk) {
 	if after.stats.Loaded > 0 {
 		m.loaded++
 		if c, err := decodeCheckpoint(left.Content(checkpointName)); err == nil && slices.ContainsFunc(c.marks, func(k mark) bool {
-			g := after.slots[k.slot]
+			g := (*after.slots.Load())[k.slot]
 			return g.epoch != k.epoch && slices.Contains(after.log, g)
 		}) {
 			m.reused++
@@ -76,7 +76,7 @@ func (m *met) count(before *model, after *Store, left *disktest.Disk) {
 	if before.store.capture.active {
 		m.between++
 	}
-	for _, c := range after.collections {
+	for c := range after.collections.all() {
 		m.elements += c.Elements.Len()
 	}
 }
@@ -92,6 +92,7 @@ type model struct {
 	tamper  func(*disktest.Disk) // with what a crash left
 	met     *met
 	backup  backup
+	opened  int // how many times
 
 	checkpoints      bool
 	images           chan *disktest.Disk // what crashes at steps of a checkpoint would have left
@@ -100,7 +101,8 @@ type model struct {
 }
 
 func (m *model) options() Options {
-	return Options{SegmentBytes: MinSegment, Now: func() int64 { return m.now }}
+	m.opened++
+	return Options{SegmentBytes: MinSegment, Now: func() int64 { return m.now }, Shards: 1 + m.opened%2}
 }
 
 func newModel(seed uint64, d *disktest.Disk) (*model, error) {
@@ -135,10 +137,10 @@ func (m *model) open(d *disktest.Disk) (err error) {
 
 // spread gives a small index two tables, so that a checkpoint of it takes some time.
 func spread(s *Store) error {
-	if len(s.index.tables) > 1 {
+	if s.indexBytes() > tableBytes {
 		return nil
 	}
-	return s.index.split(0)
+	return s.shards[0].index.split(0)
 }
 
 // pass is called between a write and its sync.
@@ -517,7 +519,7 @@ func balance(s *Store) error {
 	live, expiring, collections := int64(0), 0, map[uint64]bool{}
 	slots, lost := map[int]int64{}, 0
 	for cursor, first := uint64(0), true; first || cursor != 0; first = false {
-		cursor = s.index.walk(cursor, func(a address) {
+		cursor = s.walk(cursor, func(a address) {
 			r := s.known(a)
 			if r == nil {
 				lost++
@@ -533,22 +535,29 @@ func balance(s *Store) error {
 				return
 			}
 			collections[r.id()] = true
-			s.collections[r.id()].Elements.Each(func(_ string, at uint64) bool {
+			s.collections.get(r.id()).Elements.Each(func(_ string, at uint64) bool {
 				live += int64(s.at(address(at)).padded())
 				return true
 			})
 		})
 	}
 	if lost > 0 {
-		return fmt.Errorf("%d entries lead to no record: %v", lost, s.sealed)
+		return fmt.Errorf("%d entries lead to no record: %v", lost, s.Sealed())
 	}
 	for _, g := range s.log {
-		if g.live != slots[g.slot] {
-			return fmt.Errorf("%d bytes live are counted in %s, want %d", g.live, segmentName(g.slot), slots[g.slot])
+		if g.live.Load() != slots[g.slot] {
+			return fmt.Errorf("%d bytes live are counted in %s, want %d", g.live.Load(), segmentName(g.slot), slots[g.slot])
 		}
 	}
-	if live != s.live || expiring != s.expiring || len(collections) != len(s.collections) {
-		return fmt.Errorf("%d bytes live, %d keys with an expiry, %d collections are counted; want %d, %d and %d", s.live, s.expiring, len(s.collections), live, expiring, len(collections))
+	indexed := 0
+	for _, h := range s.shards {
+		indexed += h.index.expiring
+	}
+	if indexed != expiring {
+		return fmt.Errorf("the indexes count %d keys with an expiry, want %d", indexed, expiring)
+	}
+	if live != s.live.Load() || expiring != s.Expiring() || len(collections) != s.collections.len() {
+		return fmt.Errorf("%d bytes live, %d keys with an expiry, %d collections are counted; want %d, %d and %d", s.live.Load(), s.Expiring(), s.collections.len(), live, expiring, len(collections))
 	}
 	return nil
 }

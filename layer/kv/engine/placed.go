@@ -92,12 +92,12 @@ func (s *Store) PutPlaced(key []byte, pieces []Piece, expire int64) error {
 	le.PutUint32(v[4:], uint32(length))
 	s.scratch = v
 	hash := s.hash(key)
-	a, err := s.append(&draft{op: opPut, kind: kindPlaced, expire: expire, key: key, value: v}, hash%pendingSlots)
+	a, err := s.append(&draft{op: opPut, kind: kindPlaced, expire: expire, key: key, value: v}, s.pendingOf(hash))
 	if err != nil {
 		return err
 	}
 	s.stats.Placed++
-	return s.point(hash, key, a)
+	return s.applied(s.point(hash, key, a))
 }
 
 // fetch returns the string of a placed record, in one piece, or false if it has rotted or its device is another one.
@@ -128,7 +128,7 @@ func (s *Store) depart(r record) {
 	if !s.open {
 		return // nothing is held yet
 	}
-	d := departed{seq: s.seq}
+	d := departed{seq: s.seq.Load()}
 	r.pieces(func(p Piece) {
 		s.opt.Device.Depart(p)
 		d.pieces = append(d.pieces, p)
@@ -142,29 +142,28 @@ func (s *Store) departAll() {
 		return
 	}
 	if f := s.opt.Device.Forget(); f != nil {
-		s.gone = append(s.gone, departed{seq: s.seq, forget: f})
+		s.gone = append(s.gone, departed{seq: s.seq.Load(), forget: f})
 	}
 }
 
 // expirePlaced removes a key whose value on the device has expired, by a record: its frames are given to others then, so that it must not come back, should the
 // clock be set back. It says false if the key stays, because there may be no record now. Room for one is made by compaction, so that no address is good after it.
 func (s *Store) expirePlaced(key []byte) bool {
-	if s.sealed != nil || s.group.depth > 0 {
+	if s.Sealed() != nil || s.group.depth > 0 {
 		return false
 	}
 	hash := s.hash(key)
-	if _, r := s.lookup(hash, key); r == nil || !r.placed() || r.expire() > s.opt.Now() {
+	if _, r := s.lookup(hash, key); r == nil || !r.placed() || r.expire() > s.now() {
 		return true
 	}
-	if _, err := s.append(&draft{op: opDelete, key: key}, hash%pendingSlots); err != nil {
+	if _, err := s.append(&draft{op: opDelete, key: key}, s.pendingOf(hash)); err != nil {
 		return false
 	}
 	if p, r := s.lookup(hash, key); r != nil {
 		s.drop(&p, r)
 	}
-	s.applied = s.seq
-	s.stats.Expired++
-	return true
+	s.expired.Add(1)
+	return s.applied(nil) == nil
 }
 
 // departed is what is released when a record is durable.
@@ -177,7 +176,7 @@ type departed struct {
 // releaseDeparted gives frames back.
 func (s *Store) releaseDeparted() {
 	n := 0
-	for n < len(s.gone) && s.gone[n].seq <= s.durable {
+	for n < len(s.gone) && s.gone[n].seq <= s.durable.Load() {
 		for _, p := range s.gone[n].pieces {
 			s.opt.Device.Release(p)
 		}
@@ -223,7 +222,8 @@ func (s *Store) hold(r record, a address) error {
 
 // leadsTo says whether the index leads to a record of a key, and where it has it.
 func (s *Store) leadsTo(r record, a address) (place, bool) {
-	p := s.index.find(s.hash(r.key()))
+	hash := s.hash(r.key())
+	p := s.indexOf(hash).find(hash)
 	for found, ok := p.next(); ok; found, ok = p.next() {
 		if found == a {
 			return p, true

@@ -365,7 +365,7 @@ func TestMovingValuesIntoTheLogEnds(t *testing.T) {
 		s.await()
 	}
 	if n := s.Stats().Compacted - before; n > uint64(len(s.log)) {
-		t.Errorf("%d segments of %d were compacted with nothing to do; %d bytes are garbage, %d live", n, len(s.log), s.garbage(), s.live)
+		t.Errorf("%d segments of %d were compacted with nothing to do; %d bytes are garbage, %d live", n, len(s.log), s.garbage(), s.live.Load())
 	}
 }
 

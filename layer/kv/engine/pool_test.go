@@ -29,8 +29,11 @@ func TestTablesComeZeroed(t *testing.T) {
 		}
 		taken = taken[:0]
 	}
-	if len(l.maps) != 3 {
-		t.Errorf("%d allocations for %d tables at a time", len(l.maps), 2*poolTables+1)
+	if want := 7; len(l.maps) != want || l.bytes != 48*tableBytes { // 1, 1, 2, 4, 8, 16 and 16 tables
+		t.Errorf("%d allocations of %d bytes for %d tables at a time, want %d", len(l.maps), l.bytes, 2*poolTables+1, want)
+	}
+	if p, err := l.again(); err != nil || !bytes.Equal(p, zeros) || len(l.maps) != 1 || l.bytes != tableBytes || len(l.used)+len(l.fresh) != 0 {
+		t.Errorf("again: %d allocations of %d bytes, %v; want that of one zeroed table", len(l.maps), l.bytes, err)
 	}
 	if err := l.close(); err != nil {
 		t.Error(err)

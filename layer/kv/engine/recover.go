@@ -15,13 +15,13 @@ import (
 // Open reads the log in a folder and returns the store that it describes. The folder becomes the store's. An error that wraps
 // [ErrDamaged] says where something is missing that had been acknowledged; nothing was changed then.
 func Open(folder disk.Folder, opt Options) (_ *Store, err error) {
-	s := &Store{folder: folder, opt: opt, key: newHashKey(), collections: map[uint64]*Collection{}}
+	s, err := newStore(folder, opt)
 	defer func() {
 		if err != nil {
-			err = errors.Join(err, s.abandon())
+			err = errors.Join(err, s.closeFiles())
 		}
 	}()
-	if s.index, err = newIndex(); err != nil {
+	if err != nil {
 		return nil, err
 	}
 	if s.opt.Notify == nil {
@@ -31,7 +31,7 @@ func Open(folder disk.Folder, opt Options) (_ *Store, err error) {
 		s.opt.Limits = collection.DefaultLimits()
 	}
 	files, err := openSegments(folder)
-	s.slots = files.slots
+	s.slots.Store(&files.slots)
 	if err != nil {
 		return nil, err
 	}
@@ -43,19 +43,8 @@ func Open(folder disk.Folder, opt Options) (_ *Store, err error) {
 	s.keeper.start(s)
 	s.saver.start(s.folder, s.opt.Notify)
 	s.order()
+	s.survey()
 	return s, nil
-}
-
-// abandon closes what Open had opened.
-func (s *Store) abandon() error {
-	var err error
-	for _, g := range s.slots {
-		err = errors.Join(err, g.file.Close())
-	}
-	if s.index != nil {
-		err = errors.Join(err, s.index.close())
-	}
-	return errors.Join(err, s.folder.Close())
 }
 
 func (s *Store) recover(files segments) error {
@@ -75,7 +64,10 @@ func (s *Store) recover(files segments) error {
 	}
 	s.free, s.log = files.free, files.log[:l.last+1]
 	s.spares = slices.Clone(files.log[l.last+1:])
-	s.seq, s.applied, s.durable, s.last = l.seq, l.seq, l.seq, l.at
+	s.seq.Store(l.seq)
+	s.handed.Store(l.seq)
+	s.durable.Store(l.seq)
+	s.last = l.at
 	for _, g := range s.log {
 		s.used += int64(g.end - headerSize)
 	}
@@ -128,16 +120,18 @@ func (s *Store) readLog(files segments, c *checkpoint) (*logReader, error) {
 		return l.read(s.replay)
 	})
 	if err == nil {
-		err = s.sealed // a record to which a checkpoint led was none
+		err = s.Sealed() // a record to which a checkpoint led was none
 	}
 	return l, err
 }
 
 // startAgain forgets what a checkpoint said.
 func (s *Store) startAgain(files segments) error {
-	s.sealed, s.key, s.lastID = nil, newHashKey(), 0
+	s.sealed.Store(nil)
+	s.key, s.lastID = newHashKey(), 0
 	for _, g := range files.slots {
-		g.flushed, g.end, g.torn, g.collections, g.placed = 0, 0, false, false, false
+		g.flushed.Store(0)
+		g.end, g.torn, g.collections, g.placed = 0, false, false, false
 	}
 	return s.forget()
 }
@@ -154,8 +148,8 @@ func (s *Store) begin() error {
 	if err != nil {
 		return err
 	}
-	s.slots = append(s.slots, g)
-	s.log, s.tail = s.slots[:1:1], headerSize
+	s.addSlot(g)
+	s.log, s.tail = []*segment{g}, headerSize
 	return nil
 }
 
@@ -171,7 +165,7 @@ func (s *Store) replay(list []located) error {
 		list[i].hash = s.hash(list[i].record.key())
 	}
 	for i := range list { // in a loop of its own, short enough that many of its reads are on their way at once
-		s.touched += s.index.touch(list[i].hash)
+		s.touched += s.indexOf(list[i].hash).touch(list[i].hash)
 	}
 	for i := range list {
 		if err := s.apply(&list[i]); err != nil {
@@ -186,10 +180,10 @@ func (s *Store) replay(list []located) error {
 func (s *Store) apply(l *located) error {
 	r, at := l.record, s.addressOf(l.slot, l.off)
 	if r.heads() || r.op().isElement() {
-		s.slots[l.slot].collections = true
+		(*s.slots.Load())[l.slot].collections = true
 	}
 	if r.placed() {
-		s.slots[l.slot].placed = true
+		(*s.slots.Load())[l.slot].placed = true
 	}
 	switch {
 	case r.op() == opClear:
@@ -197,7 +191,7 @@ func (s *Store) apply(l *located) error {
 	case r.op().isElement():
 		return s.applyElement(r, at)
 	}
-	if expire := r.expire(); r.op() == opPut && (r.heads() || r.placed() || expire == 0 || expire > s.opt.Now()) {
+	if expire := r.expire(); r.op() == opPut && (r.heads() || r.placed() || expire == 0 || expire > s.now()) {
 		return s.point(l.hash, r.key(), at)
 	}
 	if p, old := s.lookup(l.hash, r.key()); old != nil {
@@ -351,7 +345,7 @@ func (l *logReader) read(f func([]located) error) error {
 		l.progress(int64(i+1)*size, int64(len(l.log))*size)
 	}
 	for _, g := range l.log[:l.last] {
-		g.flushed = len(g.view)
+		g.flushed.Store(int64(len(g.view)))
 	}
 	if !l.known { // numbers never go back
 		for _, g := range l.slots {
@@ -400,7 +394,8 @@ func (l *logReader) goOnFrom(first int, at position) {
 
 // readSegment reads groups of records, most of which are single ones. The log ends before a group that is not whole.
 func (l *logReader) readSegment(g *segment, from int, f func([]located) error) error {
-	g.end, g.flushed = from, len(g.view) // until its end is known
+	g.end = from
+	g.flushed.Store(int64(len(g.view))) // until its end is known
 	off, seq, known := g.end, l.seq, l.known
 	l.list, l.whole = l.list[:0], 0
 	for ready := off; ; {
@@ -430,7 +425,7 @@ func (l *logReader) readSegment(g *segment, from int, f func([]located) error) e
 		}
 		l.list, l.whole = l.list[:0], 0
 	}
-	g.flushed = g.end
+	g.flushed.Store(int64(g.end))
 	if err := f(l.list[:l.whole]); err != nil {
 		return err
 	}

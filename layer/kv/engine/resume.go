@@ -83,14 +83,17 @@ func (s *Store) resume(c *checkpoint, f *segments) (from int, err error) {
 		}
 		if g := f.slots[m.slot]; g.state == inLog && g.epoch == m.epoch {
 			keep.ends[m.slot] = uint64(m.end / alignment)
-			g.end, g.flushed, g.live, g.collections, g.placed = m.end, len(g.view), m.live, m.collections, m.placed
-			s.live += m.live
+			g.end, g.collections, g.placed = m.end, m.collections, m.placed
+			g.flushed.Store(int64(len(g.view)))
+			g.live.Store(m.live)
+			s.live.Add(m.live)
 		}
 	}
-	if err := s.index.load(c.parts, &keep); err != nil {
+	s.key = c.key
+	if err := s.load(c.parts, &keep); err != nil {
 		return 0, err
 	}
-	s.key, s.expiring = c.key, keep.expiring
+	s.expiring.Store(int64(keep.expiring))
 	return from, s.readCollections(c, f.log[:from+1])
 }
 
@@ -144,7 +147,7 @@ func (s *Store) adopt(r record, a address) error {
 		return err
 	}
 	c.heads++
-	c.slot = s.hash(r.key()) % pendingSlots
+	c.pending = s.pendingOf(s.hash(r.key()))
 	return nil
 }
 
@@ -169,10 +172,8 @@ func (f *filter) keeps(entry uint64) bool {
 
 var errTables = errors.New("its tables are none of an index")
 
-// load fills an empty index. The parts may say anything.
-func (x *index) load(parts []part, keep *filter) error {
-	x.pool.give(x.tables[0].memory)
-	x.tables, x.depth = nil, 0
+// load fills the empty index of each shard. The parts may say anything. They were written by a store that may have had more shards, or fewer.
+func (s *Store) load(parts []part, keep *filter) error {
 	next := uint32(0)
 	for _, p := range parts {
 		if p.kind != partTable {
@@ -182,32 +183,78 @@ func (x *index) load(parts []part, keep *filter) error {
 			return errTables
 		}
 		next += 1 << (tagBits - p.depth)
+		x := s.indexOf(uint64(p.prefix) << tagShift)
 		t, err := x.newTable(uint(p.depth))
 		if err != nil {
 			return err
 		}
-		x.tables = append(x.tables, t)
-		x.depth = max(x.depth, t.depth)
+		before := keep.expiring
 		n, ok := t.load(p.content, p.prefix, keep)
 		if !ok {
 			return errTables
 		}
-		x.count += n
+		if t.depth >= s.skip {
+			x.loaded = append(x.loaded, t)
+			x.count += n
+			x.expiring += keep.expiring - before
+			continue
+		}
+		if err := s.scatter(t); err != nil {
+			return err
+		}
+		x.pool.give(t.memory)
 	}
 	if next != 1<<tagBits {
 		return errTables
 	}
-	x.directory = make([]uint16, 0, 1<<x.depth)
+	for _, h := range s.shards {
+		h.index.settle()
+	}
+	return s.restore(parts, keep)
+}
+
+// scatter gives the entries of a table to the shards to which they belong.
+func (s *Store) scatter(t *table) error {
+	for b := range buckets {
+		var failed error
+		t.each(b, func(e uint64) {
+			if failed == nil {
+				failed = s.insert(e, uint64(b))
+			}
+		})
+		if failed != nil {
+			return failed
+		}
+	}
+	return nil
+}
+
+// insert adds an entry of a bucket.
+func (s *Store) insert(e, bucket uint64) error {
+	hash := e>>tagShift<<tagShift | bucket
+	return s.indexOf(hash).insert(hash, addressIn(e), e&expires != 0)
+}
+
+// settle makes the tables that were loaded, if there are any, those of an empty index.
+func (x *index) settle() {
+	if len(x.loaded) == 0 {
+		return
+	}
+	x.pool.give(x.tables[0].memory)
+	x.tables, x.loaded = x.loaded, nil
+	for _, t := range x.tables {
+		x.depth = max(x.depth, t.depth)
+	}
+	x.directory = make([]uint16, 0, 1<<(x.depth-x.skip))
 	for n, t := range x.tables {
 		for range 1 << (x.depth - t.depth) {
 			x.directory = append(x.directory, uint16(n))
 		}
 	}
-	return x.restore(parts, keep)
 }
 
 // restore adds what was removed while the tables were copied.
-func (x *index) restore(parts []part, keep *filter) error {
+func (s *Store) restore(parts []part, keep *filter) error {
 	for _, p := range parts {
 		if p.kind != partRemoved {
 			continue
@@ -220,7 +267,7 @@ func (x *index) restore(parts []part, keep *filter) error {
 			if !keep.keeps(e) {
 				continue
 			}
-			if err := x.insert(e>>tagShift<<tagShift|bucket, addressIn(e), e&expires != 0); err != nil {
+			if err := s.insert(e, bucket); err != nil {
 				return err
 			}
 		}

@@ -8,6 +8,7 @@ import (
 	"hash/crc32"
 	"strconv"
 	"strings"
+	"sync/atomic"
 
 	"usui/layer/kv/disk"
 )
@@ -74,10 +75,10 @@ type segment struct {
 	file    disk.File
 	view    []byte
 	seed    uint32
-	flushed int   // what lies below this offset is in view
-	end     int   // of its records, once the log went on to the next segment
-	live    int64 // bytes of records that the index knows; those of elements are not among them
-	torn    bool  // behind end are the remains of a batch: nothing is appended to it
+	flushed atomic.Int64 // what lies below this offset is in view
+	end     int          // of its records, once the log went on to the next segment
+	live    atomic.Int64 // bytes of records that the index knows; those of elements are not among them
+	torn    bool         // behind end are the remains of a batch: nothing is appended to it
 
 	collections bool // there are records of elements, or of keys that have a collection
 	placed      bool // there are some of values on the device
@@ -133,7 +134,9 @@ func (g *segment) use(h header) error {
 
 // begin makes g an empty segment.
 func (g *segment) begin(h header) {
-	g.header, g.seed, g.flushed, g.end, g.live, g.torn, g.collections, g.placed = h, seedOf(h.epoch), headerSize, 0, 0, false, false, false
+	g.header, g.seed, g.end, g.torn, g.collections, g.placed = h, seedOf(h.epoch), 0, false, false, false
+	g.flushed.Store(headerSize)
+	g.live.Store(0)
 }
 
 func (g *segment) put(h header, off int64) error {

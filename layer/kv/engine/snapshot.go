@@ -78,7 +78,7 @@ func (p *Snapshot) Close() {
 func (s *Store) release() {
 	for len(s.left) > 0 && s.ordered+s.freeing < maxTasks && (s.snapshot == nil || s.left[0].number > s.snapshot.last) {
 		s.freeing++
-		s.tasks <- task{segment: s.left[0], slot: -1, state: free, base: s.durable}
+		s.tasks <- task{segment: s.left[0], slot: -1, state: free, base: s.durable.Load()}
 		s.left = slices.Delete(s.left, 0, 1)
 	}
 }

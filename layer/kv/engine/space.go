@@ -24,11 +24,29 @@ func (s *Store) makeRoom(o op, size int) error {
 	if s.await() && s.rotate(1) {
 		return nil
 	}
+	if s.locked != 0 { // what is left to do is for who has the whole store
+		s.short = true
+		return fmt.Errorf("%w (%v)", ErrFull, s.lastNoRoom)
+	}
 	if s.snapshot != nil && len(s.left) > 0 { // what it holds is room for a write
 		s.snapshot.Close()
 		return s.makeRoom(o, size)
 	}
 	return s.squeeze(o, size)
+}
+
+// Short says that a write was refused since [Store.Lock], for want of room that who has the whole store may find by compaction. Whoever gets true is to do that write again
+// when he has.
+func (s *Store) Short() bool { return s.locked != 0 && s.short }
+
+// Roomy says that there is room for what most commands write, one of each shard. Where there is not, what they do may well be in vain ([Store.Short]). It may be called at any time.
+func (s *Store) Roomy() bool { return s.roomy.Load() && !s.crowded.Load() }
+
+// survey is what Roomy says from now on.
+func (s *Store) survey() {
+	if roomy := len(s.spares) >= spares || s.tail <= s.opt.SegmentBytes/2; roomy != s.roomy.Load() {
+		s.roomy.Store(roomy)
+	}
 }
 
 // fits says whether a record may go to the last segment.
@@ -43,11 +61,11 @@ func (s *Store) fits(o op, size int) bool {
 // squeeze makes room on a full disk by compaction, if there is something to gain. It does a few segments at a time: reads wait meanwhile.
 func (s *Store) squeeze(o op, size int) error {
 	for range maxSqueezed {
-		if s.sealed != nil || len(s.log) < 2 || s.garbage() < int64(s.opt.SegmentBytes/reserve) || !s.compactOldest() {
+		if s.Sealed() != nil || len(s.log) < 2 || s.garbage() < int64(s.opt.SegmentBytes/reserve) || !s.compactOldest() {
 			break
 		}
 		if s.fits(o, size) {
-			return s.sealed
+			return s.Sealed()
 		}
 		if s.snapshot != nil && len(s.left) > 0 {
 			s.snapshot.Close()
@@ -56,8 +74,8 @@ func (s *Store) squeeze(o op, size int) error {
 			return nil
 		}
 	}
-	if s.sealed != nil {
-		return s.sealed
+	if s.Sealed() != nil {
+		return s.Sealed()
 	}
 	if s.capture.active { // its file takes room, too
 		s.abandonCheckpoint()
@@ -149,15 +167,21 @@ func (s *Store) make(slot int, h header) (*segment, error) {
 	return g, nil
 }
 
+// addSlot has readers find a new segment.
+func (s *Store) addSlot(g *segment) {
+	all := append(slices.Clone(*s.slots.Load()), g)
+	s.slots.Store(&all)
+}
+
 // full says that there was no room a short time ago.
 func (s *Store) full() bool { return !s.failed.IsZero() && time.Since(s.failed) < retryFull }
 
 // order has the keeper make a spare if there are too few. When it has, take orders the next.
 func (s *Store) order() {
-	if len(s.spares) >= spares || s.ordered > 0 || s.freeing == maxTasks || s.sealed != nil {
+	if len(s.spares) >= spares || s.ordered > 0 || s.freeing == maxTasks || s.Sealed() != nil {
 		return // one at a time: should it fail, the numbers have no hole
 	}
-	t := task{state: inLog, slot: -1, base: s.durable, number: s.log[len(s.log)-1].number + 1 + uint64(len(s.spares))}
+	t := task{state: inLog, slot: -1, base: s.durable.Load(), number: s.log[len(s.log)-1].number + 1 + uint64(len(s.spares))}
 	switch {
 	case len(s.free) > 0:
 		t.segment = s.free[len(s.free)-1]
@@ -165,7 +189,7 @@ func (s *Store) order() {
 	case s.full():
 		return
 	default:
-		t.slot = len(s.slots)
+		t.slot = len(*s.slots.Load())
 		if (t.slot+1)*(s.opt.SegmentBytes/alignment) > addressLimit {
 			s.failed, s.lastNoRoom = time.Now(), errors.New("addresses end at 4 TiB")
 			return
@@ -189,7 +213,7 @@ func (s *Store) collectSegments() {
 
 // await waits until there are enough spares or none will come.
 func (s *Store) await() bool {
-	for s.order(); len(s.spares) < spares && s.ordered+s.freeing > 0 && s.sealed == nil; s.order() {
+	for s.order(); len(s.spares) < spares && s.ordered+s.freeing > 0 && s.Sealed() == nil; s.order() {
 		s.take(<-s.kept)
 	}
 	return len(s.spares) >= spares
@@ -216,10 +240,11 @@ func (s *Store) take(t task) {
 		_ = s.seal(errors.Join(errors.New("a header could not be written"), t.err)) // each later write returns it
 	case t.state == inLog:
 		if created {
-			s.slots = append(s.slots, t.segment)
+			s.addSlot(t.segment)
 			s.failed = time.Time{}
 		}
 		s.spares = append(s.spares, t.segment)
+		s.survey()
 		s.order()
 	default:
 		s.free = append(s.free, t.segment)

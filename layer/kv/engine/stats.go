@@ -35,8 +35,15 @@ type Stats struct {
 // Stats returns the counters.
 func (s *Store) Stats() Stats {
 	st := s.stats
-	st.Keys, st.Live, st.Segments = uint64(s.index.count), uint64(s.live), uint64(len(s.slots))
-	st.Collections = uint64(len(s.collections))
-	st.Index = uint64(len(s.index.tables)) * tableBytes
+	st.Keys, st.Live, st.Segments = uint64(s.Len()), uint64(s.live.Load()), uint64(len(*s.slots.Load()))
+	st.Collections, st.Expired = uint64(s.collections.len()), s.expired.Load()
+	st.Index = s.indexBytes()
 	return st
+}
+
+func (s *Store) indexBytes() (n uint64) {
+	for _, h := range s.shards {
+		n += uint64(len(h.index.tables)) * tableBytes
+	}
+	return n
 }

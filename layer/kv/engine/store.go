@@ -6,6 +6,8 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/dchest/siphash"
@@ -29,12 +31,14 @@ const DefaultSegment = 64 << 20
 type Options struct {
 	SegmentBytes int // of new segments; one that exists keeps its size, which must be the same. 0 is [DefaultSegment]
 
-	// Notify is called by another goroutine when [Store.Collect] has something to do.
+	// Notify is called by another goroutine when [Store.Advance] or [Store.Tend] have something to do.
 	Notify func()
-	// Now is the time by which keys expire, in milliseconds of Unix time. Required.
+	// Now is the time by which keys expire, in milliseconds of Unix time. Required; [Store.Share] takes another.
 	Now func() int64
 	// Limits are looked at by what collections tell of their encoding. nil is those of Redis.
 	Limits *collection.Limits
+	// Shards is into how many parts the keys are divided, each with a lock, or a few more: it is rounded up to a power of two, up to [MaxShards]. 0 is one.
+	Shards int
 	every  int64 // see checkpointEvery; for tests
 
 	// Device is where values lie that [Store.PutPlaced] put; nil for none.
@@ -59,19 +63,39 @@ func (e Entry) Kind() collection.Kind {
 	return e.Collection.Kind
 }
 
-// Store is a map from keys to values of which nothing is lost that [Store.Durable] covers.
+// Store is a map from keys to values of which nothing is lost that [Store.Durable] covers. It is one goroutine's way to it; [Store.Share] makes others'.
 type Store struct {
+	*shared
+	now     func() int64
+	locked  Shards // whose locks it has; none: it has the whole store
+	short   bool   // see Short
+	group   group
+	wrote   uint64 // sequence number of the last record that was written by this way
+	scratch []byte // for the record of a value on the device
+}
+
+// shared is what all ways to a store lead to. What says nothing else changes in the hands of who has the whole store.
+type shared struct {
 	folder disk.Folder
 	opt    Options
 	key    hashKey
-	index  *index
-	stats  Stats
 
-	collections map[uint64]*Collection // by id
-	lastID      uint64                 // no collection has a higher one
-	group       group
+	shards      []*shard // by the upper bits of hashes
+	skip        uint     // how many bits that are
+	collections *registry
+	slots       atomic.Pointer[[]*segment] // by slot; guarded by mu to be changed, which is done in a copy
+	sealed      atomic.Pointer[sealing]    // why no write is accepted; nil if they are
+	open        bool                       // Open has read the log
 
-	slots  []*segment // by slot
+	_ [64]byte // what follows is written often: no cache line has something of it and of what is only read
+
+	live      atomic.Int64  // bytes of records that the index knows
+	expiring  atomic.Int64  // keys in the index with an expiry
+	expired   atomic.Uint64 // keys that went
+	unapplied atomic.Int64  // records that index and collections do not know
+
+	mu     sync.Mutex // of the log; guards what follows, up to the capture
+	lastID uint64     // no collection has a higher one
 	log    []*segment // in the order of the log; the last one is appended to
 	spares []*segment // ready to be appended to, in the order of their numbers
 	free   []*segment
@@ -80,42 +104,64 @@ type Store struct {
 	snapshot *Snapshot  // nil: none
 	left     []*segment // that are out of the log and still say that they are in it, oldest first
 
-	tail     int    // where the next record goes in the last segment
-	last     int    // where the last one is in it; 0 if there is none
-	seq      uint64 // of the last record
-	applied  uint64 // of the last one that index and collections know
-	durable  uint64
-	used     int64 // bytes of records in the log
-	live     int64 // bytes of records that the index knows
-	expiring int   // keys in the index with an expiry
+	tail    int           // where the next record goes in the last segment
+	last    int           // where the last one is in it; 0 if there is none
+	seq     atomic.Uint64 // of the last record
+	handed  atomic.Uint64 // of the last one that the committer has or had
+	durable atomic.Uint64
+	used    int64       // bytes of records in the log
+	stats   Stats       // what counts records and batches
+	roomy   atomic.Bool // see Roomy
 
-	batch, flight batch         // grows; is with the committer
-	busy          bool          // flight is with the committer
-	back          time.Time     // when the last batch was durable
-	took          time.Duration // the last batch, at the medium
-	sealed        error         // why no write is accepted
+	batch, flight batch                  // grows; is with the committer
+	busy          bool                   // flight is with the committer
+	back          time.Time              // when the last batch was durable
+	took          time.Duration          // the last batch, at the medium
+	resting       *buffer                // of the last batch; readers may still have it
+	stirring      Shards                 // that have not been seen without a reader since
+	growing       atomic.Pointer[buffer] // of batch, for readers
+	flying        atomic.Pointer[buffer] // of flight, for readers
 
-	touched uint64               // see replay
-	pending [pendingSlots]uint64 // last sequence number of a key with such a hash
-
-	open    bool       // Open has read the log
+	touched uint64     // see replay
 	gone    []departed // waits to be durable
-	scratch []byte     // for the record of a value on the device
 
 	committer
 	keeper
-	capture capture
+
+	capture  capture
+	removing sync.Mutex  // guards capture.removed
+	crowded  atomic.Bool // capture.removed is too long
 	saver
 }
 
-const pendingSlots = 1 << 14
+// newStore makes one that has not read its log.
+func newStore(folder disk.Folder, opt Options) (s *Store, err error) {
+	s = &Store{shared: &shared{folder: folder, opt: opt, key: newHashKey(), collections: &registry{}}, now: opt.Now}
+	s.slots.Store(&[]*segment{})
+	s.shards, s.skip, err = newShards(opt.Shards)
+	return s, err
+}
 
-// batch is records that are written and synced together.
-type batch struct {
-	segment     *segment
-	off         int // of the first record
-	first, last uint64
-	records     []byte
+// Share makes another goroutine's way to the store. now is the time by which keys expire for it.
+//
+// Methods that name keys, or a collection of one, may be called beside others by who has the locks of the shards of these keys ([Store.Lock]). So may methods that say so. For
+// all else one has to have the whole store, which is up to the callers: nobody else has a lock of a shard, or calls anything, meanwhile. Who has it needs no locks.
+func (s *Store) Share(now func() int64) *Store { return &Store{shared: s.shared, now: now} }
+
+// sealing is why writes are refused.
+type sealing struct{ cause error }
+
+// lockLog takes the lock of the log, unless the group that has begun has it.
+func (s *Store) lockLog() {
+	if s.group.depth == 0 {
+		s.mu.Lock()
+	}
+}
+
+func (s *Store) unlockLog() {
+	if s.group.depth == 0 {
+		s.mu.Unlock()
+	}
 }
 
 // Get returns what a key has. An expired key has nothing.
@@ -125,12 +171,12 @@ func (s *Store) Get(key []byte) (Entry, bool) {
 	if r == nil {
 		return Entry{}, false
 	}
-	if e := r.expire(); e != 0 && e <= s.opt.Now() {
+	if e := r.expire(); e != 0 && e <= s.now() {
 		if r.placed() {
 			return Entry{}, false // it goes by a record, when it is swept
 		}
 		s.drop(&p, r)
-		s.stats.Expired++
+		s.expired.Add(1)
 		return Entry{}, false
 	}
 	if r.placed() {
@@ -150,7 +196,7 @@ func (s *Store) entry(r record) Entry {
 		return Entry{Expire: r.expire()}
 	}
 	if r.heads() {
-		return Entry{Collection: s.collections[r.id()], Expire: r.expire()}
+		return Entry{Collection: s.collections.get(r.id()), Expire: r.expire()}
 	}
 	return Entry{Value: r.value(), Expire: r.expire()}
 }
@@ -163,11 +209,19 @@ func (s *Store) Put(key, value []byte, expire int64) error {
 // PutParts is Put for a value that goes on in parts.
 func (s *Store) PutParts(key, value []byte, parts [][]byte, expire int64) error {
 	hash := s.hash(key)
-	a, err := s.append(&draft{op: opPut, expire: expire, key: key, value: value, parts: parts}, hash%pendingSlots)
+	a, err := s.append(&draft{op: opPut, expire: expire, key: key, value: value, parts: parts}, s.pendingOf(hash))
 	if err != nil {
 		return err
 	}
-	return s.point(hash, key, a)
+	return s.applied(s.point(hash, key, a))
+}
+
+// applied takes note that index and collections know a record that was appended, unless they could not be told.
+func (s *Store) applied(err error) error {
+	if err == nil {
+		s.unapplied.Add(-1)
+	}
+	return err
 }
 
 // point makes the index lead to a record that was just read or appended.
@@ -181,11 +235,10 @@ func (s *Store) point(hash uint64, key []byte, a address) error {
 	if old != nil {
 		s.leave(old, p.address())
 		s.replaces(&p)
-		p.set(a, expiring)
-	} else if err := s.index.insert(hash, a, expiring); err != nil {
+		s.indexOf(hash).set(&p, a, expiring)
+	} else if err := s.indexOf(hash).insert(hash, a, expiring); err != nil {
 		return s.seal(err)
 	}
-	s.applied = s.seq
 	return nil
 }
 
@@ -197,19 +250,19 @@ func (s *Store) enter(hash uint64, r record, a address) error {
 			return err
 		}
 		c.heads++
-		c.slot = hash % pendingSlots
+		c.pending = s.pendingOf(hash)
 	}
 	s.weighKey(a, int64(r.padded()))
 	if r.expire() != 0 {
-		s.expiring++
+		s.expiring.Add(1)
 	}
 	return nil
 }
 
 func (s *Store) weighKey(a address, bytes int64) {
 	g, _ := s.locate(a)
-	g.live += bytes
-	s.live += bytes
+	g.live.Add(bytes)
+	s.live.Add(bytes)
 }
 
 // leave takes back what enter counted. A collection that no key has any more is gone.
@@ -220,7 +273,7 @@ func (s *Store) leave(r record, a address) {
 	}
 	s.weighKey(a, -int64(r.padded()))
 	if r.expire() != 0 {
-		s.expiring--
+		s.expiring.Add(-1)
 	}
 	if r.placed() {
 		s.depart(r)
@@ -233,57 +286,62 @@ func (s *Store) Delete(key []byte) (bool, error) {
 		return false, nil
 	}
 	hash := s.hash(key)
-	if _, err := s.append(&draft{op: opDelete, key: key}, hash%pendingSlots); err != nil {
+	if _, err := s.append(&draft{op: opDelete, key: key}, s.pendingOf(hash)); err != nil {
 		return false, err
 	}
 	if p, r := s.lookup(hash, key); r != nil { // compaction may have met it and found it expired
 		s.drop(&p, r)
 	}
-	s.applied = s.seq
-	return true, nil
+	return true, s.applied(nil)
 }
 
 // Clear removes all keys.
 func (s *Store) Clear() error {
-	if _, err := s.append(&draft{op: opClear}, 0); err != nil {
+	if _, err := s.append(&draft{op: opClear}, nil); err != nil {
 		return err
 	}
-	for i := range s.pending {
-		s.pending[i] = s.seq
+	for _, h := range s.shards {
+		for i := range h.pending {
+			h.pending[i] = s.wrote
+		}
 	}
-	s.applied = s.seq
 	s.departAll()
-	return s.forget()
+	return s.applied(s.forget())
 }
 
-// forget empties the index.
+// forget empties the index. There is nothing left in any shard, even if memory could not be given back.
 func (s *Store) forget() error {
-	fresh, err := newIndex()
-	if err != nil {
-		return s.seal(err)
-	}
-	old := s.index
 	s.capture.abandoned = true
-	s.index, s.live, s.expiring = fresh, 0, 0
+	s.live.Store(0)
+	s.expiring.Store(0)
 	for _, g := range s.log {
-		g.live = 0
+		g.live.Store(0)
 	}
-	s.collections = map[uint64]*Collection{}
-	return old.close()
+	s.collections = &registry{}
+	var errs []error
+	for _, h := range s.shards {
+		errs = append(errs, h.index.clear())
+	}
+	return errors.Join(errs...)
 }
 
 // Len is the number of keys, expired ones that nothing has touched among them.
-func (s *Store) Len() int { return s.index.count }
+func (s *Store) Len() (n int) {
+	for _, h := range s.shards {
+		n += h.index.count
+	}
+	return n
+}
 
-// Expiring is how many of them have an expiry.
-func (s *Store) Expiring() int { return s.expiring }
+// Expiring is how many keys have an expiry. It may be called at any time.
+func (s *Store) Expiring() int { return int(s.expiring.Load()) }
 
 // Scan calls f with the keys of at least count entries and returns where to go on, 0 at the end. A key that is there from the first call
 // to the last is met at least once.
 func (s *Store) Scan(cursor uint64, count int, f func(key []byte, e Entry)) uint64 {
-	now, seen := s.opt.Now(), 0
+	now, seen := s.now(), 0
 	for {
-		cursor = s.index.walk(cursor, func(a address) {
+		cursor = s.walk(cursor, func(a address) {
 			seen++
 			if r := s.known(a); r != nil && (r.expire() == 0 || r.expire() > now) {
 				f(r.key(), s.entry(r))
@@ -295,6 +353,29 @@ func (s *Store) Scan(cursor uint64, count int, f func(key []byte, e Entry)) uint
 	}
 }
 
+// Sweeps is the numbers of the shards that have keys with an expiry.
+func (s *Store) Sweeps() (shards []int) {
+	for i, h := range s.shards {
+		if h.index.expiring > 0 {
+			shards = append(shards, i)
+		}
+	}
+	return shards
+}
+
+// SweepShard is [Store.Sweep] for buckets of one shard, from where the last one ended.
+func (s *Store) SweepShard(shard, n int) (gone, of int) {
+	h := s.shards[shard]
+	if h.index.expiring == 0 {
+		return 0, 0
+	}
+	next, gone, of := s.Sweep(s.begins(shard)+h.swept, n)
+	if h.swept = next - s.begins(shard); next < s.begins(shard) || h.swept >= 1<<(tagBits-s.skip+bucketBits) {
+		h.swept = 0
+	}
+	return gone, of
+}
+
 // sweepRecords is how many records a sweep looks at, roughly: they may be on disk only.
 const sweepRecords = 1000
 
@@ -302,12 +383,12 @@ const sweepRecords = 1000
 // that have an expiry.
 func (s *Store) Sweep(cursor uint64, n int) (next uint64, gone, of int) {
 	var dead []address
-	now := s.opt.Now()
+	now := s.now()
 	for range n {
 		if of >= sweepRecords {
 			break
 		}
-		cursor = s.index.walkExpiring(cursor, func(a address) {
+		cursor = s.walkExpiring(cursor, func(a address) {
 			of++
 			if r := s.known(a); r != nil && r.expire() <= now {
 				dead = append(dead, a)
@@ -339,13 +420,13 @@ const randomTries = 100
 
 // Random returns a key, each with the same chance, or false if there is none.
 func (s *Store) Random() (key []byte, ok bool) {
-	for tries := 0; s.index.count > 0 && tries < randomTries; {
-		r := s.known(s.index.random())
+	for tries := 0; s.Len() > 0 && tries < randomTries; {
+		r := s.known(s.random())
 		if r == nil {
 			break
 		}
 		switch e := r.expire(); {
-		case e == 0 || e > s.opt.Now():
+		case e == 0 || e > s.now():
 			return r.key(), true
 		case r.placed():
 			tries++
@@ -356,26 +437,26 @@ func (s *Store) Random() (key []byte, ok bool) {
 	return nil, false
 }
 
-// Last is the sequence number of the last write, Durable that up to which a crash loses nothing.
-func (s *Store) Last() uint64    { return s.seq }
-func (s *Store) Durable() uint64 { return s.durable }
+// Last is the sequence number of the last write, Durable that up to which a crash loses nothing. Both may be called at any time.
+func (s *Store) Last() uint64    { return s.seq.Load() }
+func (s *Store) Durable() uint64 { return s.durable.Load() }
 
-// Flight is the last sequence number that the committer has or has done: what came later becomes durable later.
-func (s *Store) Flight() uint64 {
-	if s.busy {
-		return s.flight.last
-	}
-	return s.durable
-}
+// Flight is the last sequence number that the committer has or has done: what came later becomes durable later. It may be called at any time.
+func (s *Store) Flight() uint64 { return s.handed.Load() }
 
 // MaxValue is how many bytes a key and its value may have together.
 func (s *Store) MaxValue() int { return s.opt.SegmentBytes/4 - recordHeader - alignment }
 
 // Pending is the sequence number that has to be durable before what Get says of the key is. It may be too high, never too low.
-func (s *Store) Pending(key []byte) uint64 { return s.pending[s.hash(key)%pendingSlots] }
+func (s *Store) Pending(key []byte) uint64 { return *s.pendingOf(s.hash(key)) }
 
-// Sealed is nil, or why the store accepts no writes any more.
-func (s *Store) Sealed() error { return s.sealed }
+// Sealed is nil, or why the store accepts no writes any more. It may be called at any time.
+func (s *Store) Sealed() error {
+	if w := s.sealed.Load(); w != nil {
+		return w.cause
+	}
+	return nil
+}
 
 // hashKey is what clients do not know, so that they cannot choose keys that meet in one bucket. It is kept with checkpoints.
 type hashKey [2]uint64
@@ -392,7 +473,7 @@ func (s *Store) hash(key []byte) uint64 { return s.key.hash(key) }
 
 // lookup returns the record of a key, expired or not, and where the index has it.
 func (s *Store) lookup(hash uint64, key []byte) (place, record) {
-	p := s.index.find(hash)
+	p := s.indexOf(hash).find(hash)
 	for {
 		a, ok := p.next()
 		if !ok {
@@ -408,7 +489,7 @@ func (s *Store) lookup(hash uint64, key []byte) (place, record) {
 func (s *Store) drop(p *place, r record) {
 	s.leave(r, p.address())
 	s.replaces(p)
-	s.index.remove(p)
+	s.indexOf(p.tag << tagShift).remove(p)
 }
 
 // move makes an entry lead to a copy of its record.
@@ -416,13 +497,13 @@ func (s *Store) move(p *place, r record, to address) {
 	s.weighKey(p.address(), -int64(r.padded()))
 	s.weighKey(to, int64(s.at(to).padded()))
 	s.replaces(p)
-	p.set(to, r.expire() != 0)
+	s.indexOf(p.tag<<tagShift).set(p, to, r.expire() != 0)
 }
 
 // locate returns the segment of an address, and the offset in it.
 func (s *Store) locate(a address) (*segment, int) {
 	size := uint64(s.opt.SegmentBytes / alignment)
-	return s.slots[uint64(a)/size], int(uint64(a) % size * alignment)
+	return (*s.slots.Load())[uint64(a)/size], int(uint64(a) % size * alignment)
 }
 
 // at returns the record at an address, which was read or appended since the store was opened.
@@ -435,7 +516,7 @@ func (s *Store) at(a address) record {
 // since they were written. One that is none that a key has seals the store, and is nil.
 func (s *Store) known(a address) record {
 	r, ok := shape(s.from(a))
-	if !ok || r.op() != opPut || r.heads() && s.collections[r.id()] == nil {
+	if !ok || r.op() != opPut || r.heads() && s.collections.get(r.id()) == nil {
 		g, off := s.locate(a)
 		_ = s.seal(fmt.Errorf("%w: %s at %#x", ErrDamaged, segmentName(g.slot), off)) // each later write returns it
 		return nil
@@ -444,31 +525,35 @@ func (s *Store) known(a address) record {
 }
 
 // from is the log from an address on, in its batch if it is not written yet. Only an address from a checkpoint that lies has nothing there.
+//
+// A batch leaves growing after it came into flying, and flying after what it has came into the view: who finds it in neither finds it there.
 func (s *Store) from(a address) []byte {
 	g, off := s.locate(a)
-	p := g.view
-	if off >= g.flushed {
-		b := &s.batch
-		if s.busy && s.flight.segment == g && off < s.flight.off+len(s.flight.records) {
-			b = &s.flight
-		}
-		if b.segment != g || off < b.off || off > b.off+len(b.records) {
-			return nil
-		}
-		p, off = b.records, off-b.off
+	if off < int(g.flushed.Load()) {
+		return g.view[off:]
 	}
-	return p[off:]
+	if p := s.growing.Load().from(g, off); p != nil {
+		return p
+	}
+	if p := s.flying.Load().from(g, off); p != nil {
+		return p
+	}
+	if off < int(g.flushed.Load()) {
+		return g.view[off:]
+	}
+	return nil
 }
 
-// Seal ends all writing, as an error of the disk does: what wrote last may not have come to its end.
-func (s *Store) Seal(cause error) { _ = s.seal(cause) } // each later write returns it
+// Seal ends all writing, as an error of the disk does: what wrote last may not have come to its end. It may be called at any time.
+func (s *Store) Seal(cause error) {
+	_ = s.seal(cause) // each later write returns it
+	s.leaveGroup()
+}
 
 // seal ends all writing.
 func (s *Store) seal(cause error) error {
-	if s.sealed == nil {
-		s.sealed = fmt.Errorf("%w (%w)", ErrSealed, cause)
-	}
-	return s.sealed
+	s.sealed.CompareAndSwap(nil, &sealing{fmt.Errorf("%w (%w)", ErrSealed, cause)})
+	return s.Sealed()
 }
 
 // Close writes what is left, and gives the folder back. What it could not make durable is its error.
@@ -478,23 +563,28 @@ func (s *Store) Close() error {
 	s.saver.end()
 	s.committer.end()
 	s.keeper.end()
-	err = errors.Join(err, s.bearWitness())
-	for _, g := range s.slots {
-		err = errors.Join(err, g.file.Close())
+	return errors.Join(err, s.bearWitness(), s.closeFiles())
+}
+
+// closeFiles gives back what Open has opened.
+func (s *Store) closeFiles() error {
+	var errs []error
+	for _, g := range *s.slots.Load() {
+		errs = append(errs, g.file.Close())
 	}
-	if s.index != nil {
-		err = errors.Join(err, s.index.close())
+	for _, h := range s.shards {
+		errs = append(errs, h.index.close())
 	}
-	return errors.Join(err, s.folder.Close())
+	return errors.Join(append(errs, s.folder.Close())...)
 }
 
 // bearWitness has the header of a spare say how far the log goes, so that the loss of its end is noticed.
 func (s *Store) bearWitness() error {
 	n := len(s.spares)
-	if n == 0 || s.sealed != nil || s.spares[n-1].base == s.durable {
+	if n == 0 || s.Sealed() != nil || s.spares[n-1].base == s.durable.Load() {
 		return nil
 	}
 	h := s.spares[n-1].header
-	h.base = s.durable
+	h.base = s.durable.Load()
 	return s.spares[n-1].use(h)
 }

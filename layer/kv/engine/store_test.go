@@ -63,8 +63,8 @@ func TestABatchMayWaitAsLongAsTheLastOneTook(t *testing.T) {
 	s.await()
 	expect := func(when string, want bool) {
 		t.Helper()
-		if s.CanWait() != want {
-			t.Errorf("%s: CanWait() = %v, want %v", when, !want, want)
+		if s.canWait() != want {
+			t.Errorf("%s: canWait() = %v, want %v", when, !want, want)
 		}
 	}
 	several := func() {
@@ -309,23 +309,46 @@ func TestALostEndIsRefused(t *testing.T) {
 	}
 }
 
+// Commit is Collect's other half of a turn.
+func (s *Store) Commit() {
+	s.tidy()
+	s.hand()
+}
+
+// Collect takes what the other goroutines have finished.
+func (s *Store) Collect() {
+	s.collectBatch()
+	s.collectSegments()
+	s.collectCheckpoint()
+}
+
 func TestTheIndexGrows(t *testing.T) {
-	x, err := newIndex()
+	for _, shards := range []int{1, 3} {
+		t.Run(fmt.Sprint("shards=", shards), func(t *testing.T) { testTheIndexGrows(t, shards) })
+	}
+}
+
+func testTheIndexGrows(t *testing.T, shards int) {
+	x, err := newStore(nil, Options{Shards: shards})
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer x.close()
+	defer func() {
+		for _, h := range x.shards {
+			h.index.close() // nothing depends on it
+		}
+	}()
 	const n = 400_000
 	random := rand.New(rand.NewPCG(1, 1))
 	hashes := make([]uint64, n)
 	for i := range hashes {
 		hashes[i] = random.Uint64()
-		if err := x.insert(hashes[i], address(i+1), i%3 == 0); err != nil {
+		if err := x.indexOf(hashes[i]).insert(hashes[i], address(i+1), i%3 == 0); err != nil {
 			t.Fatal(err)
 		}
 	}
 	found := func(i int) bool {
-		p := x.find(hashes[i])
+		p := x.indexOf(hashes[i]).find(hashes[i])
 		for a, ok := p.next(); ok; a, ok = p.next() {
 			if a == address(i+1) {
 				return true
@@ -352,10 +375,10 @@ func TestTheIndexGrows(t *testing.T) {
 		}
 	}
 	for i := 0; i < n; i += 2 {
-		p := x.find(hashes[i])
+		p := x.indexOf(hashes[i]).find(hashes[i])
 		for a, ok := p.next(); ok; a, ok = p.next() {
 			if a == address(i+1) {
-				x.remove(&p)
+				x.indexOf(hashes[i]).remove(&p)
 				break
 			}
 		}
@@ -365,8 +388,8 @@ func TestTheIndexGrows(t *testing.T) {
 			t.Fatalf("after removing every other entry, found(%d) = %v", i, found(i))
 		}
 	}
-	if x.count != n/2 {
-		t.Errorf("count = %d, want %d", x.count, n/2)
+	if x.Len() != n/2 {
+		t.Errorf("Len() = %d, want %d", x.Len(), n/2)
 	}
 }
 

@@ -112,6 +112,7 @@ func shutdown(k *call) {
 		k.fail("ERR No shutdown in progress.")
 	default:
 		k.s.cfg.Logger.Info("a client ends the server", "id", k.c.id, "addr", k.c.peer)
-		k.s.stopping, k.c.closing = true, true
+		k.s.stopping.Store(true)
+		k.c.closing = true
 	}
 }

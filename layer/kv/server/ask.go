@@ -12,8 +12,8 @@ var ErrEnded = errors.New("the server has ended")
 
 // Ask calls f between two commands. Any goroutine but the loops' may call it.
 func (s *Server) Ask(f func()) error {
-	s.mu.Lock()
-	defer s.mu.Unlock()
+	s.lockAll(s.loops[0])
+	defer s.unlockAll(nil)
 	if s.ended {
 		return ErrEnded
 	}
@@ -51,17 +51,20 @@ type Uses struct {
 // Snapshot returns the counters. It is to be called by [Server.Ask].
 func (s *Server) Snapshot() Snapshot {
 	n := Snapshot{
-		Server: s.stats, Engine: s.store.Stats(), Latency: s.latency.Snapshot(),
-		Clients: Clients{uint64(len(s.clients)), uint64(s.held), uint64(len(s.topics[channels])), uint64(len(s.topics[patterns])), uint64(len(s.watched))},
+		Server: s.stats(), Engine: s.store.Stats(),
+		Clients: Clients{uint64(len(s.clients)), uint64(s.held.Load()), uint64(len(s.topics[channels])), uint64(len(s.topics[patterns])), uint64(len(s.watched))},
 		Uses:    Uses{map[string]uint64{}, map[string]uint64{}, map[string]uint64{}, map[string]uint64{}},
+	}
+	for _, l := range s.loops {
+		n.Latency = n.Latency.Plus(l.latency.Snapshot())
 	}
 	if s.bypass != nil {
 		n.Bypass = s.bypass.snapshot()
 	}
 	for _, c := range s.all() {
-		if c.calls+c.rejected > 0 {
-			n.Uses.Calls[c.name], n.Uses.Microseconds[c.name] = c.calls, uint64(c.took.Microseconds())
-			n.Uses.Failed[c.name], n.Uses.Refused[c.name] = c.failed, c.rejected
+		if u := s.use(c); u.calls+u.rejected > 0 {
+			n.Uses.Calls[c.name], n.Uses.Microseconds[c.name] = u.calls, uint64(u.took.Microseconds())
+			n.Uses.Failed[c.name], n.Uses.Refused[c.name] = u.failed, u.rejected
 		}
 	}
 	return n

@@ -16,7 +16,7 @@ func backupCommands() []command {
 // backupBegin replies with the length of a segment, and with how much of each there is to read.
 func backupBegin(k *call) {
 	k.s.endBackup(k.c)
-	p, err := k.s.store.Snapshot()
+	p, err := k.l.store.Snapshot()
 	if err != nil {
 		k.fail("ERR " + err.Error())
 		return

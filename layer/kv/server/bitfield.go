@@ -190,7 +190,7 @@ func (k *call) bitField(readOnly bool) {
 	if !changed {
 		return
 	}
-	if err := k.s.store.Put(k.args[1], value, e.Expire); err != nil {
+	if err := k.l.store.Put(k.args[1], value, e.Expire); err != nil {
 		k.w.Out = k.w.Out[:start]
 		k.wrote(err)
 		return

@@ -93,7 +93,7 @@ func (k *call) deadline(arg []byte) (until int64, ok bool) {
 	case ms == 0:
 		return 0, true
 	}
-	return k.s.now + min(int64(ms), math.MaxInt64-k.s.now), true
+	return k.l.now + min(int64(ms), math.MaxInt64-k.l.now), true
 }
 
 // block has the client wait until one of the keys, which are among the arguments, has a collection of that kind; serve answers then. Within a
@@ -145,7 +145,7 @@ func (s *Server) unblock(c *client) {
 	b.count--
 	c.wait = nil
 	c.stalled = true // until resume: its loop must not read meanwhile
-	s.woke = append(s.woke, c)
+	s.wake(c)
 }
 
 // note takes note of keys for which clients wait, and which a command wrote; before is the last sequence number before it.
@@ -195,7 +195,7 @@ func (s *Server) serveOne(c *client, key []byte, from *engine.Collection) {
 		before := s.store.Last()
 		w.serve(k, key, from)
 		if k.failed {
-			w.cmd.failed++
+			k.l.uses[w.cmd.number].failed++
 		}
 		if s.store.Last() != before {
 			s.wrote(w.cmd, w.args, before)
@@ -208,12 +208,12 @@ func (s *Server) reply(c *client, f func(k *call)) {
 	w := c.wait
 	s.unblock(c)
 	if c.out.Out == nil {
-		c.out.Out = s.buffers.get(0)
+		c.out.Out = c.loop.buffers.get(0)
 	}
-	k := &s.call
-	k.s, k.c, k.cmd, k.args, k.w, k.need, k.failed, k.enclosed = s, c, w.cmd, w.args, &c.out, 0, false, false
+	k := s.owner.call(c, w.args)
+	k.cmd = w.cmd
 	if w.mute {
-		k.w = s.nowhere(c)
+		k.w = k.l.nowhere(c)
 	}
 	start := len(c.out.Out)
 	f(k)
@@ -225,7 +225,7 @@ func (s *Server) reply(c *client, f func(k *call)) {
 
 // timeOut ends what has lasted long enough.
 func (s *Server) timeOut() {
-	for b := &s.blocking; len(b.waits) > 0 && b.waits[0].until <= s.now; {
+	for b := &s.blocking; len(b.waits) > 0 && b.waits[0].until <= s.now.Load(); {
 		w := b.waits[0]
 		s.reply(w.c, func(k *call) { k.inVain(w) })
 	}
@@ -234,7 +234,7 @@ func (s *Server) timeOut() {
 // inVain answers who has waited for nothing; that nothing was there is news, too.
 func (k *call) inVain(w *vigil) {
 	for _, key := range w.keys {
-		k.need = max(k.need, k.s.store.Pending(key))
+		k.need = max(k.need, k.l.store.Pending(key))
 	}
 	k.w.NullArray()
 }

@@ -119,7 +119,7 @@ func (k *call) place(key []byte, expire int64) (done bool) {
 	for _, p := range pieces {
 		b.Device.Hold(p)
 	}
-	err := k.s.store.PutPlaced(key, pieces, expire)
+	err := k.l.store.PutPlaced(key, pieces, expire)
 	if err != nil {
 		for _, p := range pieces {
 			b.Device.Depart(p)
@@ -175,7 +175,7 @@ func (w *carried) receive(s *Server, c *client) {
 			return
 		}
 		executed = true
-		c.last = s.now
+		c.last = s.now.Load()
 		n := 0
 		switch {
 		case c.left.missing > 0:
@@ -186,7 +186,7 @@ func (w *carried) receive(s *Server, c *client) {
 		default:
 			n = w.inPlace(s, c, p)
 		}
-		s.stats.BytesRead += uint64(n)
+		c.loop.stats.BytesRead += uint64(n)
 		s.bypass.stats.Read += uint64(n)
 		if c.fd < 0 {
 			return // with it, all that had arrived
@@ -275,7 +275,7 @@ func (s *Server) infoBypass() []any {
 	if err != nil {
 		return []any{"bypass", 1, "bypass_error", err}
 	}
-	t := b.Stack.Stats()
+	t, all := b.Stack.Stats(), s.stats()
 	copied := t.BytesMerged + b.stats.Joined
 	if !b.Card.ZeroCopy() {
 		copied += link.BytesReceived // by the kernel, into our frames
@@ -290,8 +290,8 @@ func (s *Server) infoBypass() []any {
 		"bypass_frames_held", t.HeldOrdered + t.HeldEarly + t.HeldSending, "bypass_frames_dropped", link.Dropped + link.RingFull, "bypass_frames_bad", link.BadDescriptors + t.Malformed + t.BadChecksums,
 		"bypass_frames_in_parts", b.kept, "bypass_connections", t.Connections - t.Waiting, "bypass_retransmitted", t.Retransmitted,
 		"bypass_bytes_read", b.stats.Read, "bypass_bytes_joined", b.stats.Joined, "bypass_bytes_in_parts", b.stats.Parts, "bypass_bytes_placed", b.stats.Placed, "bypass_frames_with_values", held, "bypass_frames_for_values", most, "bypass_bytes_merged", t.BytesMerged, "bypass_bytes_sent_copied", t.BytesCopied,
-		"bypass_copies_per_byte", ratio(copied, b.stats.Read), "bypass_system_calls", s.stats.Calls + link.Calls,
-		"bypass_system_calls_per_command", ratio(s.stats.Calls+link.Calls, s.stats.Commands)}
+		"bypass_copies_per_byte", ratio(copied, b.stats.Read), "bypass_system_calls", all.Calls + link.Calls,
+		"bypass_system_calls_per_command", ratio(all.Calls+link.Calls, all.Commands)}
 }
 
 // BypassSnapshot is what a bypass counted.

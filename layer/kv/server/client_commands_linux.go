@@ -65,7 +65,7 @@ func chooseReplies(k *call) {
 		k.w.Status("OK")
 	case is(a, "OFF"):
 		c.mute = true
-		k.w = k.s.nowhere(c)
+		k.w = k.l.nowhere(c)
 	case is(a, "SKIP"):
 		c.skipNext = !c.mute
 	default:
@@ -74,12 +74,12 @@ func chooseReplies(k *call) {
 }
 
 // nowhere is a writer for the replies that c does not want.
-func (s *Server) nowhere(c *client) *resp.Writer {
-	if cap(s.unwanted.Out) > bufferBytes {
-		s.unwanted.Out = nil
+func (l *loop) nowhere(c *client) *resp.Writer {
+	if cap(l.unwanted.Out) > bufferBytes {
+		l.unwanted.Out = nil
 	}
-	s.unwanted = resp.Writer{Out: s.unwanted.Out[:0], V3: c.out.V3, Max: outputBytes}
-	return &s.unwanted
+	l.unwanted = resp.Writer{Out: l.unwanted.Out[:0], V3: c.out.V3, Max: outputBytes}
+	return &l.unwanted
 }
 
 func noEvict(k *call) {
@@ -289,7 +289,7 @@ func (k *call) describe(c *client) string {
 	waits := len(c.out.Out) - c.sent
 	return fmt.Sprintf("id=%d addr=%s laddr=%s fd=%d name=%s age=%d idle=%d flags=%s db=0 sub=%d psub=%d ssub=%d multi=%d qbuf=%d qbuf-free=%d argv-mem=0 "+
 		"multi-mem=%d rbs=%d rbp=%d obl=%d oll=0 omem=%d tot-mem=%d events=%s cmd=%s user=default redir=-1 resp=%d\n",
-		c.id, c.peer, c.local(), c.fd, c.name, (k.s.now-c.since)/1000, (k.s.now-c.last)/1000, c.flags(),
+		c.id, c.peer, c.local(), c.fd, c.name, (k.l.now-c.since)/1000, (k.l.now-c.last)/1000, c.flags(),
 		len(c.topics[channels]), len(c.topics[patterns]), len(c.topics[shards]), queued, len(c.in), cap(c.in)-len(c.in),
 		c.queue.memory(), cap(c.out.Out), cap(c.out.Out), waits, waits, c.memory, c.interests(), cmp.Or(c.command, "NULL"), version)
 }

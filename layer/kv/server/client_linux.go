@@ -52,6 +52,7 @@ type client struct {
 	mute           bool // wants no replies (CLIENT REPLY)
 	skip, skipNext bool // wants none to this command, to the next
 
+	deleting     deleting         // of the command that is to be done again
 	need         uint64           // what the last of its replies waits for, or waited
 	queue        *transaction     // since MULTI; nil outside
 	backup       *engine.Snapshot // nil: none
@@ -148,15 +149,15 @@ func (s *Server) execute(c *client, p []byte) {
 
 // run does the commands that are whole in p, and returns the rest.
 func (s *Server) run(c *client, p []byte) (rest []byte) {
-	s.clock = time.Now()
-	for len(p) > 0 && !c.closing && c.wait == nil {
+	c.loop.clock = time.Now()
+	for len(p) > 0 && c.fd >= 0 && !c.closing && c.wait == nil {
 		if len(c.out.Out)-c.sent > pauseBytes {
 			c.paused = true
 			break
 		}
 		args, n, err := c.parser.Next(p)
 		if err != nil {
-			s.stats.ProtocolErrors++
+			c.loop.stats.ProtocolErrors++
 			c.out.Error("ERR Protocol error: " + err.Error())
 			c.closing = true
 			break
@@ -168,8 +169,14 @@ func (s *Server) run(c *client, p []byte) (rest []byte) {
 			p = s.rejoin(c, p)
 			continue
 		}
-		if len(args) > 0 && !s.do(c, args) {
-			break
+		if len(args) > 0 {
+			switch s.do(c, args) {
+			case putOff:
+				return p
+			case needsAll: // for the rest of what it has sent, too: to get all takes longer than most commands
+				c.alone(func() { p = s.run(c, p) })
+				return p
+			}
 		}
 		if c.left.open() {
 			s.letGo(c)
@@ -190,11 +197,11 @@ func (s *Server) settle(c *client, rest []byte) {
 func (s *Server) keepInput(c *client, rest []byte) {
 	switch {
 	case len(rest) == 0 || c.closing:
-		s.buffers.put(c.in)
+		c.loop.buffers.put(c.in)
 		c.in = nil
 		c.parser.Trim()
 	case c.in == nil:
-		c.in = append(s.buffers.get(len(rest)), rest...)
+		c.in = append(c.loop.buffers.get(len(rest)), rest...)
 	default:
 		c.in = c.in[:copy(c.in, rest)]
 	}
@@ -204,11 +211,13 @@ func (s *Server) keepInput(c *client, rest []byte) {
 func (s *Server) account(c *client) {
 	now := c.takes()
 	grown := now > c.memory
-	s.held += now - c.memory
-	c.memory = now
+	if now != c.memory {
+		s.held.Add(int64(now - c.memory))
+		c.memory = now
+	}
 	if grown && s.tooMuch(c) || len(c.out.Out)-c.sent > outputBytes {
 		if !c.closing { // else it is counted, or leaves anyway
-			s.stats.Evicted++
+			c.loop.stats.Evicted++
 		}
 		s.drop(c)
 	}
@@ -222,7 +231,7 @@ func (c *client) takes() int {
 // tooMuch says that a client's buffers are more than it may have, or than there is.
 func (s *Server) tooMuch(c *client) bool {
 	now := c.takes()
-	return now > bufferBytes && s.held-c.memory+now > s.cfg.ClientMemory || len(c.out.Out)-c.sent > outputBytes
+	return now > bufferBytes && int(s.held.Load())-c.memory+now > s.cfg.ClientMemory || len(c.out.Out)-c.sent > outputBytes
 }
 
 // queue has the output sent at the end of its loop's turn.
@@ -243,7 +252,7 @@ func (s *Server) sendTo(c *client) {
 		if c.fd < 0 {
 			return
 		}
-		s.stats.BytesWritten += uint64(n)
+		c.loop.stats.BytesWritten += uint64(n)
 		c.sent += n
 	}
 	switch {
@@ -252,7 +261,7 @@ func (s *Server) sendTo(c *client) {
 			s.drop(c)
 			return
 		}
-		s.buffers.put(c.out.Out)
+		c.loop.buffers.put(c.out.Out)
 		c.out.Out, c.sent = nil, 0
 	case c.sent > len(c.out.Out)/2: // what is left moves to the front, at most once for each byte
 		for i := range c.marks {
@@ -299,9 +308,13 @@ func (s *Server) interest(c *client) {
 
 // drop ends a connection at once.
 func (s *Server) drop(c *client) {
-	if c.fd < 0 {
-		return
+	if c.fd >= 0 {
+		c.alone(func() { s.end(c) })
 	}
+}
+
+// end is drop for who has all of the server.
+func (s *Server) end(c *client) {
 	delete(s.clients, c.fd)
 	s.forget(c)
 	s.unblock(c)
@@ -313,7 +326,7 @@ func (s *Server) drop(c *client) {
 	s.letGo(c)
 	c.fd = -1
 	c.loop.clients--
-	s.held -= c.memory
+	s.held.Add(-int64(c.memory))
 	c.memory = 0
 	if !c.busy {
 		s.bury(c)
@@ -324,18 +337,38 @@ func (s *Server) drop(c *client) {
 func (s *Server) bury(c *client) {
 	c.wire.close()
 	c.loop.tell() // a connection of the bypass ends in its turn
-	s.buffers.put(c.in)
-	s.buffers.put(c.out.Out)
+	c.loop.buffers.put(c.in)
+	c.loop.buffers.put(c.out.Out)
 	c.in, c.out.Out, c.marks = nil, nil, nil
 }
 
 // outside makes a system call for the client without the lock. The client may be dropped meanwhile: then its fd is -1.
 func (c *client) outside(f func() (int, error)) (n int, err error) {
-	c.busy = true // its descriptor and its buffers stay
-	c.loop.outside(func() { n, err = f() })
+	c.keep(func() { c.loop.outside(func() { n, err = f() }) })
+	return n, err
+}
+
+// keep calls f, which lets the lock go in between, so that the client may be dropped: its descriptor and its buffers stay until f is back.
+func (c *client) keep(f func()) {
+	c.busy = true
+	f()
 	c.busy = false
 	if c.fd < 0 {
 		c.loop.s.bury(c)
 	}
-	return n, err
+}
+
+// alone calls f while no other loop does anything, unless the client was dropped before that came to be.
+func (c *client) alone(f func()) {
+	if c.loop.s.owner != nil {
+		f()
+		return
+	}
+	c.keep(func() {
+		c.loop.alone(func() {
+			if c.fd >= 0 {
+				f()
+			}
+		})
+	})
 }

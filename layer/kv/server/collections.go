@@ -59,7 +59,7 @@ func (k *call) edit(key []byte, c *engine.Collection, kind collection.Kind, r ro
 	if c == nil {
 		return k.replace(key, kind), true
 	}
-	return k.group(key, c, r, k.s.store.Begin)
+	return k.group(key, c, r, k.l.store.Begin)
 }
 
 // reduce begins to take elements out, which a full disk allows. When the last one is gone, finish deletes the key.
@@ -67,7 +67,7 @@ func (k *call) reduce(key []byte, c *engine.Collection, r room) (e edit, ok bool
 	if r.records >= c.Elements.Len() {
 		r.add(len(key), 0)
 	}
-	return k.group(key, c, r, k.s.store.BeginDeletes)
+	return k.group(key, c, r, k.l.store.BeginDeletes)
 }
 
 func (k *call) group(key []byte, c *engine.Collection, r room, begin func(int) error) (e edit, ok bool) {
@@ -99,7 +99,7 @@ func (k *call) rewrite(key []byte, c *engine.Collection) edit {
 func (e *edit) copy(c *engine.Collection) {
 	k := e.k
 	c.Elements.Each(func(key string, at uint64) bool {
-		k.scratch = append(append(k.scratch[:0], key...), k.s.store.Value(at)...)
+		k.scratch = append(append(k.scratch[:0], key...), k.l.store.Value(at)...)
 		e.put(k.scratch[:len(key)], k.scratch[len(key):])
 		return e.err == nil
 	})
@@ -107,26 +107,26 @@ func (e *edit) copy(c *engine.Collection) {
 
 // replace begins a collection that takes the place of whatever the key has. It may be of any size.
 func (k *call) replace(key []byte, kind collection.Kind) edit {
-	return edit{k: k, key: key, c: k.s.store.NewCollection(kind), fresh: true}
+	return edit{k: k, key: key, c: k.l.store.NewCollection(kind), fresh: true}
 }
 
 // put puts an element in. value is not one of the store's.
 func (e *edit) put(key, value []byte) {
 	if e.err == nil {
-		e.err = e.k.s.store.PutElement(e.c, key, value)
+		e.err = e.k.l.store.PutElement(e.c, key, value)
 	}
 }
 
 // remove takes an element out.
 func (e *edit) remove(key []byte) {
 	if e.err == nil {
-		_, e.err = e.k.s.store.DeleteElement(e.c, key)
+		_, e.err = e.k.l.store.DeleteElement(e.c, key)
 	}
 }
 
 // finish gives a fresh collection to its key, deletes a key whose collection is empty, and answers if anything failed.
 func (e *edit) finish() (ok bool) {
-	s := e.k.s.store
+	s := e.k.l.store
 	empty := e.c.Elements.Len() == 0
 	switch {
 	case e.err != nil:
@@ -147,10 +147,10 @@ func (e *edit) finish() (ok bool) {
 // give gives a key what another has: a value is copied, a collection is not.
 func (k *call) give(key []byte, e engine.Entry, expire int64) error {
 	if e.Collection != nil {
-		return k.s.store.PutCollection(key, e.Collection, expire)
+		return k.l.store.PutCollection(key, e.Collection, expire)
 	}
 	k.scratch = append(k.scratch[:0], e.Value...)
-	return k.s.store.Put(key, k.scratch, expire)
+	return k.l.store.Put(key, k.scratch, expire)
 }
 
 // full says that the reply is longer than any client may have it, or memory allows: the rest is of no use, for the client will be disconnected.
@@ -292,9 +292,9 @@ func (k *call) scanTable(kind collection.Kind) {
 		k.w.Text(key)
 		switch kind {
 		case collection.Hash:
-			k.w.Bulk(k.s.store.Value(at))
+			k.w.Bulk(k.l.store.Value(at))
 		case collection.ZSet:
-			k.w.Text(scoreText(collection.ScoreOf(k.s.store.Value(at)), t.Compact()))
+			k.w.Text(scoreText(collection.ScoreOf(k.l.store.Value(at)), t.Compact()))
 		}
 	}
 }

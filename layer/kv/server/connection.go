@@ -29,12 +29,13 @@ func isHTTP(name []byte) bool { return is(name, "POST") || is(name, "HOST:") }
 // refuseHTTP ends a connection without an answer: a page on the web may have a browser talk to servers behind its firewall, and lines of what it
 // sends would be executed. Redis does the same (securityWarningCommand).
 func (s *Server) refuseHTTP(c *client) {
-	s.stats.ProtocolErrors++
+	l := c.loop
+	l.stats.ProtocolErrors++
 	c.closing = true
-	if s.clock.Sub(s.warned) < time.Minute {
+	if l.clock.Sub(l.warned) < time.Minute {
 		return
 	}
-	s.warned = s.clock
+	l.warned = l.clock
 	s.cfg.Logger.Warn("a client that speaks HTTP was disconnected; it may be a browser that a web page has send commands", "addr", c.peer)
 }
 

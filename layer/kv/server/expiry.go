@@ -58,8 +58,8 @@ func (k *call) expireTime(arg []byte, u unit, positive bool) (int64, bool) {
 		n *= 1000
 	}
 	if u == seconds || u == milliseconds {
-		bad = bad || n > math.MaxInt64-k.s.now
-		n += k.s.now
+		bad = bad || n > math.MaxInt64-k.l.now
+		n += k.l.now
 	}
 	if bad {
 		k.fail("ERR invalid expire time in '" + k.c.command + "' command")
@@ -69,8 +69,8 @@ func (k *call) expireTime(arg []byte, u unit, positive bool) (int64, bool) {
 
 // retime gives a key that is there another expiry, 0 for none. The record of the key is written anew: an expiry has none of its own.
 func (k *call) retime(key []byte, expire int64) error {
-	if expire != 0 && expire <= k.s.now {
-		_, err := k.s.store.Delete(key)
+	if expire != 0 && expire <= k.l.now {
+		_, err := k.l.store.Delete(key)
 		if err == nil {
 			k.wrote(nil)
 		}
@@ -138,7 +138,7 @@ func (k *call) left(show func(at, now int64) int64) {
 	case e.Expire == 0:
 		k.w.Int(-1)
 	default:
-		k.w.Int(show(e.Expire, k.s.now))
+		k.w.Int(show(e.Expire, k.l.now))
 	}
 }
 

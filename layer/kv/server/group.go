@@ -39,7 +39,7 @@ func (t *transaction) room(most int) (least, enough int) {
 // enclose begins a group of the engine for what a transaction writes, so that a crash leaves all of it or nothing, which is to be ended if
 // begun says so. It answers if there is no room: then nothing was executed.
 func (k *call) enclose(t *transaction) (begun, ok bool) {
-	s := k.s.store
+	s := k.l.store
 	least, enough := t.room(s.MaxValue())
 	if least == 0 || k.s.apart {
 		return false, true

@@ -36,8 +36,8 @@ func halves(t *testing.T, apart bool, seed uint64) (wrong []string) {
 		s.execute(all[i], fmt.Appendf(nil, "MULTI\r\nSET x:%d %d\r\nINCR y:%d\r\nGET x:%d\r\nAPPEND z:%d %d,\r\nSET pad:%d %0*d\r\nSADD set:%d %d\r\nHSET h:%d f %d\r\nEXEC\r\n",
 			i, done[i], i, i, i, done[i], i, 1+random.IntN(300), 0, i, done[i], i, done[i]))
 		all[i].out.Out, all[i].marks = all[i].out.Out[:0], nil
-		if s.store.Collect(); random.IntN(3) == 0 {
-			s.store.Commit()
+		if s.store.Tend(); random.IntN(3) == 0 {
+			s.store.Advance(false)
 		}
 		if random.IntN(10) == 0 {
 			if err := s.store.Drain(); err != nil {

@@ -90,7 +90,7 @@ func hsetNX(k *call) {
 // field answers with the value of a field.
 func (k *call) field(t *collection.Table, field []byte) {
 	if at := t.Find(field); at != 0 {
-		k.w.Bulk(k.s.store.Value(at))
+		k.w.Bulk(k.l.store.Value(at))
 	} else {
 		k.w.Null()
 	}
@@ -122,7 +122,7 @@ func hgetAll(k *call) {
 	for i := 0; i < t.Len() && !k.full(); i++ {
 		key, at := t.At(i)
 		k.w.Text(key)
-		k.w.Bulk(k.s.store.Value(at))
+		k.w.Bulk(k.l.store.Value(at))
 	}
 }
 
@@ -146,7 +146,7 @@ func hvals(k *call) {
 	k.w.Array(t.Len())
 	for i := 0; i < t.Len() && !k.full(); i++ {
 		_, at := t.At(i)
-		k.w.Bulk(k.s.store.Value(at))
+		k.w.Bulk(k.l.store.Value(at))
 	}
 }
 
@@ -157,7 +157,7 @@ func hstrlen(k *call) {
 	}
 	n := 0
 	if at := t.Find(k.args[2]); at != 0 {
-		n = len(k.s.store.Value(at))
+		n = len(k.l.store.Value(at))
 	}
 	k.w.Int(int64(n))
 }
@@ -173,7 +173,7 @@ func hincrBy(k *call) {
 	}
 	old := int64(0)
 	if at := t.Find(k.args[2]); at != 0 {
-		if old, ok = resp.ParseInt(k.s.store.Value(at)); !ok {
+		if old, ok = resp.ParseInt(k.l.store.Value(at)); !ok {
 			k.fail("ERR hash value is not an integer")
 			return
 		}
@@ -205,7 +205,7 @@ func hincrByFloat(k *call) {
 	}
 	old := new(big.Float).SetPrec(floatPrecision)
 	if at := t.Find(k.args[2]); at != 0 {
-		if old, ok = parseFloat(k.s.store.Value(at)); !ok {
+		if old, ok = parseFloat(k.l.store.Value(at)); !ok {
 			k.fail("ERR hash value is not a float")
 			return
 		}
@@ -289,9 +289,9 @@ func (k *call) someOf(t *collection.Table, n int64, values bool) {
 		switch {
 		case !values:
 		case t.Kind() == collection.ZSet:
-			k.w.Double(collection.ScoreOf(k.s.store.Value(at)))
+			k.w.Double(collection.ScoreOf(k.l.store.Value(at)))
 		default:
-			k.w.Bulk(k.s.store.Value(at))
+			k.w.Bulk(k.l.store.Value(at))
 		}
 	}
 	if n >= 0 {

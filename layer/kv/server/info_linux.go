@@ -63,7 +63,7 @@ func info(k *call) {
 
 func (s *Server) infoServer() []any {
 	now := time.Now()
-	up := (s.now - s.started) / 1000
+	up := (s.now.Load() - s.started) / 1000
 	return []any{"redis_version", compatible, "usui_version", s.cfg.Version, "redis_mode", "standalone", "arch_bits", strconv.IntSize, "multiplexing_api", "epoll", "event_loops", len(s.loops),
 		"process_id", os.Getpid(), "run_id", s.runID, "tcp_port", s.port(), "server_time_usec", now.UnixMicro(), "uptime_in_seconds", up, "uptime_in_days", up / 86400,
 		"hz", 1000 / sweepEvery, "config_file", ""}
@@ -91,7 +91,7 @@ func (s *Server) infoClients() []any {
 		}
 	}
 	return []any{"connected_clients", len(s.clients), "cluster_connections", 0, "maxclients", s.cfg.Clients, "blocked_clients", s.blocking.count, "tracking_clients", 0,
-		"pubsub_clients", subscribers, "watched_keys", len(s.watched), "client_memory", s.held, "client_memory_limit", s.cfg.ClientMemory}
+		"pubsub_clients", subscribers, "watched_keys", len(s.watched), "client_memory", s.held.Load(), "client_memory_limit", s.cfg.ClientMemory}
 }
 
 func (s *Server) infoMemory() []any {
@@ -99,7 +99,7 @@ func (s *Server) infoMemory() []any {
 	metrics.Read(heap)
 	used := heap[0].Value.Uint64() + s.store.Stats().Index
 	return []any{"used_memory", used, "used_memory_human", human(used), "used_memory_rss", residentBytes(), "maxmemory", 0, "maxmemory_human", "0B",
-		"maxmemory_policy", "noeviction", "mem_clients_normal", s.held, "mem_allocator", "go"}
+		"maxmemory_policy", "noeviction", "mem_clients_normal", s.held.Load(), "mem_allocator", "go"}
 }
 
 // human is a number of bytes as Redis' bytesToHuman writes it.
@@ -134,7 +134,7 @@ func (s *Server) infoPersistence() []any {
 }
 
 func (s *Server) infoStats() []any {
-	st := &s.stats
+	st := s.stats()
 	return []any{"total_connections_received", st.Accepted, "total_commands_processed", st.Commands, "total_net_input_bytes", st.BytesRead,
 		"total_net_output_bytes", st.BytesWritten, "rejected_connections", st.Rejected, "expired_keys", s.store.Stats().Expired, "evicted_keys", 0,
 		"evicted_clients", st.Evicted, "output_limit_disconnections", st.OutputLimit, "keyspace_hits", st.Hits, "keyspace_misses", st.Misses,
@@ -168,22 +168,29 @@ func (s *Server) infoEngine() []any {
 
 func (s *Server) infoCommands() (pairs []any) {
 	for _, c := range s.all() {
-		if c.calls+c.rejected == 0 {
+		u := s.use(c)
+		if u.calls+u.rejected == 0 {
 			continue
 		}
 		each := 0.0
-		if c.calls > 0 {
-			each = float64(c.took.Microseconds()) / float64(c.calls)
+		if u.calls > 0 {
+			each = float64(u.took.Microseconds()) / float64(u.calls)
 		}
 		pairs = append(pairs, "cmdstat_"+c.name, fmt.Sprintf("calls=%d,usec=%d,usec_per_call=%.2f,rejected_calls=%d,failed_calls=%d",
-			c.calls, c.took.Microseconds(), each, c.rejected, c.failed))
+			u.calls, u.took.Microseconds(), each, u.rejected, u.failed))
 	}
 	return pairs
 }
 
 func (s *Server) infoErrors() (pairs []any) {
-	for _, word := range sortedKeys(s.errors) {
-		pairs = append(pairs, "errorstat_"+word, fmt.Sprintf("count=%d", s.errors[word]))
+	all := map[string]uint64{}
+	for _, l := range s.loops {
+		for word, n := range l.errors {
+			all[word] += n
+		}
+	}
+	for _, word := range sortedKeys(all) {
+		pairs = append(pairs, "errorstat_"+word, fmt.Sprintf("count=%d", all[word]))
 	}
 	return pairs
 }

@@ -21,24 +21,36 @@ func keyCommands() []command {
 		{"rename", 3, "write", 1, 2, 1, func(k *call) { k.rename(false) }},
 		{"renamenx", 3, "write fast", 1, 2, 1, func(k *call) { k.rename(true) }},
 		{"copy", -3, "write denyoom", 1, 2, 1, copyKey},
-		{"dbsize", 1, "readonly fast", 0, 0, 0, func(k *call) { k.all(); k.w.Int(int64(k.s.store.Len())) }},
+		{"dbsize", 1, "readonly fast", 0, 0, 0, func(k *call) { k.all(); k.w.Int(int64(k.l.store.Len())) }},
 		{"flushall", -1, "write", 0, 0, 0, flush},
 		{"flushdb", -1, "write", 0, 0, 0, flush},
 	}
 }
 
 func del(k *call) {
-	n := int64(0)
-	for _, key := range k.args[1:] {
-		was, ok := k.remove(key)
+	at := k.c.deleting
+	k.need = max(k.need, at.need)
+	for ; at.next < len(k.args)-1; at.next++ {
+		was, ok := k.remove(k.args[1+at.next])
 		if !ok {
+			if k.l.store.Short() {
+				at.need = k.need
+				k.c.deleting = at
+			}
 			return
 		}
 		if was {
-			n++
+			at.gone++
 		}
 	}
-	k.w.Int(n)
+	k.w.Int(at.gone)
+}
+
+// deleting is how far a DEL came that is to be done again: see call.run.
+type deleting struct {
+	next int    // argument, of the keys
+	gone int64  // of those before
+	need uint64 // what its reply waits for
 }
 
 func exists(k *call) {
@@ -64,7 +76,7 @@ func keys(k *call) {
 	found := k.scratch[:0]
 	n := 0
 	for cursor, first := uint64(0), true; first || cursor != 0; first = false {
-		cursor = k.s.store.Scan(cursor, 1000, func(key []byte, _ engine.Entry) {
+		cursor = k.l.store.Scan(cursor, 1000, func(key []byte, _ engine.Entry) {
 			if match(k.args[1], key) {
 				n++
 				found = strconv.AppendInt(append(found, '$'), int64(len(key)), 10)
@@ -88,7 +100,7 @@ func scan(k *call) {
 	}
 	k.all()
 	var found [][]byte
-	next := k.s.store.Scan(cursor, o.count, func(key []byte, e engine.Entry) {
+	next := k.l.store.Scan(cursor, o.count, func(key []byte, e engine.Entry) {
 		if (o.kind == nil || is(o.kind, strings.ToUpper(e.Kind().String()))) && (o.pattern == nil || match(o.pattern, key)) {
 			found = append(found, key)
 		}
@@ -103,7 +115,7 @@ func scan(k *call) {
 
 func randomKey(k *call) {
 	k.all()
-	if key, ok := k.s.store.Random(); ok {
+	if key, ok := k.l.store.Random(); ok {
 		k.w.Bulk(key)
 	} else {
 		k.w.Null()
@@ -135,10 +147,10 @@ func (k *call) rename(onlyNew bool) {
 
 // move gives a key's value, which is size bytes long, to another.
 func (k *call) move(from, to []byte, size int) (ok bool) {
-	if err := k.s.store.Begin(engine.Room(len(to), size) + engine.Room(len(from), 0)); err != nil {
+	if err := k.l.store.Begin(engine.Room(len(to), size) + engine.Room(len(from), 0)); err != nil {
 		return k.wrote(err)
 	}
-	defer k.s.store.End()
+	defer k.l.store.End()
 	e, _ := k.find(from) // again: Begin may have moved the value
 	if err := k.give(to, e, e.Expire); err != nil {
 		return k.wrote(err)
@@ -205,7 +217,7 @@ func flush(k *call) {
 		k.fail(errSyntax)
 		return
 	}
-	if k.wrote(k.s.store.Clear()) {
+	if k.wrote(k.l.store.Clear()) {
 		k.w.Status("OK")
 	}
 }

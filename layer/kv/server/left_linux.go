@@ -81,7 +81,7 @@ func (s *Server) rejoin(c *client, p []byte) []byte {
 	whole = append(append(append(whole, p[:l.at]...), l.bytes()...), p[l.at:]...)
 	s.bypass.stats.Joined += uint64(len(whole) - len(p))
 	s.letGo(c)
-	s.buffers.put(c.in)
+	c.loop.buffers.put(c.in)
 	c.in = whole
 	return whole
 }

@@ -49,7 +49,7 @@ func (k *call) widen(key []byte, c *engine.Collection, i, n int) (_ *engine.Coll
 	e.expire = old.Expire
 	for i := range l.Len() {
 		_, at := l.At(i)
-		k.scratch = append(k.scratch[:0], k.s.store.Value(at)...)
+		k.scratch = append(k.scratch[:0], k.l.store.Value(at)...)
 		e.insert(i, k.scratch)
 	}
 	return e.c, e.finish()
@@ -57,7 +57,7 @@ func (k *call) widen(key []byte, c *engine.Collection, i, n int) (_ *engine.Coll
 
 // spread gives some elements around the i-th other labels, unless they are too much for a group.
 func (k *call) spread(c *engine.Collection, i int) error {
-	s, l := k.s.store, c.Elements.(*collection.Series)
+	s, l := k.l.store, c.Elements.(*collection.Series)
 	low, high, label, step := l.Spread(i)
 	values, r := make([][]byte, 0, high-low), room{}
 	for j := low; j < high; j++ {
@@ -140,7 +140,7 @@ func (k *call) cut(key []byte, c *engine.Collection, spans ...span) (ok bool) {
 	case r.records == l.Len():
 		_, ok = k.remove(key)
 		return ok
-	case r.bytes > k.s.store.MaxValue():
+	case r.bytes > k.l.store.MaxValue():
 		return k.keepRest(key, l, spans)
 	}
 	e, ok := k.reduce(key, c, r)
@@ -168,7 +168,7 @@ func (k *call) keepRest(key []byte, l *collection.Series, spans []span) (ok bool
 			continue
 		}
 		_, at := l.At(i)
-		k.scratch = append(k.scratch[:0], k.s.store.Value(at)...)
+		k.scratch = append(k.scratch[:0], k.l.store.Value(at)...)
 		e.insert(e.c.Elements.Len(), k.scratch)
 	}
 	return e.finish()

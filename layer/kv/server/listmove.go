@@ -73,16 +73,16 @@ func (k *call) carry(source []byte, c *engine.Collection, target []byte, from, t
 	}
 	l = c.Elements.(*collection.Series)
 	label, at := l.At(from.of(l.Len()))
-	key, size := collection.Label(label), len(k.s.store.Value(at))
-	if err := k.s.store.Begin(engine.Room(collection.LabelBytes, 0) + engine.Room(collection.LabelBytes, size) + engine.Room(len(source), 0) + engine.Room(len(target), 0)); err != nil {
+	key, size := collection.Label(label), len(k.l.store.Value(at))
+	if err := k.l.store.Begin(engine.Room(collection.LabelBytes, 0) + engine.Room(collection.LabelBytes, size) + engine.Room(len(source), 0) + engine.Room(len(target), 0)); err != nil {
 		k.wrote(err)
 		return
 	}
-	defer k.s.store.End()
+	defer k.l.store.End()
 	_, at = l.At(from.of(l.Len()))
-	k.scratch = append(k.scratch[:0], k.s.store.Value(at)...)
+	k.scratch = append(k.scratch[:0], k.l.store.Value(at)...)
 	if c == d && l.Len() == 1 { // where it is
-		if k.wrote(k.s.store.PutElement(c, key[:], k.scratch)) {
+		if k.wrote(k.l.store.PutElement(c, key[:], k.scratch)) {
 			k.w.Bulk(k.scratch)
 		}
 		return

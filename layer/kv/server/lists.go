@@ -75,7 +75,7 @@ func (k *call) list(key []byte) (c *engine.Collection, l *collection.Series, ok 
 // element answers with the i-th.
 func (k *call) element(l *collection.Series, i int) {
 	_, at := l.At(i)
-	k.w.Bulk(k.s.store.Value(at))
+	k.w.Bulk(k.l.store.Value(at))
 }
 
 // elements answers with count of them from one end on.
@@ -183,7 +183,7 @@ func lset(k *call) {
 	}
 	label, _ := l.At(place)
 	key := collection.Label(label)
-	if k.wrote(k.s.store.PutElement(c, key[:], k.args[3])) {
+	if k.wrote(k.l.store.PutElement(c, key[:], k.args[3])) {
 		k.w.Status("OK")
 	}
 }
@@ -191,7 +191,7 @@ func lset(k *call) {
 // matches says whether the i-th element has that value.
 func (k *call) matches(l *collection.Series, i int, value []byte) bool {
 	_, at := l.At(i)
-	return bytes.Equal(k.s.store.Value(at), value)
+	return bytes.Equal(k.l.store.Value(at), value)
 }
 
 func linsert(k *call) {

@@ -37,8 +37,8 @@ func TestAClientThatIsServedByAnotherLoopIsNotRead(t *testing.T) {
 	if waits.loop == pushes.loop {
 		t.Fatal("both are in one loop")
 	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
+	s.lockAll(s.loops[0])
+	defer s.unlockAll(nil)
 	s.execute(waits, []byte("BLPOP q 0\r\nECHO more\r\n"))
 	waits.loop.send()
 	s.execute(pushes, []byte("LPUSH q v\r\n"))
@@ -46,7 +46,7 @@ func TestAClientThatIsServedByAnotherLoopIsNotRead(t *testing.T) {
 	if waits.wait != nil || waits.events&unix.EPOLLIN != 0 || len(waits.in) == 0 {
 		t.Errorf("it waits: %v, is read: %v, has %q to execute; want only the last", waits.wait != nil, waits.events&unix.EPOLLIN != 0, waits.in)
 	}
-	s.advance(true)
+	waits.loop.advance(true)
 	waits.loop.send()
 	if waits.events&unix.EPOLLIN == 0 || len(waits.in) != 0 {
 		t.Errorf("it is read: %v, has %q to execute; want only the first", waits.events&unix.EPOLLIN != 0, waits.in)

@@ -87,7 +87,7 @@ func memoryUsage(k *call) {
 	n := engine.Room(len(k.args[2]), len(e.Value))
 	if e.Collection != nil {
 		e.Collection.Elements.Each(func(key string, at uint64) bool {
-			n += engine.Room(len(key), len(k.s.store.Value(at)))
+			n += engine.Room(len(key), len(k.l.store.Value(at)))
 			return true
 		})
 	}

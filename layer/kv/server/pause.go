@@ -24,7 +24,7 @@ func pauseClients(k *call) {
 		return
 	}
 	p := &k.s.pause
-	p.until, p.all = max(p.until, k.s.now+min(n, maxPause)), all || p.until > 0 && p.all
+	p.until, p.all = max(p.until, k.l.now+min(n, maxPause)), all || p.until > 0 && p.all
 	k.w.Status("OK")
 }
 
@@ -48,20 +48,25 @@ func (s *Server) putsOff(c *client, cmd *known) bool {
 func (s *Server) unpause() {
 	stalled := s.pause.stalled
 	s.pause = pause{}
-	s.woke = append(s.woke, stalled...)
+	for _, c := range stalled {
+		s.wake(c)
+	}
 }
 
-// resume executes what clients have sent while they were paused.
-func (s *Server) resume() {
-	if s.pause.until > 0 && s.now >= s.pause.until {
-		s.unpause()
-	}
-	for len(s.woke) > 0 {
-		all := s.woke
-		s.woke = nil
+// wake has a client go on that was stalled by a pause, or was blocked.
+func (s *Server) wake(c *client) {
+	c.loop.woke = append(c.loop.woke, c)
+	c.loop.tell()
+}
+
+// resume executes what clients have sent while they were paused or blocked.
+func (l *loop) resume() {
+	for len(l.woke) > 0 {
+		all := l.woke
+		l.woke = nil
 		for _, c := range all {
 			if c.stalled = false; c.fd >= 0 {
-				s.goOn(c)
+				l.s.goOn(c)
 			}
 		}
 	}

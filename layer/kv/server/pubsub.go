@@ -181,7 +181,7 @@ func (k *call) send(m message, word string, pattern []byte, to *audience) int64 
 			continue
 		}
 		if c.out.Out == nil {
-			c.out.Out = k.s.buffers.get(0)
+			c.out.Out = c.loop.buffers.get(0)
 		}
 		w, start := &c.out, len(c.out.Out)
 		if pattern == nil {
@@ -215,14 +215,14 @@ func (k *call) overcome(c *client) {
 	case l.soft == 0 || waits <= l.soft:
 		c.softSince = 0
 	case c.softSince == 0:
-		c.softSince = s.now
-	case s.now-c.softSince > l.seconds*1000:
+		c.softSince = k.l.now
+	case k.l.now-c.softSince > l.seconds*1000:
 		over = true
 	}
 	switch {
 	case over:
 		s.cfg.Logger.Warn("client closed for overcoming of output buffer limits", "id", c.id, "addr", c.peer, "name", c.name, "bytes", waits)
-		s.stats.OutputLimit++
+		k.l.stats.OutputLimit++
 		if c == k.c { // it is executing
 			c.closing = true
 			return

@@ -9,16 +9,16 @@ import (
 	"log/slog"
 	"math"
 	"os"
+	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/sys/unix"
 
-	"usui/internal/metrics"
 	"usui/layer/kv/collection"
 	"usui/layer/kv/disk"
 	"usui/layer/kv/engine"
-	"usui/layer/kv/resp"
 )
 
 // Defaults of a Config.
@@ -34,65 +34,61 @@ type Config struct {
 	Password     string                  // that clients have to give; empty for none
 	Clients      int                     // at most so many connections; 0 is DefaultClients
 	ClientMemory int                     // bytes for their buffers; 0 is DefaultClientMemory
-	Loops        int                     // that share the clients; 0 is one
+	Loops        int                     // that share the clients and the keys; 0 is one
 	Version      string                  // what INFO says
 	Bypass       func() (*Bypass, error) // makes it once the store is open; nil for none
 	Logger       *slog.Logger
 }
 
-// Server answers clients. All that it has, the store, too, belongs to who holds mu: one of its loops, or [Server.Ask].
+// Server answers clients. Each of its loops has a lock, and with it what is the loop's, its clients among that. What loops share, but for what may be used at any time, changes
+// in the hands of who has the locks of all ([loop.alone], [Server.Ask]), and is only looked at by who has one.
 type Server struct {
-	mu    sync.Mutex
-	cfg   Config
-	store *engine.Store
-	loops []*loop // the first accepts clients, and keeps the time
+	door   sync.Mutex    // held with all of the following
+	wanted atomic.Int32  // by how many that is, or is waited for
+	locks  []*sync.Mutex // of each loop; or one that all have, so that who has it has all
+	owner  *loop         // for whom somebody has all of them; nil if nobody has, and loops work side by side
 
-	bypass      *bypass         // nil for none
-	clients     map[int]*client // by descriptor
-	waiting     []*client       // have output that is not durable
-	released    uint64          // what was durable when waiting was last looked through
-	buffers     buffers
-	held        int // bytes of clients' buffers
-	call        call
+	cfg         Config
+	store       *engine.Store    // for who has all
+	loops       []*loop          // the first accepts clients, and keeps the time
+	bypass      *bypass          // nil for none
+	clients     map[int]*client  // by descriptor
 	nothing     collection.Table // what a key has that is not there; never written
 	noList      collection.Series
 	noRanking   collection.Ranking
 	deaf        bool // the listener is out of the poll, for want of descriptors
 	lastID      uint64
-	now         int64 // Unix time in milliseconds at the start of this turn
-	sleeps      int64 // until when the first loop may wait
 	started     int64
-	swept       int64  // when keys were last swept
-	sweeping    uint64 // where to go on
-	sealed      bool   // was told the log
-	stopping    bool
-	ended       bool // Run has returned
-	stats       Stats
+	swept       int64 // when keys were last swept
+	ended       bool  // Run has returned
 	commands    map[string]*known
 	watched     map[string][]*client // by key
-	queues      []*transaction       // empty ones
 	topics      [kinds]map[string]*audience
 	pubsubLimit outputLimit
 	pause       pause
 	blocking    blocking
-	slow        slowlog
 	settings    []setting
 	limits      *collection.Limits // of compact encodings
 	listSize    int                // list-max-listpack-size and list-compress-depth, which lists have no use for
 	listDepth   int
-	runID       string            // of this start, at random
-	clock       time.Time         // when the last command ended, or the first of a buffer began
-	warned      time.Time         // when the log was last told of HTTP
-	latency     metrics.Histogram // of commands
-	errors      map[string]uint64 // replies, by their first word
-	apart       bool              // transactions are no groups: for the test that shows what they are good for
-	woke        []*client         // may go on: they were stalled by a pause, or were blocked
-	unwanted    resp.Writer       // for replies that a client does not want
+	runID       string // of this start, at random
+	apart       bool   // transactions are no groups: for the test that shows what they are good for
+
+	_ [64]byte // what follows is written often: no cache line has something of it and of what is only read
+
+	// May be used at any time.
+	ticking  sync.Mutex   // guards that now is set in the order in which it was read
+	now      atomic.Int64 // Unix time in milliseconds at the start of the last turn of any loop
+	sleeps   atomic.Int64 // until when the first loop may wait
+	held     atomic.Int64 // bytes of clients' buffers
+	stopping atomic.Bool
+	told     sync.Once // the log was told that writes are refused
+	slow     slowlog
 }
 
 // New makes a server with its store.
 func New(cfg Config) (_ *Server, err error) {
-	s := &Server{cfg: cfg, clients: map[int]*client{}, commands: table(), settings: settings(), limits: collection.DefaultLimits(), listSize: -2, watched: map[string][]*client{}, blocking: blocking{queues: map[string]*queue{}}, errors: map[string]uint64{}}
+	s := &Server{cfg: cfg, clients: map[int]*client{}, commands: table(), settings: settings(), limits: collection.DefaultLimits(), listSize: -2, watched: map[string][]*client{}, blocking: blocking{queues: map[string]*queue{}}}
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, s.Close())
@@ -108,26 +104,29 @@ func New(cfg Config) (_ *Server, err error) {
 		s.topics[of] = map[string]*audience{}
 	}
 	s.pubsubLimit = outputLimit{32 << 20, 8 << 20, 60} // Redis' own, as those of the slow log
-	s.slow = slowlog{threshold: 10000, most: 128}
+	s.slow.threshold, s.slow.most = 10000, 128
 	var id [20]byte
 	_, _ = rand.Read(id[:]) // never fails
 	s.runID = hex.EncodeToString(id[:])
-	s.now = time.Now().UnixMilli()
-	s.started = s.now
-	for range max(1, cfg.Loops) {
-		l, err := newLoop(s)
-		if err != nil {
-			return nil, err
-		}
-		s.loops = append(s.loops, l)
+	for i, c := range s.all() {
+		c.number = i + 1
+	}
+	s.started = time.Now().UnixMilli()
+	s.now.Store(s.started)
+	if err := s.makeLoops(max(1, cfg.Loops)); err != nil {
+		return nil, err
 	}
 	s.store, err = cfg.Open(engine.Options{
-		Notify: s.loops[0].signal,
-		Now:    func() int64 { return s.now },
+		Notify: s.notify,
+		Now:    s.now.Load,
 		Limits: s.limits,
+		Shards: len(s.locks),
 	})
 	if err != nil {
 		return nil, err
+	}
+	for _, l := range s.loops {
+		l.store = s.store.Share(func() int64 { return l.now })
 	}
 	if cfg.Bypass != nil {
 		b, err := cfg.Bypass()
@@ -141,13 +140,55 @@ func New(cfg Config) (_ *Server, err error) {
 	return s, s.hear(unix.EPOLL_CTL_ADD)
 }
 
+// makeLoops makes n loops. Those who share a card have one lock: what it and its TCP have is no loop's.
+func (s *Server) makeLoops(n int) error {
+	for range n {
+		l, err := newLoop(s)
+		if err != nil {
+			return err
+		}
+		l.buffers.most = max(1, keptBuffers/n)
+		s.loops = append(s.loops, l)
+		if s.cfg.Bypass != nil {
+			l.mu = s.loops[0].mu
+		}
+		if !slices.Contains(s.locks, l.mu) {
+			s.locks = append(s.locks, l.mu)
+		}
+	}
+	if len(s.locks) == 1 {
+		s.owner = s.loops[0]
+	}
+	return nil
+}
+
+// lockAll takes the locks of all loops, in their order, for one of them.
+func (s *Server) lockAll(l *loop) {
+	s.wanted.Add(1)
+	s.door.Lock()
+	for _, mu := range s.locks {
+		mu.Lock()
+	}
+	s.owner = l
+}
+
+// unlockAll gives them back, but for one that may be nil.
+func (s *Server) unlockAll(but *sync.Mutex) {
+	if len(s.locks) > 1 {
+		s.owner = nil
+	}
+	for _, mu := range s.locks {
+		if mu != but {
+			mu.Unlock()
+		}
+	}
+	s.door.Unlock()
+	s.wanted.Add(-1)
+}
+
 // Run serves until ctx ends, once. What was acknowledged is durable; clients are disconnected.
 func (s *Server) Run(ctx context.Context) error {
-	defer context.AfterFunc(ctx, func() {
-		s.mu.Lock()
-		defer s.mu.Unlock()
-		s.stopAll()
-	})()
+	defer context.AfterFunc(ctx, s.stopAll)()
 	errs := make(chan error)
 	for _, l := range s.loops {
 		go func() { errs <- l.run() }()
@@ -156,8 +197,8 @@ func (s *Server) Run(ctx context.Context) error {
 	for range s.loops {
 		err = errors.Join(err, <-errs)
 	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
+	s.lockAll(s.loops[0])
+	defer s.unlockAll(nil)
 	s.ended = true
 	if err != nil {
 		return err
@@ -165,28 +206,66 @@ func (s *Server) Run(ctx context.Context) error {
 	return disk.Guard("serve", s.store.Drain)
 }
 
-// stopAll has every loop end.
+// stopAll has every loop end. Any goroutine may call it.
 func (s *Server) stopAll() {
-	s.stopping = true
+	s.stopping.Store(true)
 	for _, l := range s.loops {
 		l.signal()
 	}
 }
 
-// advance does what is due, whoever was served: it is the end of each turn. idle says that nobody was.
-func (s *Server) advance(idle bool) {
-	s.timeOut()
-	s.resume()
-	s.sweep()
-	s.store.Collect()
-	if idle || !s.store.CanWait() {
-		s.store.Commit()
+// notify has loops take what the store's goroutines have finished: the first one, and those whose clients wait for it, should that one be busy.
+func (s *Server) notify() {
+	s.loops[0].tell()
+	s.tellHolders()
+}
+
+// tellHolders has loops look at what is durable by now.
+func (s *Server) tellHolders() {
+	for _, l := range s.loops {
+		if l.holds.Load() {
+			l.tell()
+		}
 	}
-	s.release()
+}
+
+// tick takes the time.
+func (s *Server) tick() {
+	s.ticking.Lock()
+	defer s.ticking.Unlock()
+	s.now.Store(time.Now().UnixMilli())
+}
+
+// advance does what is due, whoever was served: it is the end of each turn. idle says that nobody was.
+func (l *loop) advance(idle bool) {
+	s := l.s
+	if s.due() {
+		l.alone(func() {
+			s.timeOut()
+			if s.pause.until > 0 && s.now.Load() >= s.pause.until {
+				s.unpause()
+			}
+			s.listen()
+		})
+		l.sweep()
+	}
+	l.resume()
+	if s.store.Untended() {
+		l.alone(s.store.Tend)
+	}
+	s.store.Advance(!idle)
+	l.release()
+}
+
+// due says that there is something that all of the server is needed for. It is looked at in each turn.
+func (s *Server) due() bool {
+	now := s.now.Load()
+	return len(s.blocking.waits) > 0 && s.blocking.waits[0].until <= now || s.pause.until > 0 && s.pause.until <= now ||
+		now >= s.swept+sweepEvery && (s.deaf || s.store.Expiring() > 0)
 }
 
 // How often keys are swept, in milliseconds; how many buckets of the index at a time, and how many times at most: one more while a tenth or
-// more of what can expire has. A sweep of buckets without an expiry reads 256 KiB in order, and no records.
+// more of what can expire has. Once is for each shard that has keys with an expiry. Others are served in between. A sweep of buckets without an expiry reads 256 KiB in order, and no records.
 const (
 	sweepEvery   = 100
 	sweepBuckets = 4096
@@ -217,17 +296,15 @@ func (s *Server) ownPatience() int64 {
 			left = ms
 		}
 	}
-	if len(s.woke) > 0 || s.store.Sealed() != nil && !s.sealed { // a client that went on when its output was sent may have written
-		within(0)
-	}
+	now := s.now.Load()
 	if s.pause.until > 0 {
-		within(min(s.pause.until-s.now, sweepEvery))
+		within(min(s.pause.until-now, sweepEvery))
 	}
 	if len(s.blocking.waits) > 0 {
-		within(min(s.blocking.waits[0].until-s.now, math.MaxInt32))
+		within(min(s.blocking.waits[0].until-now, math.MaxInt32))
 	}
 	if s.store.Expiring() > 0 {
-		within(s.swept + sweepEvery - s.now)
+		within(s.swept + sweepEvery - now)
 	}
 	if s.deaf {
 		within(sweepEvery)
@@ -235,61 +312,77 @@ func (s *Server) ownPatience() int64 {
 	return left
 }
 
-// sweep removes some expired keys, and listens again if it could not.
-func (s *Server) sweep() {
-	if s.now < s.swept+sweepEvery {
-		return
-	}
-	s.swept = s.now
-	for rounds := sweepRounds; rounds > 0 && s.store.Expiring() > 0; rounds-- {
-		var gone, of int
-		s.sweeping, gone, of = s.store.Sweep(s.sweeping, sweepBuckets)
-		if gone*10 <= of {
-			break
+// sweep removes some expired keys, if it is time.
+func (l *loop) sweep() {
+	s := l.s
+	var shards []int
+	l.alone(func() {
+		if s.now.Load() >= s.swept+sweepEvery {
+			s.swept, shards = s.now.Load(), s.store.Sweeps()
+		}
+	})
+	again := sweepRounds - 1
+	for _, shard := range shards {
+		for more := true; more; {
+			l.alone(func() {
+				gone, of := s.store.SweepShard(shard, sweepBuckets)
+				more = gone*10 > of && again > 0
+			})
+			if more {
+				again--
+			}
 		}
 	}
-	if s.deaf && s.hear(unix.EPOLL_CTL_ADD) == nil {
+}
+
+// listen listens again if it could not.
+func (s *Server) listen() {
+	if s.deaf && s.now.Load() >= s.swept+sweepEvery && s.hear(unix.EPOLL_CTL_ADD) == nil {
 		s.deaf = false
 	}
 }
 
-// release lets replies go whose writes are durable by now.
-func (s *Server) release() {
-	if s.store.Sealed() != nil && !s.sealed {
-		s.sealed = true
-		s.cfg.Logger.Error("writes are refused from now on", "err", s.store.Sealed())
+// release lets replies go whose writes are durable by now, and has other loops do so.
+func (l *loop) release() {
+	s, sealed := l.s, l.s.store.Sealed()
+	if sealed != nil {
+		s.told.Do(func() { s.cfg.Logger.Error("writes are refused from now on", "err", sealed) })
 	}
 	durable := s.store.Durable()
-	if durable == s.released && !s.sealed {
+	if durable == l.released && sealed == nil {
 		return
 	}
-	s.released = durable
-	left := s.waiting[:0]
-	for _, c := range s.waiting {
+	l.released = durable
+	s.tellHolders()
+	l.waiting, l.waited = l.waited[:0], l.waiting
+	for _, c := range l.waited {
 		switch {
 		case c.fd < 0:
 		case c.release(durable):
 			c.waits = false
 			s.queue(c)
-		case s.sealed:
+		case sealed != nil:
 			s.drop(c) // its reply will never be true
 		default:
 			s.queue(c)
-			left = append(left, c)
+			l.waiting = append(l.waiting, c)
 		}
 	}
-	clear(s.waiting[len(left):])
-	s.waiting = left
+	clear(l.waited)
 }
 
 // Close gives everything back, once Run has returned. What could not be made durable is its error.
 func (s *Server) Close() error {
-	s.mu.Lock()
-	defer s.mu.Unlock()
+	var first *loop
+	if len(s.loops) > 0 {
+		first = s.loops[0]
+	}
+	s.lockAll(first)
+	defer s.unlockAll(nil)
 	s.ended = true
 	var err error
 	for _, c := range s.clients {
-		s.drop(c)
+		s.end(c)
 	}
 	if s.bypass != nil {
 		err = s.bypass.send() // their ends
@@ -379,7 +472,7 @@ type Origin struct {
 func (s *Server) admit(w wire, fd int, from Origin) (err error) {
 	defer func() {
 		if err != nil {
-			s.stats.Rejected++
+			s.loops[0].stats.Rejected++
 			w.close() // nothing was sent that could be lost
 		}
 	}()
@@ -396,7 +489,7 @@ func (s *Server) admit(w wire, fd int, from Origin) (err error) {
 	}
 	l.clients++
 	s.lastID++
-	c := &client{fd: fd, loop: l, wire: w, id: s.lastID, peer: from.Peer, here: from.Here, unix: from.unix, gone: from.Gone, since: s.now, last: s.now, events: unix.EPOLLIN, trusted: s.cfg.Password == ""}
+	c := &client{fd: fd, loop: l, wire: w, id: s.lastID, peer: from.Peer, here: from.Here, unix: from.unix, gone: from.Gone, since: s.now.Load(), last: s.now.Load(), events: unix.EPOLLIN, trusted: s.cfg.Password == ""}
 	c.parser.MaxBulk, c.parser.MaxCommand = s.maxBulk(), 2*s.maxBulk()+(1<<20)
 	if _, polled := w.(socket); !polled {
 		c.left = &left{}
@@ -404,7 +497,7 @@ func (s *Server) admit(w wire, fd int, from Origin) (err error) {
 	c.parser.Stranger = !c.trusted
 	c.out.Max = outputBytes
 	s.clients[fd] = c
-	s.stats.Accepted++
+	l.stats.Accepted++
 	return nil
 }
 

@@ -242,11 +242,11 @@ func smove(k *call) {
 	}
 	var r room
 	r.add(len(member), 0)
-	if err := k.s.store.Begin(2*r.bytes + engine.Room(len(from), 0) + engine.Room(len(to), 0)); err != nil {
+	if err := k.l.store.Begin(2*r.bytes + engine.Room(len(from), 0) + engine.Room(len(to), 0)); err != nil {
 		k.wrote(err)
 		return
 	}
-	defer k.s.store.End()
+	defer k.l.store.End()
 	out, ok := k.reduce(from, a, r)
 	if !ok {
 		return

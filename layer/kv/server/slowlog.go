@@ -3,6 +3,7 @@ package server
 import (
 	"fmt"
 	"slices"
+	"sync"
 	"time"
 
 	"usui/layer/kv/resp"
@@ -29,8 +30,10 @@ const (
 type slowlog struct {
 	threshold int64 // microseconds; negative: none is kept
 	most      int
-	lastID    int64
-	entries   []slowEntry // oldest first
+
+	mu      sync.Mutex // guards what follows; who has all of the server needs it not
+	lastID  int64
+	entries []slowEntry // oldest first
 }
 
 type slowEntry struct {
@@ -43,7 +46,11 @@ type slowEntry struct {
 // keep throws away all but the last n. More will not be kept from now on.
 func (l *slowlog) keep(n int) {
 	l.most = n
-	if over := len(l.entries) - n; over > 0 {
+	l.trim()
+}
+
+func (l *slowlog) trim() {
+	if over := len(l.entries) - l.most; over > 0 {
 		l.entries = slices.Delete(l.entries, 0, over)
 	}
 }
@@ -54,7 +61,9 @@ func (s *Server) noteSlow(c *client, cmd *known, args [][]byte, took time.Durati
 	if l.threshold < 0 || took.Microseconds() < l.threshold || l.most == 0 || cmd.hidden {
 		return
 	}
-	e := slowEntry{id: l.lastID, at: s.now / 1000, took: took, peer: c.peer, name: c.name}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	e := slowEntry{id: l.lastID, at: s.now.Load() / 1000, took: took, peer: c.peer, name: c.name}
 	l.lastID++
 	if c.left.open() {
 		args = slices.Clone(args)
@@ -75,7 +84,7 @@ func (s *Server) noteSlow(c *client, cmd *known, args [][]byte, took time.Durati
 		}
 	}
 	l.entries = append(l.entries, e)
-	l.keep(l.most)
+	l.trim()
 }
 
 func slowlogGet(k *call) {

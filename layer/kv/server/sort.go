@@ -85,7 +85,7 @@ func (k *call) elementsOf(key []byte, desc bool) (all []sorted, kind collection.
 		all = make([]sorted, 0, l.Len())
 		for i := range l.Len() {
 			_, at := l.At(i)
-			all = append(all, sorted{element: k.s.store.Value(at)})
+			all = append(all, sorted{element: k.l.store.Value(at)})
 		}
 		if desc {
 			slices.Reverse(all)
@@ -138,7 +138,7 @@ func (k *call) lookUp(pattern, element []byte) []byte {
 		return nil
 	}
 	if at := e.Collection.Elements.Find(field); at != 0 {
-		return k.s.store.Value(at)
+		return k.l.store.Value(at)
 	}
 	return nil
 }

@@ -32,11 +32,44 @@ type use struct {
 
 // resetStats is CONFIG RESETSTAT.
 func (s *Server) resetStats() {
-	s.stats = Stats{}
-	clear(s.errors)
-	for _, c := range s.all() {
-		c.use = use{}
+	for _, l := range s.loops {
+		l.stats = Stats{}
+		clear(l.errors)
+		clear(l.uses)
 	}
+}
+
+// stats is what all loops counted.
+func (s *Server) stats() (all Stats) {
+	for _, l := range s.loops {
+		all.add(&l.stats)
+	}
+	return all
+}
+
+func (st *Stats) add(more *Stats) {
+	st.Commands += more.Commands
+	st.Accepted += more.Accepted
+	st.Rejected += more.Rejected
+	st.Evicted += more.Evicted
+	st.OutputLimit += more.OutputLimit
+	st.ProtocolErrors += more.ProtocolErrors
+	st.ErrorReplies += more.ErrorReplies
+	st.BytesRead += more.BytesRead
+	st.BytesWritten += more.BytesWritten
+	st.Hits += more.Hits
+	st.Misses += more.Misses
+	st.Held += more.Held
+	st.Calls += more.Calls
+}
+
+// use is what became of a command in all loops.
+func (s *Server) use(cmd *known) (all use) {
+	for _, l := range s.loops {
+		u := &l.uses[cmd.number]
+		all.calls, all.rejected, all.failed, all.took = all.calls+u.calls, all.rejected+u.rejected, all.failed+u.failed, all.took+u.took
+	}
+	return all
 }
 
 // all is the commands that can be executed, subcommands among them, in the order of their names.
@@ -55,10 +88,10 @@ func (s *Server) all() []*known {
 }
 
 // countError counts an error by its first word.
-func (s *Server) countError(text string) {
+func (l *loop) countError(text string) {
 	word, _, _ := strings.Cut(text, " ")
-	s.stats.ErrorReplies++
-	s.errors[word]++
+	l.stats.ErrorReplies++
+	l.errors[word]++
 }
 
 func sortedKeys(m map[string]uint64) []string { return slices.Sorted(maps.Keys(m)) }

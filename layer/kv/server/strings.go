@@ -105,7 +105,7 @@ func set(k *call) {
 		if k.place(key, expire) {
 			return
 		}
-		if k.wrote(k.s.store.PutParts(key, k.args[2], k.parts(), expire)) {
+		if k.wrote(k.l.store.PutParts(key, k.args[2], k.parts(), expire)) {
 			k.w.Status("OK")
 		}
 		return
@@ -132,7 +132,7 @@ func set(k *call) {
 	if o.keep {
 		expire = old.Expire
 	}
-	if err := k.s.store.PutParts(key, k.args[2], k.parts(), expire); err != nil {
+	if err := k.l.store.PutParts(key, k.args[2], k.parts(), expire); err != nil {
 		k.w.Out = k.w.Out[:start]
 		k.wrote(err)
 		return
@@ -170,7 +170,7 @@ func getSet(k *call) {
 	if _, _, ok := k.reply(k.args[1]); !ok {
 		return
 	}
-	if err := k.s.store.Put(k.args[1], k.args[2], 0); err != nil {
+	if err := k.l.store.Put(k.args[1], k.args[2], 0); err != nil {
 		k.w.Out = k.w.Out[:start]
 		k.wrote(err)
 		return
@@ -183,7 +183,7 @@ func getDel(k *call) {
 	if _, was, _ := k.reply(k.args[1]); !was {
 		return
 	}
-	if _, err := k.s.store.Delete(k.args[1]); err != nil {
+	if _, err := k.l.store.Delete(k.args[1]); err != nil {
 		k.w.Out = k.w.Out[:start]
 		k.wrote(err)
 		return
@@ -245,11 +245,11 @@ func (k *call) setMany(onlyNew bool) {
 	for i := 0; i < len(pairs); i += 2 {
 		r.add(len(pairs[i]), len(pairs[i+1]))
 	}
-	if err := k.s.store.Begin(r.bytes); err != nil {
+	if err := k.l.store.Begin(r.bytes); err != nil {
 		k.wrote(err)
 		return
 	}
-	defer k.s.store.End()
+	defer k.l.store.End()
 	for i := 0; i < len(pairs); i += 2 {
 		if !k.put(pairs[i], pairs[i+1], 0) {
 			return

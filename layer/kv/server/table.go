@@ -20,9 +20,10 @@ type command struct {
 	run               func(k *call)
 }
 
-// call is a command that is executed. There is one of it, used again and again.
+// call is a command that is executed. There is one of it for each loop, used again and again.
 type call struct {
 	s        *Server
+	l        *loop // which executes it
 	c        *client
 	cmd      *known
 	args     [][]byte // the name first
@@ -51,8 +52,18 @@ type known struct {
 	hidden   bool   // is not kept in the slow log: what it executes is
 	secret   bool   // has passwords in its arguments
 	title    string // in upper case
-	use
+	reach    reach
+	number   int // in loop.uses; 0 if it has nothing but subcommands
 }
+
+// reach is what a command may look at and change, beside what its client has.
+type reach int
+
+const (
+	everything reach = iota
+	itsKeys          // those that it names
+	itsClient        // nothing else
+)
 
 // table is all commands by name.
 func table() map[string]*known {
@@ -65,6 +76,12 @@ func table() map[string]*known {
 		n := &known{
 			command: c, title: strings.ToUpper(c.name), stranger: has("no_auth"), write: has("write"), adds: has("denyoom"), movable: has("movablekeys"), alone: has("no_multi"), hidden: has("skip_slowlog"),
 			steers: slices.Contains(steering, c.name), listener: slices.Contains(listening, c.name), secret: c.name == "auth" || c.name == "hello",
+		}
+		switch {
+		case slices.Contains(private, c.name):
+			n.reach = itsClient
+		case c.first > 0 && !n.movable && !n.steers && !has("blocking") && !has("pubsub"):
+			n.reach = itsKeys
 		}
 		n.spreads = n.write || slices.Contains(telling, c.name)
 		of, sub, is := strings.Cut(c.name, "|")
@@ -90,6 +107,7 @@ var (
 	steering  = []string{"multi", "exec", "discard", "watch", "quit", "reset"}
 	listening = []string{"subscribe", "unsubscribe", "psubscribe", "punsubscribe", "ssubscribe", "sunsubscribe", "ping", "quit", "reset"}
 	telling   = []string{"publish", "spublish"}
+	private   = []string{"ping", "echo", "select", "time", "multi"}
 )
 
 func slicesOf(lists ...[]command) (all []command) {
@@ -99,37 +117,103 @@ func slicesOf(lists ...[]command) (all []command) {
 	return all
 }
 
-// do executes or queues a command, and has its reply wait for what it speaks of. It says false if the command has to wait itself.
-func (s *Server) do(c *client, args [][]byte) bool {
+// verdict is what became of a command.
+type verdict int
+
+const (
+	done     verdict = iota // it was executed, queued or refused
+	putOff                  // it has to wait
+	needsAll                // it is for who has all of the server, and to be done by him, perhaps again
+)
+
+// do executes or queues a command, and has its reply wait for what it speaks of.
+func (s *Server) do(c *client, args [][]byte) verdict {
 	if c.out.Out == nil {
-		c.out.Out = s.buffers.get(0)
+		c.out.Out = c.loop.buffers.get(0)
 	}
 	if isHTTP(args[0]) {
 		s.refuseHTTP(c)
-		return true
+		return done
 	}
-	k := &s.call
-	k.s, k.c, k.args, k.w, k.need, k.failed, k.enclosed = s, c, args, &c.out, 0, false, false
+	k := c.loop.call(c, args)
+	cmd := k.lookup(args)
+	if s.owner == nil && k.needsAll(cmd) {
+		return needsAll
+	}
 	if c.mute || c.skip {
-		k.w = s.nowhere(c)
+		k.w = k.l.nowhere(c)
 	}
 	start := len(c.out.Out)
-	cmd := k.lookup(args)
 	switch problem := k.refusal(cmd); {
 	case problem != "":
 		k.reject(cmd, problem)
 	case s.putsOff(c, cmd):
-		return false
+		return putOff
 	case c.queue != nil && !cmd.steers:
 		c.queue.add(cmd, args)
 		k.w.Status("QUEUED")
 	default:
-		k.perform(cmd)
+		if !k.perform(cmd) {
+			return needsAll
+		}
 	}
-	c.skip, c.skipNext = c.skipNext, false
+	c.skip, c.skipNext, c.deleting = c.skipNext, false, deleting{}
 	s.finish(c, start, k.need)
-	s.serveWaiting()
-	return true
+	if s.owner != nil {
+		s.serveWaiting()
+	}
+	return done
+}
+
+// call is the loop's, for a command of a client.
+func (l *loop) call(c *client, args [][]byte) *call {
+	k := &l.executes
+	k.s, k.l, k.c, k.args, k.w, k.need, k.failed, k.enclosed = l.s, l, c, args, &c.out, 0, false, false
+	l.now = l.s.now.Load() // one time for all of the command
+	return k
+}
+
+// needsAll says that a command can only be executed, queued or refused by who has all of the server. What it depends on changes only then, but for how much
+// room there is, which is a guess: see run.
+func (k *call) needsAll(cmd *known) bool {
+	s := k.s
+	switch {
+	case s.pause.until > 0: // it may have to wait
+		return true
+	case cmd == nil, k.c.queue != nil && !cmd.steers:
+		return false
+	case cmd.reach == everything:
+		return true
+	case !cmd.write:
+		return false
+	case !s.store.Roomy():
+		return true
+	case len(s.watched) == 0 && len(s.blocking.queues) == 0:
+		return false
+	}
+	for i := range cmd.places(len(k.args)) { // others are told of what it writes, or served
+		if s.watched[string(k.args[i])] != nil || s.blocking.queues[string(k.args[i])] != nil {
+			return true
+		}
+	}
+	return false
+}
+
+// run executes the command with the locks that it needs, which are taken here only. ok is false if it has to be done again by who has all of the server: it met a lack of room that
+// only he can help. What it wrote until then nobody can see: a collection that no key has got, and was given up, or other labels of a list; no group fails after its beginning for that. DEL of several
+// keys goes on behind those that it deleted.
+func (k *call) run(cmd *known) (ok bool) {
+	store := k.l.store
+	if k.s.owner == nil && cmd.reach == itsKeys {
+		var set engine.Shards
+		for i := range cmd.places(len(k.args)) {
+			set |= store.Shard(k.args[i])
+		}
+		store.Lock(set)
+		defer store.Unlock()
+	}
+	cmd.run(k)
+	return !store.Short()
 }
 
 // finish has the reply from start on wait for need, if there is one, or disconnects a client for which it is too long.
@@ -137,7 +221,7 @@ func (s *Server) finish(c *client, start int, need uint64) {
 	if c.out.Over {
 		// The rest of a transaction has been executed nevertheless. What was answered before is still sent.
 		c.out.Out, c.closing = slices.Clone(c.out.Out[:start]), true
-		s.stats.Evicted++
+		c.loop.stats.Evicted++
 		return
 	}
 	c.need = max(c.need, need)
@@ -156,7 +240,7 @@ func (k *call) reject(cmd *known, problem string) {
 		k.c.queue.broken = true
 	}
 	if cmd != nil {
-		cmd.rejected++
+		k.l.uses[cmd.number].rejected++
 	}
 	k.fail(problem)
 }
@@ -178,33 +262,39 @@ func (k *call) refusal(cmd *known) string {
 	return ""
 }
 
-// perform executes a command and counts it. Its time begins where that of the one before ended.
-func (k *call) perform(cmd *known) {
-	s, args, start, before := k.s, k.args, k.s.clock, k.s.store.Last()
-	s.stats.Commands++
+// perform executes a command and counts it. Its time begins where that of the one before ended. ok is false if run's is: then it has left nothing.
+func (k *call) perform(cmd *known) (ok bool) {
+	s, l, args, start, before := k.s, k.l, k.args, k.l.clock, k.l.store.Last()
+	stats := l.stats
+	l.stats.Commands++
 	k.c.command, k.failed, k.cmd = cmd.name, false, cmd
-	sealed, began := s.store.Sealed(), len(k.w.Out)
-	cmd.run(k)
+	sealed, began, over := s.store.Sealed(), len(k.w.Out), k.w.Over
+	if !k.run(cmd) {
+		l.stats, k.w.Out, k.w.Over = stats, k.w.Out[:began], over
+		return false
+	}
 	if now := s.store.Sealed(); now != nil && sealed == nil && errors.Is(now, engine.ErrDamaged) { // what it says of a key may be wrong
 		k.w.Out = k.w.Out[:min(began, len(k.w.Out))] // it may have ended its own client
 		k.fail(explain(now))
 	}
-	s.clock = time.Now()
-	took := s.clock.Sub(start)
-	cmd.calls, cmd.took = cmd.calls+1, cmd.took+took
+	l.clock = time.Now()
+	took := l.clock.Sub(start)
+	u := &l.uses[cmd.number]
+	u.calls, u.took = u.calls+1, u.took+took
 	if k.failed {
-		cmd.failed++
+		u.failed++
 	}
-	s.latency.Observe(took)
+	l.latency.Observe(took)
 	if s.slow.threshold >= 0 {
 		s.noteSlow(k.c, cmd, args, took)
 	}
-	if cmd.write && s.store.Last() != before {
+	if cmd.write && s.owner != nil && s.store.Last() != before { // else nobody watches its keys, or waits for them: see needsAll
 		s.wrote(cmd, args, before)
 	}
 	if cap(k.scratch) > keptScratch {
 		k.scratch = nil
 	}
+	return true
 }
 
 const keptScratch = 1 << 20
@@ -229,11 +319,11 @@ func (s *Server) await(c *client, start int, need uint64) {
 		c.out.Error("MISCONF " + s.store.Sealed().Error())
 		return
 	}
-	s.stats.Held++
+	c.loop.stats.Held++
 	c.hold(start, need, s.store.Flight())
 	if !c.waits {
 		c.waits = true
-		s.waiting = append(s.waiting, c)
+		c.loop.waiting = append(c.loop.waiting, c)
 	}
 }
 
@@ -278,7 +368,9 @@ func (k *call) unknown() string {
 // fail answers with an error.
 func (k *call) fail(text string) {
 	k.failed = true
-	k.s.countError(text)
+	if !k.l.store.Short() { // else the reply is dropped
+		k.l.countError(text)
+	}
 	k.w.Error(text)
 }
 
@@ -301,12 +393,12 @@ const (
 
 // find reads a key, whatever it has.
 func (k *call) find(key []byte) (engine.Entry, bool) {
-	k.need = max(k.need, k.s.store.Pending(key))
-	e, ok := k.s.store.Get(key)
+	k.need = max(k.need, k.l.store.Pending(key))
+	e, ok := k.l.store.Get(key)
 	if ok {
-		k.s.stats.Hits++
+		k.l.stats.Hits++
 	} else {
-		k.s.stats.Misses++
+		k.l.stats.Misses++
 	}
 	return e, ok
 }
@@ -322,13 +414,13 @@ func (k *call) get(key []byte) (e engine.Entry, was, ok bool) {
 
 // put writes a string, and answers if that fails.
 func (k *call) put(key, value []byte, expire int64) bool {
-	return k.wrote(k.s.store.Put(key, value, expire))
+	return k.wrote(k.l.store.Put(key, value, expire))
 }
 
 // remove deletes a key and says whether it was there; ok is false if that failed and was answered.
 func (k *call) remove(key []byte) (was, ok bool) {
-	k.need = max(k.need, k.s.store.Pending(key)) // that it is gone may be news
-	was, err := k.s.store.Delete(key)
+	k.need = max(k.need, k.l.store.Pending(key)) // that it is gone may be news
+	was, err := k.l.store.Delete(key)
 	if !was && err == nil {
 		return false, true
 	}
@@ -338,7 +430,7 @@ func (k *call) remove(key []byte) (was, ok bool) {
 // wrote looks at the result of a write.
 func (k *call) wrote(err error) bool {
 	if err == nil {
-		k.need = k.s.store.Last()
+		k.need = k.l.store.Last()
 		return true
 	}
 	k.fail(explain(err))
@@ -357,7 +449,7 @@ func explain(err error) string {
 }
 
 // all makes the reply wait for every write so far: it speaks of more than single keys.
-func (k *call) all() { k.need = k.s.store.Last() }
+func (k *call) all() { k.need = k.l.store.Last() }
 
 // integer reads an argument that is a whole number, and answers if it is none.
 func (k *call) integer(p []byte) (int64, bool) {

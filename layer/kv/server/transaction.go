@@ -45,9 +45,9 @@ func (t *transaction) add(cmd *known, args [][]byte) {
 // keptQueues is how many empty transactions are kept for the next.
 const keptQueues = 64
 
-func (s *Server) begin(c *client) {
-	if n := len(s.queues); n > 0 {
-		c.queue, s.queues = s.queues[n-1], s.queues[:n-1]
+func (c *client) begin() {
+	if n := len(c.loop.queues); n > 0 {
+		c.queue, c.loop.queues = c.loop.queues[n-1], c.loop.queues[:n-1]
 		return
 	}
 	c.queue = &transaction{}
@@ -58,10 +58,10 @@ func (s *Server) forget(c *client) {
 	t := c.queue
 	c.queue = nil
 	s.unwatch(c)
-	if t != nil && t.memory() <= bufferBytes && len(s.queues) < keptQueues {
+	if t != nil && t.memory() <= bufferBytes && len(c.loop.queues) < keptQueues {
 		clear(t.commands)
 		*t = transaction{commands: t.commands[:0], bytes: t.bytes[:0], ends: t.ends[:0]}
-		s.queues = append(s.queues, t)
+		c.loop.queues = append(c.loop.queues, t)
 	}
 }
 
@@ -91,7 +91,7 @@ func multi(k *call) {
 		k.fail("ERR MULTI calls can not be nested")
 		return
 	}
-	k.s.begin(k.c)
+	k.c.begin()
 	k.w.Status("OK")
 }
 
@@ -135,10 +135,10 @@ func exec(k *call) {
 	for _, q := range t.commands {
 		k.views = t.arguments(q, k.views[:0])
 		k.args = k.views
-		k.perform(q.cmd)
+		_ = k.perform(q.cmd) // it has all
 	}
 	if begun {
-		s.store.End()
+		k.l.store.End()
 	}
 	c.queue, k.enclosed = t, false
 	k.failed, c.command = false, "exec"

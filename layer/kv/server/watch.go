@@ -20,7 +20,7 @@ func watchKeys(k *call) {
 		if _, ok := k.c.watches[string(arg)]; ok {
 			continue
 		}
-		e, ok := k.s.store.Get(arg)
+		e, ok := k.l.store.Get(arg)
 		k.s.watch1(k.c, string(arg), watch{ok, e.Expire})
 	}
 	k.w.Status("OK")
@@ -55,7 +55,7 @@ func (s *Server) stale(c *client) bool {
 		return true
 	}
 	for _, w := range c.watches {
-		if w.expire != 0 && w.expire <= s.now {
+		if w.expire != 0 && w.expire <= s.now.Load() {
 			return true
 		}
 	}

@@ -30,7 +30,7 @@ func (w socket) receive(s *Server, c *client) {
 	if len(c.in) > 0 {
 		p = s.growInput(c)
 	}
-	s.stats.Calls++
+	c.loop.stats.Calls++
 	n, err := c.outside(func() (int, error) { return nonblock.Read(int(w), p) })
 	switch {
 	case c.fd < 0:
@@ -41,8 +41,8 @@ func (w socket) receive(s *Server, c *client) {
 		s.drop(c)
 		return
 	}
-	s.stats.BytesRead += uint64(n)
-	c.last = s.now
+	c.loop.stats.BytesRead += uint64(n)
+	c.last = s.now.Load()
 	if len(c.in) > 0 {
 		c.in = c.in[:len(c.in)+n]
 		s.execute(c, c.in)
@@ -52,11 +52,11 @@ func (w socket) receive(s *Server, c *client) {
 }
 
 func (w socket) write(s *Server, c *client, p []byte) (int, error) {
-	s.stats.Calls++
 	f := func() (int, error) { return nonblock.Write(int(w), p) }
 	if c == nil {
 		return f()
 	}
+	c.loop.stats.Calls++
 	n, err := c.outside(f)
 	if errors.Is(err, unix.EAGAIN) || errors.Is(err, unix.EINTR) {
 		return 0, nil
