@@ -106,7 +106,8 @@ func (l *loop) outside(f func()) {
 	l.lock()
 }
 
-// alone calls f while no other loop does anything. It lets the lock go to take all: others may have done something before.
+// alone calls f while no other loop does anything. It lets the lock go to take all: others may have done something before. Should f not come to its end, which takes a
+// fault of a device, no other loop writes any more.
 func (l *loop) alone(f func()) {
 	if l.s.owner != nil {
 		f()
@@ -114,9 +115,18 @@ func (l *loop) alone(f func()) {
 	}
 	l.mu.Unlock()
 	l.s.lockAll(l)
-	defer l.s.unlockAll(l.mu)
+	ended := false
+	defer func() {
+		if !ended {
+			l.store.Seal(errInterrupted)
+		}
+		l.s.unlockAll(l.mu)
+	}()
 	f()
+	ended = true
 }
+
+var errInterrupted = errors.New("a loop was interrupted in the middle of what it did")
 
 // run serves until the server stops, and has the others stop then.
 func (l *loop) run() error {

@@ -357,3 +357,35 @@ func TestExpiredKeysGoAsSoonWithManyShards(t *testing.T) {
 		}
 	}
 }
+
+// TestAFaultOfWhoHasAllSealsTheStoreBeforeOthersGoOn has a page of a device fail, as it were, in a command that has all.
+func TestAFaultOfWhoHasAllSealsTheStoreBeforeOthersGoOn(t *testing.T) {
+	s := sharded(t, 2)
+	l := s.loops[0]
+	l.lock()
+	func() {
+		defer func() {
+			if recover() == nil {
+				t.Error("the fault was swallowed")
+			}
+		}()
+		l.alone(func() {
+			if err := l.store.Begin(100); err != nil {
+				t.Error(err)
+			}
+			panic("fault")
+		})
+	}()
+	if s.store.Sealed() == nil {
+		t.Error("the store takes writes, of which it may have a part")
+	}
+	if !s.loops[1].mu.TryLock() {
+		t.Error("the other loop cannot go on")
+	} else {
+		s.loops[1].mu.Unlock()
+	}
+	l.mu.Unlock()
+	if err := s.Close(); err == nil {
+		t.Error("nobody was told")
+	}
+}
