@@ -6,8 +6,11 @@ const (
 	keptBuffers = 256
 )
 
-// buffers are free buffers. They are as few as there are clients with something to say.
-type buffers struct{ free [][]byte }
+// buffers are free buffers. They are as few as there are clients with something to say. All loops together keep keptBuffers, or one each.
+type buffers struct {
+	free [][]byte
+	most int
+}
 
 // get returns an empty buffer with room for n bytes.
 func (b *buffers) get(n int) []byte {
@@ -21,7 +24,7 @@ func (b *buffers) get(n int) []byte {
 
 // put takes a buffer back. One that grew is left to the garbage collector.
 func (b *buffers) put(p []byte) {
-	if cap(p) == bufferBytes && len(b.free) < keptBuffers {
+	if cap(p) == bufferBytes && len(b.free) < b.most {
 		b.free = append(b.free, p[:0])
 	}
 }

@@ -147,6 +147,7 @@ func (s *Server) makeLoops(n int) error {
 		if err != nil {
 			return err
 		}
+		l.buffers.most = max(1, keptBuffers/n)
 		s.loops = append(s.loops, l)
 		if s.cfg.Bypass != nil {
 			l.mu = s.loops[0].mu

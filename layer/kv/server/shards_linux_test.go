@@ -389,3 +389,23 @@ func TestAFaultOfWhoHasAllSealsTheStoreBeforeOthersGoOn(t *testing.T) {
 		t.Error("nobody was told")
 	}
 }
+
+// TestKeptBuffersAreNoMoreWithManyLoops gives back more than are kept.
+func TestKeptBuffersAreNoMoreWithManyLoops(t *testing.T) {
+	const want = keptBuffers
+	for _, loops := range []int{1, 16} {
+		s, kept := sharded(t, loops), 0
+		for _, l := range s.loops {
+			for range 2 * keptBuffers {
+				l.buffers.put(make([]byte, 0, bufferBytes))
+			}
+			kept += len(l.buffers.free)
+		}
+		if kept != want {
+			t.Errorf("%d loops keep %d buffers, want %d", loops, kept, want)
+		}
+		if err := s.Close(); err != nil {
+			t.Error(err)
+		}
+	}
+}
