@@ -18,7 +18,7 @@ const (
 
 // makeRoom sees to it that a record of size bytes fits into the last segment.
 func (s *Store) makeRoom(o op, size int) error {
-	if s.fits(o, size) {
+	if s.fits(o, size+s.owed(o)) {
 		return nil
 	}
 	if s.await() && s.rotate(1) {
@@ -58,13 +58,22 @@ func (s *Store) fits(o op, size int) bool {
 	return s.tail+size <= limit
 }
 
+// owed is what a record leaves free in the last segment for the rest of a victim that has taken the last spare: without it no copy would have room, nothing would be freed, and so no write be taken
+// any more. A group has seen to that when it began.
+func (s *Store) owed(o op) int {
+	if v := &s.victim; o.adds() && s.group.depth == 0 && v.segment != nil && !v.done && len(s.spares) == 0 {
+		return v.segment.end - v.off
+	}
+	return 0
+}
+
 // squeeze makes room on a full disk by compaction, if there is something to gain. It does a few segments at a time: reads wait meanwhile.
 func (s *Store) squeeze(o op, size int) error {
 	for range maxSqueezed {
 		if s.Sealed() != nil || len(s.log) < 2 || s.garbage() < int64(s.opt.SegmentBytes/reserve) || !s.compactOldest() {
 			break
 		}
-		if s.fits(o, size) {
+		if s.fits(o, size+s.owed(o)) {
 			return s.Sealed()
 		}
 		if s.snapshot != nil && len(s.left) > 0 {

@@ -574,3 +574,36 @@ func TestALostBeginningIsRefused(t *testing.T) {
 		}
 	}
 }
+
+// TestAFullDiskIsGoneOnWith has compaction take the last spare for the first record of a segment that is all live, on a disk that gives no more room, while one key is written: what is garbage
+// by then has to be enough for ever.
+func TestAFullDiskIsGoneOnWith(t *testing.T) {
+	d, made := disktest.New(), 0
+	d.Full = func() bool { made++; return made > 4 }
+	s := open(t, d)
+	value := make([]byte, 1000)
+	for i := 0; s.log[0] == s.log[len(s.log)-1]; i++ {
+		put(t, s, fmt.Sprint("cold", i), value)
+		s.Collect()
+		s.Commit()
+	}
+	hot := func() error { return s.Put([]byte("hot"), value, 0) }
+	for len(s.log) < 3 || s.await() || s.fits(opPut, 1100) { // until the next record needs a segment, of which there is one
+		if err := hot(); err != nil {
+			t.Fatal(err)
+		}
+		s.hand()
+		s.wait()
+	}
+	if s.step(1); len(s.spares) != 0 || s.victim.segment != s.log[0] || s.victim.done {
+		t.Fatalf("%d spares are left, and the victim is %+v; want none, and the oldest segment in part", len(s.spares), s.victim)
+	}
+	for i := range 1000 {
+		if err := hot(); err != nil {
+			t.Fatalf("write %d, with %d bytes live and %d of garbage: %v", i, s.live.Load(), s.garbage(), err)
+		}
+		s.hand()
+		s.wait()
+	}
+	drain(t, s)
+}
