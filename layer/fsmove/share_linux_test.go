@@ -26,9 +26,9 @@ func TestUsrShareIsMovedUnderLoad(t *testing.T) {
 	var over atomic.Bool
 	use := func(f func(random *rand.Rand, i int) error) {
 		seed := rand.Uint64()
-		clients.Go(func() { // until all has arrived
+		clients.Go(func() { // until all has arrived, or it has used much: then the rest comes at full speed
 			random := rand.New(rand.NewPCG(seed, 0))
-			for i := 0; !over.Load() || i == 0; i++ {
+			for i := 0; i < 3000 && !over.Load() || i == 0; i++ {
 				if err := f(random, i); err != nil {
 					t.Error(err)
 					return
