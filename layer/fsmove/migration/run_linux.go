@@ -9,6 +9,8 @@ import (
 	"sync/atomic"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"usui/layer/fsmove/tree"
 )
 
@@ -70,13 +72,18 @@ var errFull = errors.New("the destination is full")
 // So many entries are done with at a time, and so many at once: the destination's log has one commit for those that are synced together, and a source that is far away
 // has several requests to answer.
 const (
-	groupSize = 256
+	groupSize = 512
 	workers   = 8
 )
 
 // groups calls f with all handles, some at a time, and says whether there was any, and whether f has done any.
 func groups(ctx context.Context, all iter.Seq2[tree.Handle, error], f func([]tree.Handle) (bool, error)) (more, did bool, err error) {
 	var group []tree.Handle
+	most := groupSize
+	var files unix.Rlimit
+	if unix.Getrlimit(unix.RLIMIT_NOFILE, &files) == nil { // each file that is synced takes two
+		most = int(min(groupSize, max(files.Cur/4, 1)))
+	}
 	do := func() error {
 		done, err := f(group)
 		did, group = did || done, group[:0]
@@ -87,7 +94,7 @@ func groups(ctx context.Context, all iter.Seq2[tree.Handle, error], f func([]tre
 			return more, did, err
 		}
 		more = true
-		if group = append(group, h); len(group) == groupSize {
+		if group = append(group, h); len(group) == most {
 			if err := do(); err != nil {
 				return more, did, err
 			}
