@@ -40,11 +40,11 @@ func (b *largeBuffers) take() []byte {
 	return present(largeBytes)
 }
 
-// give gives a buffer back, or none, which is nil.
+// give gives a buffer back.
 func (b *largeBuffers) give(p []byte) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if p != nil && len(b.free) < keptLarge {
+	if len(b.free) < keptLarge {
 		b.free = append(b.free, p)
 	}
 }
