@@ -1,16 +1,11 @@
 package engine
 
 import (
-	"bytes"
-	cryptorand "crypto/rand"
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"sync"
 	"sync/atomic"
 	"time"
-
-	"github.com/dchest/siphash"
 
 	"usui/layer/kv/collection"
 	"usui/layer/kv/disk"
@@ -353,90 +348,6 @@ func (s *Store) Scan(cursor uint64, count int, f func(key []byte, e Entry)) uint
 	}
 }
 
-// Sweeps is the numbers of the shards that have keys with an expiry.
-func (s *Store) Sweeps() (shards []int) {
-	for i, h := range s.shards {
-		if h.index.expiring > 0 {
-			shards = append(shards, i)
-		}
-	}
-	return shards
-}
-
-// SweepShard is [Store.Sweep] for buckets of one shard, from where the last one ended.
-func (s *Store) SweepShard(shard, n int) (gone, of int) {
-	h := s.shards[shard]
-	if h.index.expiring == 0 {
-		return 0, 0
-	}
-	next, gone, of := s.Sweep(s.begins(shard)+h.swept, n)
-	if h.swept = next - s.begins(shard); next < s.begins(shard) || h.swept >= 1<<(tagBits-s.skip+bucketBits) {
-		h.swept = 0
-	}
-	return gone, of
-}
-
-// sweepRecords is how many records a sweep looks at, roughly: they may be on disk only.
-const sweepRecords = 1000
-
-// Sweep removes what has expired in up to n buckets of the index from cursor on, and returns where to go on, and how many keys went of how many
-// that have an expiry.
-func (s *Store) Sweep(cursor uint64, n int) (next uint64, gone, of int) {
-	var dead []address
-	now := s.now()
-	for range n {
-		if of >= sweepRecords {
-			break
-		}
-		cursor = s.walkExpiring(cursor, func(a address) {
-			of++
-			if r := s.known(a); r != nil && r.expire() <= now {
-				dead = append(dead, a)
-			}
-		})
-	}
-	var placed [][]byte // keys: what removes them moves records
-	for _, a := range dead {
-		switch r := s.known(a); {
-		case r == nil:
-		case r.placed():
-			placed = append(placed, bytes.Clone(r.key()))
-		default:
-			s.Get(r.key())
-			gone++
-		}
-	}
-	for _, key := range placed {
-		if !s.expirePlaced(key) {
-			break
-		}
-		gone++
-	}
-	return cursor, gone, of
-}
-
-// randomTries is how many keys Random takes that have expired and cannot go now, for want of a record: their values are on the device.
-const randomTries = 100
-
-// Random returns a key, each with the same chance, or false if there is none.
-func (s *Store) Random() (key []byte, ok bool) {
-	for tries := 0; s.Len() > 0 && tries < randomTries; {
-		r := s.known(s.random())
-		if r == nil {
-			break
-		}
-		switch e := r.expire(); {
-		case e == 0 || e > s.now():
-			return r.key(), true
-		case r.placed():
-			tries++
-		default:
-			s.Get(r.key()) // which removes it
-		}
-	}
-	return nil, false
-}
-
 // Last is the sequence number of the last write, Durable that up to which a crash loses nothing. Both may be called at any time.
 func (s *Store) Last() uint64    { return s.seq.Load() }
 func (s *Store) Durable() uint64 { return s.durable.Load() }
@@ -454,92 +365,6 @@ func (s *Store) Pending(key []byte) uint64 { return *s.pendingOf(s.hash(key)) }
 func (s *Store) Sealed() error {
 	if w := s.sealed.Load(); w != nil {
 		return w.cause
-	}
-	return nil
-}
-
-// hashKey is what clients do not know, so that they cannot choose keys that meet in one bucket. It is kept with checkpoints.
-type hashKey [2]uint64
-
-func newHashKey() hashKey {
-	var random [16]byte
-	cryptorand.Read(random[:]) // never fails, says its doc comment
-	return hashKey{binary.NativeEndian.Uint64(random[:]), binary.NativeEndian.Uint64(random[8:])}
-}
-
-func (k hashKey) hash(key []byte) uint64 { return siphash.Hash(k[0], k[1], key) }
-
-func (s *Store) hash(key []byte) uint64 { return s.key.hash(key) }
-
-// lookup returns the record of a key, expired or not, and where the index has it.
-func (s *Store) lookup(hash uint64, key []byte) (place, record) {
-	p := s.indexOf(hash).find(hash)
-	for {
-		a, ok := p.next()
-		if !ok {
-			return p, nil
-		}
-		if r := s.known(a); r != nil && bytes.Equal(r.key(), key) {
-			return p, r
-		}
-	}
-}
-
-// drop takes the record that lookup found out of the index.
-func (s *Store) drop(p *place, r record) {
-	s.leave(r, p.address())
-	s.replaces(p)
-	s.indexOf(p.tag << tagShift).remove(p)
-}
-
-// move makes an entry lead to a copy of its record.
-func (s *Store) move(p *place, r record, to address) {
-	s.weighKey(p.address(), -int64(r.padded()))
-	s.weighKey(to, int64(s.at(to).padded()))
-	s.replaces(p)
-	s.indexOf(p.tag<<tagShift).set(p, to, r.expire() != 0)
-}
-
-// locate returns the segment of an address, and the offset in it.
-func (s *Store) locate(a address) (*segment, int) {
-	size := uint64(s.opt.SegmentBytes / alignment)
-	return (*s.slots.Load())[uint64(a)/size], int(uint64(a) % size * alignment)
-}
-
-// at returns the record at an address, which was read or appended since the store was opened.
-func (s *Store) at(a address) record {
-	r := record(s.from(a))
-	return r[:r.length()]
-}
-
-// known returns the record at an address of the index. Those from before a checkpoint were not looked at when it was loaded, and may have rotted
-// since they were written. One that is none that a key has seals the store, and is nil.
-func (s *Store) known(a address) record {
-	r, ok := shape(s.from(a))
-	if !ok || r.op() != opPut || r.heads() && s.collections.get(r.id()) == nil {
-		g, off := s.locate(a)
-		_ = s.seal(fmt.Errorf("%w: %s at %#x", ErrDamaged, segmentName(g.slot), off)) // each later write returns it
-		return nil
-	}
-	return r
-}
-
-// from is the log from an address on, in its batch if it is not written yet. Only an address from a checkpoint that lies has nothing there.
-//
-// A batch leaves growing after it came into flying, and flying after what it has came into the view: who finds it in neither finds it there.
-func (s *Store) from(a address) []byte {
-	g, off := s.locate(a)
-	if off < int(g.flushed.Load()) {
-		return g.view[off:]
-	}
-	if p := s.growing.Load().from(g, off); p != nil {
-		return p
-	}
-	if p := s.flying.Load().from(g, off); p != nil {
-		return p
-	}
-	if off < int(g.flushed.Load()) {
-		return g.view[off:]
 	}
 	return nil
 }
