@@ -18,7 +18,7 @@ const (
 	earlyMost    = 16  // of one folder
 )
 
-// early is how many entries folders have that are not listed yet.
+// early is how often clients have looked into folders that are not listed yet.
 type early struct {
 	least int // a folder with fewer has none
 
@@ -26,7 +26,7 @@ type early struct {
 	n  map[tree.Handle]int // guarded by mu
 }
 
-// more says whether a folder may have one more. It is counted.
+// more says whether a folder may be looked into once more. It is counted.
 func (e *early) more(h tree.Handle) bool {
 	e.mu.Lock()
 	defer e.mu.Unlock()
@@ -37,7 +37,7 @@ func (e *early) more(h tree.Handle) bool {
 	return true
 }
 
-// first says whether a folder has one so far.
+// first says whether one was looked up so far.
 func (e *early) first(h tree.Handle) bool {
 	e.mu.Lock()
 	defer e.mu.Unlock()
@@ -111,9 +111,6 @@ func (m *Migration) listEarly(ctx context.Context, h tree.Handle, name string, s
 	}
 	m.step("early entry listed")
 	m.count(func(s *Stats) { s.EntriesMade += w.made; s.Waiting.add(w.waits) })
-	if m.early.first(h) {
-		m.hot.addFolders([]tree.Handle{h})
-	}
 	return true, nil
 }
 

@@ -60,6 +60,9 @@ func (m *Migration) listOnce(ctx context.Context, h tree.Handle, name string) (l
 		var alone bool
 		if alone, l.err = m.listEarly(ctx, h, name, src); alone {
 			l.interrupted = true
+			if m.early.first(h) {
+				m.hot.addFolders([]tree.Handle{h})
+			}
 			return false, l.err
 		}
 	}
